@@ -1,0 +1,66 @@
+//! What the Kafka adapters have to be told.
+
+use std::collections::BTreeMap;
+
+use crate::model::Pattern;
+
+/// What both directions need.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `host:port,host:port`
+    pub bootstrap: String,
+    /// Handed to librdkafka as they are; may hold secrets, so never printed.
+    pub properties: Properties,
+}
+
+/// librdkafka's properties. Values never show.
+#[derive(Clone, Default)]
+pub struct Properties(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What the sink has to be told.
+#[derive(Clone, Debug)]
+pub struct SinkOptions {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The brokers.
+    pub cluster: Cluster,
+    /// Topics are `<prefix>.<schema>.<table>`.
+    pub prefix: String,
+    /// The source database's name, for the events' source block.
+    pub database: String,
+    /// Partitions of a new topic.
+    pub partitions: i32,
+    /// Replicas of a new topic.
+    pub replication: i32,
+    /// A record without value after each delete.
+    pub tombstones: bool,
+    /// Events for truncates.
+    pub truncates: bool,
+    /// What stands for a large value that did not change.
+    pub placeholder: String,
+    /// Bytes that may be on their way to the brokers.
+    pub buffer_bytes: usize,
+}
+
+/// What the source has to be told.
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The brokers.
+    pub cluster: Cluster,
+    /// Topics to read, as patterns.
+    pub topics: Vec<Pattern>,
+    /// The prefix the topics were written under; found from the topics when absent.
+    pub prefix: Option<String>,
+    /// The consumer group: for display only, the warehouse knows the offsets.
+    pub group: String,
+    /// Bytes of changes that may wait for the sink.
+    pub buffer_bytes: usize,
+}

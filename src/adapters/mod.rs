@@ -1,0 +1,6 @@
+//! Floor 3: the only floor with sockets, drivers and files.
+
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod postgres;
+pub mod warehouse;

@@ -1,0 +1,41 @@
+//! What the source has to be told.
+
+use std::time::Duration;
+
+use crate::model::Pattern;
+
+/// Whether existing rows are read first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SnapshotMode {
+    /// Read them once, then follow the log.
+    Initial,
+    /// Follow the log only.
+    Never,
+    /// Read them and end.
+    Only,
+}
+
+/// What the source has to be told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The pipeline's name: the instance tag by which we know our own connections.
+    pub pipeline: String,
+    /// Where the database is.
+    pub endpoint: super::Endpoint,
+    /// Tables to follow, as `schema.table` patterns.
+    pub tables: Vec<Pattern>,
+    /// Tables to leave out of those.
+    pub exclude: Vec<Pattern>,
+    /// The slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// Whether publication and slot are created when they do not exist.
+    pub create: bool,
+    /// Whether existing rows are read first.
+    pub snapshot: SnapshotMode,
+    /// Bytes of changes that may wait between the socket and the sink.
+    pub buffer_bytes: usize,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+}

@@ -1,0 +1,18 @@
+//! What a warehouse's driver has to do for the flow in `sink`.
+
+use std::future::Future;
+
+use crate::logic::merge::Stage;
+use crate::model::Result;
+
+/// One connection to a warehouse: statements, small results, bulk load. SQL comes from `codecs::dialect`.
+pub trait Client: Send + 'static {
+    /// Runs one statement; returns how many rows it changed.
+    fn execute(&mut self, sql: &str) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Runs a query with a small result (catalog, control tables); values as text.
+    fn query(&mut self, sql: &str) -> impl Future<Output = Result<Vec<Vec<Option<String>>>>> + Send;
+
+    /// Appends the rows to the staging table that `stage` names, inside the transaction that is open; returns how many.
+    fn load(&mut self, stage: Stage) -> impl Future<Output = Result<u64>> + Send;
+}

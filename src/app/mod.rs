@@ -1,0 +1,3 @@
+//! Floor 4: the command line and what joins the parts.
+
+pub mod config;

@@ -1,0 +1,47 @@
+//! Positions: what is acknowledged, and what a sink remembers of it.
+
+use super::{ChangeId, Lsn};
+
+/// A place in the log of one particular cluster. An LSN alone says nothing after a failover or a restore.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SourcePosition {
+    /// `IDENTIFY_SYSTEM`'s system identifier.
+    pub system_id: u64,
+    /// The timeline it was read on.
+    pub timeline: u32,
+    /// The end LSN of the last transaction that is complete.
+    pub lsn: Lsn,
+}
+
+/// Which half of its life a pipeline is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// The initial snapshot is not complete: a restart begins it again.
+    Snapshot,
+    /// The snapshot is complete, or none was asked for.
+    Stream,
+}
+
+/// What a sink stores together with the data: everything up to here is in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// Where the source goes on from.
+    pub position: SourcePosition,
+    /// The last change that is in the data: all changes up to it are, none after it.
+    pub change: ChangeId,
+    /// Whether the snapshot is complete.
+    pub phase: Phase,
+    /// For a source that reads Kafka: the next offset of each partition that moved, as (topic, partition, offset).
+    pub offsets: Vec<(String, i32, i64)>,
+}
+
+/// A source's own notion of how far it has come.
+///
+/// Each source has its own type, so that one source's position can't be acknowledged to another.
+pub trait Position: Clone + Send + Sync + std::fmt::Debug + 'static {
+    /// What a sink stores for it.
+    fn checkpoint(&self) -> Checkpoint;
+
+    /// Whether everything up to `goal` is behind this position.
+    fn reaches(&self, goal: &Self) -> bool;
+}

@@ -1,0 +1,1 @@
+//! PostgreSQL's text forms of values: parsed and printed, without a driver.
