@@ -1,3 +1,6 @@
 //! Tests that need no service.
 
+// A test says what went wrong by panicking.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 mod pipeline;

@@ -1,1 +1,4 @@
 //! Tests against real servers.
+
+// A test says what went wrong by panicking.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
