@@ -1,0 +1,79 @@
+//! What a server's error means to us: one table from SQLSTATE to class and remedy.
+
+use bytes::Bytes;
+
+use crate::model::{Class, Error};
+
+/// An ErrorResponse or NoticeResponse, as far as it matters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notice {
+    /// `ERROR`, `WARNING`, ...
+    pub(super) severity: String,
+    /// The SQLSTATE.
+    pub(super) code: String,
+    /// The primary message.
+    pub(super) message: String,
+}
+
+impl Notice {
+    /// Reads the body of an `E` or `N` message; what can't be read stays empty.
+    pub(super) fn read(body: &Bytes) -> Notice {
+        let mut notice = Notice::default();
+        for field in body.split(|&b| b == 0) {
+            let Some((kind, text)) = field.split_first() else { continue };
+            let text = String::from_utf8_lossy(text);
+            // A hostile server must not reach the terminal's control codes.
+            let text: String = text.chars().filter(|c| !c.is_control()).take(500).collect();
+            match kind {
+                b'V' => notice.severity = text,
+                b'S' if notice.severity.is_empty() => notice.severity = text,
+                b'C' => notice.code = text,
+                b'M' => notice.message = text,
+                _ => {}
+            }
+        }
+        notice
+    }
+
+    /// The error it stands for.
+    pub(super) fn error(&self, doing: &str) -> Error {
+        refusal(&self.code, &self.message, doing)
+    }
+}
+
+/// The error for a server's refusal while `doing` something.
+pub(super) fn refusal(code: &str, message: &str, doing: &str) -> Error {
+    let (class, remedy) = meaning(code);
+    let error = Error::new(class, format!("{doing}: the server says: {message} (SQLSTATE {code})"));
+    if remedy.is_empty() { error } else { error.remedy(remedy) }
+}
+
+/// A tokio-postgres error while `doing` something.
+pub(super) fn sql_error(error: tokio_postgres::Error, doing: &str) -> Error {
+    match error.as_db_error() {
+        Some(db) => refusal(db.code().code(), db.message(), doing),
+        None => Error::transient(format!("{doing}: the connection to the database failed")).because(error),
+    }
+}
+
+/// Class and remedy of a SQLSTATE. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn meaning(code: &str) -> (Class, &'static str) {
+    match code {
+        "28P01" => (Class::Blocked, "check user and password in the database URL"),
+        "28000" => (Class::Blocked, "check the user, its REPLICATION right, TLS mode and the server's pg_hba.conf"),
+        "3D000" => (Class::Blocked, "check the database name in the URL"),
+        "42501" => (Class::Blocked, "grant the missing right to the user of the database URL"),
+        "42704" => (Class::Blocked, "it does not exist (any more): check the slot's and the publication's names"),
+        "55006" => (Class::Blocked, "another process uses it: stop that one first"),
+        "55000" => (Class::Blocked, "see the server's message; `tailwater check` lists what is wrong"),
+        "58P01" => (Class::Blocked, "the log that is needed is gone: a new snapshot is needed"),
+        "53400" | "53100" => (Class::Blocked, "raise the limit or make room on the server"),
+        "53300" => (Class::Transient, "too many connections: raise max_connections or max_wal_senders"),
+        _ => match code.get(..2) {
+            // Connection, resources, operator intervention (shutdown, cancel), serialization, locks.
+            Some("08" | "53" | "57" | "40" | "55") => (Class::Transient, ""),
+            Some("XX") => (Class::Blocked, "the server can't go on with this log; see its own log"),
+            _ => (Class::Blocked, ""),
+        },
+    }
+}
