@@ -1,14 +1,25 @@
 //! PostgreSQL as a source.
+//!
+//! `endpoint`, `tls`, `wire` reach a server; `sql` does it for everything that is SQL; `catalog`, `publication`, `slot`
+//! prepare; `snapshot` and `stream` deliver; `source` makes batches of both; `ack` guards what the server is told.
 
 mod ack;
+mod catalog;
 mod endpoint;
 mod options;
+mod publication;
 mod refusal;
+mod slot;
+mod snapshot;
+mod source;
 mod sql;
+mod stream;
 mod tls;
+mod watch;
 mod wire;
 
 pub use ack::Ledger;
 pub use endpoint::{Endpoint, SslMode};
 pub use options::{Options, SnapshotMode};
+pub use source::{PostgresSource, SlotPosition};
 pub use sql::connect;

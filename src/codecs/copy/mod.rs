@@ -1,1 +1,5 @@
 //! COPY formats.
+//!
+//! <https://www.postgresql.org/docs/current/sql-copy.html>
+
+pub mod text;

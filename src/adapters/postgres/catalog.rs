@@ -1,0 +1,172 @@
+//! What the database says of itself and its tables.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::Client;
+
+use super::options::Options;
+use super::refusal::sql_error;
+use crate::logic::assemble::Description;
+use crate::model::{Oid, PgType, ReplicaIdentity, Result, TableName};
+
+/// A table that the patterns name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Found {
+    pub(super) oid: Oid,
+    pub(super) name: TableName,
+    pub(super) identity: ReplicaIdentity,
+    /// Whether updates and deletes can be published.
+    pub(super) updatable: bool,
+    /// Whether our role may read its rows.
+    pub(super) readable: bool,
+}
+
+/// Facts of the server and of our role.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// `server_version_num`
+    pub(super) version: u32,
+    pub(super) encoding: String,
+    pub(super) wal_level: String,
+    pub(super) database: String,
+    pub(super) may_replicate: bool,
+    pub(super) standby: bool,
+}
+
+const TABLES: &str = "
+    SELECT c.oid, n.nspname, c.relname, c.relreplident::text, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+        EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
+    ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
+
+/// The tables that the patterns name, by schema and name.
+pub(super) async fn matching(client: &Client, options: &Options) -> Result<Vec<Found>> {
+    let rows = client.query(TABLES, &[]).await.map_err(|error| sql_error(error, "listing the tables"))?;
+    let found = rows.iter().map(|row| {
+        let identity = match row.get::<_, &str>(3) {
+            "f" => ReplicaIdentity::Full,
+            "i" => ReplicaIdentity::Index,
+            "n" => ReplicaIdentity::Nothing,
+            _ => ReplicaIdentity::Default,
+        };
+        let primary_key: bool = row.get(5);
+        Found {
+            oid: Oid(row.get(0)),
+            name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+            identity,
+            updatable: match identity {
+                ReplicaIdentity::Full | ReplicaIdentity::Index => true,
+                ReplicaIdentity::Default => primary_key,
+                ReplicaIdentity::Nothing => false,
+            },
+            readable: row.get(4),
+        }
+    });
+    Ok(found.filter(|table| options.wants(&table.name)).collect())
+}
+
+impl Options {
+    /// Whether a table is to be followed.
+    pub(super) fn wants(&self, table: &TableName) -> bool {
+        let name = table.to_string();
+        self.tables.iter().any(|p| p.matches(&name)) && !self.exclude.iter().any(|p| p.matches(&name))
+    }
+}
+
+/// Facts of the server and of our role.
+pub(super) async fn facts(client: &Client) -> Result<Facts> {
+    let row = client
+        .query_one(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
+                current_setting('wal_level'), current_database()::text, pg_catalog.pg_is_in_recovery(),
+                (SELECT rolsuper OR rolreplication OR EXISTS (SELECT FROM pg_catalog.pg_roles g
+                     WHERE g.rolname = 'rds_replication' AND pg_catalog.pg_has_role(g.oid, 'MEMBER'))
+                 FROM pg_catalog.pg_roles WHERE rolname = current_user)",
+            &[],
+        )
+        .await
+        .map_err(|error| sql_error(error, "asking the server about itself"))?;
+    Ok(Facts {
+        version: u32::try_from(row.get::<_, i32>(0)).unwrap_or(0),
+        encoding: row.get(1),
+        wal_level: row.get(2),
+        database: row.get(3),
+        standby: row.get(4),
+        may_replicate: row.get::<_, Option<bool>>(5).unwrap_or(false),
+    })
+}
+
+/// Explains the columns of one table: types, NOT NULL, primary key.
+pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Result<Description> {
+    let failed = |error| sql_error(error, "describing a table");
+    let columns = client
+        .query(
+            "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attnotnull AND NOT attisdropped",
+            &[&table.0],
+        )
+        .await
+        .map_err(failed)?;
+    let key = client
+        .query(
+            "SELECT a.attname::text FROM pg_catalog.pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
+                JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum
+             WHERE i.indrelid = $1 AND i.indisprimary AND k.n <= i.indnkeyatts ORDER BY k.n",
+            &[&table.0],
+        )
+        .await
+        .map_err(failed)?;
+    Ok(Description {
+        types: type_names(client, types).await?,
+        required: columns.iter().map(|row| row.get(0)).collect::<HashSet<String>>(),
+        primary_key: key.iter().map(|row| row.get(0)).collect(),
+    })
+}
+
+/// Names and kinds of the types that are not built in; enumerations with their labels, arrays with their elements.
+async fn type_names(client: &Client, types: &[Oid]) -> Result<HashMap<Oid, PgType>> {
+    let unknown: Vec<u32> = types.iter().map(|oid| oid.0).filter(|oid| PgType::builtin(*oid).is_none()).collect();
+    if unknown.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = client
+        .query(
+            "SELECT t.oid, pg_catalog.format_type(t.oid, NULL), e.oid, pg_catalog.format_type(e.oid, NULL), e.typtype = 'e',
+                ARRAY(SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = e.oid ORDER BY enumsortorder)
+             FROM pg_catalog.pg_type t
+             JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A' THEN t.typelem ELSE t.oid END
+             WHERE t.oid = ANY($1)",
+            &[&unknown],
+        )
+        .await
+        .map_err(|error| sql_error(error, "looking types up"))?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let (oid, element): (u32, u32) = (row.get(0), row.get(2));
+            let name: String = row.get(3);
+            let scalar = if row.get::<_, bool>(4) {
+                PgType::Enum { name, labels: row.get(5) }
+            } else {
+                PgType::builtin(element).unwrap_or(PgType::Other { name })
+            };
+            (Oid(oid), if element == oid { scalar } else { PgType::Array(Box::new(scalar)) })
+        })
+        .collect())
+}
+
+/// `"name"`, with quotes doubled.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `'text'`, with quotes doubled; the pinned session has standard strings.
+pub(super) fn literal(text: &str) -> String {
+    postgres_protocol::escape::escape_literal(text)
+}
+
+/// `"schema"."name"`
+pub(super) fn quoted_table(name: &TableName) -> String {
+    format!("{}.{}", quoted(&name.schema), quoted(&name.name))
+}

@@ -1,0 +1,179 @@
+//! The slot: created once, adopted when it fits, never made again in silence.
+
+use tokio_postgres::Client;
+
+use super::catalog::{Facts, literal, quoted};
+use super::options::Options;
+use super::refusal::sql_error;
+use super::wire::Wire;
+use crate::model::{Checkpoint, Error, Lsn, Result};
+
+/// A slot as the server shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) plugin: String,
+    pub(super) database: String,
+    pub(super) confirmed: Lsn,
+    pub(super) active_pid: Option<i32>,
+    pub(super) owner: Option<String>,
+    pub(super) lost: Option<String>,
+    pub(super) two_phase: bool,
+}
+
+/// A snapshot that a new slot exported: lives until the next command on the connection that made it.
+#[derive(Clone, Debug)]
+pub(super) struct Exported {
+    pub(super) point: Lsn,
+    pub(super) name: String,
+}
+
+/// What marks our own connections.
+pub(super) fn tag(options: &Options) -> String {
+    let mut tag = format!("tailwater:{}", options.pipeline);
+    // PostgreSQL cuts application names at 63 bytes.
+    while tag.len() > 63 {
+        tag.pop();
+    }
+    tag
+}
+
+/// Reads a slot; `None` when there is none of this name.
+pub(super) async fn find(client: &Client, name: &str, facts: &Facts) -> Result<Option<Slot>> {
+    let reason = if facts.version >= 170_000 { "s.invalidation_reason" } else { "NULL::text" };
+    let query = format!(
+        "SELECT s.plugin::text, s.database::text, s.confirmed_flush_lsn::text, s.active_pid, a.application_name,
+            CASE WHEN s.wal_status = 'lost' OR {reason} IS NOT NULL THEN coalesce({reason}, 'wal_removed') END, s.two_phase
+         FROM pg_catalog.pg_replication_slots s LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
+         WHERE s.slot_name = $1"
+    );
+    let row = client.query_opt(&query, &[&name]).await.map_err(|error| sql_error(error, "reading the slot"))?;
+    Ok(row.map(|row| Slot {
+        plugin: row.get::<_, Option<String>>(0).unwrap_or_default(),
+        database: row.get::<_, Option<String>>(1).unwrap_or_default(),
+        confirmed: row.get::<_, Option<&str>>(2).and_then(|lsn| lsn.parse().ok()).unwrap_or(Lsn::ZERO),
+        active_pid: row.get(3),
+        owner: row.get(4),
+        lost: row.get(5),
+        two_phase: row.get(6),
+    }))
+}
+
+impl Slot {
+    /// Whether it may be used at all, apart from who uses it now.
+    pub(super) fn usable(&self, name: &str, facts: &Facts) -> Result<()> {
+        let refuse = |what: String, remedy: String| Err(Error::blocked(format!("slot {name} {what}")).remedy(remedy));
+        if self.plugin != "pgoutput" {
+            return refuse(
+                format!("belongs to the plugin {}", self.plugin),
+                "name another slot in source.postgres.slot".into(),
+            );
+        }
+        if self.database != facts.database {
+            return refuse(
+                format!("belongs to database {}", self.database),
+                "name another slot in source.postgres.slot".into(),
+            );
+        }
+        if self.two_phase {
+            return refuse("was made with two_phase".into(), "name another slot in source.postgres.slot".into());
+        }
+        if let Some(reason) = &self.lost {
+            return refuse(
+                format!("is invalidated ({reason}): the log after {} is gone, changes are lost", self.confirmed),
+                format!(
+                    "drop it (SELECT pg_drop_replication_slot('{name}')), clear the sink's progress and take a new snapshot; raise max_slot_wal_keep_size"
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses to go on from `stored` when the slot has been moved past it.
+    pub(super) fn behind(&self, name: &str, stored: &Checkpoint) -> Result<()> {
+        let lsn = stored.position.lsn;
+        if self.confirmed > lsn {
+            return Err(Error::blocked(format!(
+                "slot {name} stands at {} but the sink has everything only up to {lsn}: somebody else consumed or moved the slot, the changes between are lost to the sink",
+                self.confirmed
+            ))
+            .remedy("find who uses the slot; then clear the sink's progress so that a new snapshot is taken"));
+        }
+        Ok(())
+    }
+}
+
+/// Ends our own zombie's hold on the slot; refuses a stranger's.
+pub(super) async fn take_over(client: &Client, options: &Options, slot: &Slot) -> Result<()> {
+    let Some(pid) = slot.active_pid else { return Ok(()) };
+    let owner = slot.owner.clone().unwrap_or_default();
+    if owner != tag(options) {
+        return Err(Error::blocked(format!(
+            "slot {} is in use by process {pid} (application_name {owner:?})",
+            options.slot
+        ))
+        .remedy("stop that consumer, or name another slot in source.postgres.slot"));
+    }
+    tracing::warn!(
+        pid,
+        slot = options.slot,
+        "an earlier connection of this pipeline still holds the slot: taking over"
+    );
+    client
+        .execute("SELECT pg_terminate_backend($1)", &[&pid])
+        .await
+        .map_err(|error| sql_error(error, "ending the earlier connection of this pipeline"))?;
+    for _ in 0..100 {
+        let active = client
+            .query_opt(
+                "SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND active_pid = $2",
+                &[&options.slot, &pid],
+            )
+            .await
+            .map_err(|error| sql_error(error, "waiting for the slot"))?;
+        if active.is_none() {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    Err(Error::transient(format!("slot {} is still held by our own process {pid}", options.slot)))
+}
+
+/// Creates the slot and exports its snapshot; a failover slot where the server has them.
+pub(super) async fn create(wire: &mut Wire, options: &Options, facts: &Facts) -> Result<Exported> {
+    let failover = facts.version >= 170_000 && !facts.standby;
+    let extra = if failover { ", FAILOVER true" } else { "" };
+    let command = if facts.version >= 150_000 {
+        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export'{extra})", quoted(&options.slot))
+    } else {
+        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT", quoted(&options.slot))
+    };
+    exported(wire.query(&command, "creating the slot").await?)
+}
+
+/// A temporary slot, only for the snapshot it exports.
+pub(super) async fn snapshot(wire: &mut Wire) -> Result<Exported> {
+    let name = format!("tailwater_snapshot_{:08x}", rand::random::<u32>());
+    let command = format!("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT", quoted(&name));
+    exported(wire.query(&command, "creating a temporary slot for its snapshot").await?)
+}
+
+fn exported(rows: Vec<Vec<Option<String>>>) -> Result<Exported> {
+    let row = rows.into_iter().next().unwrap_or_default();
+    match <[Option<String>; 4]>::try_from(row) {
+        Ok([_, Some(point), Some(name), _]) => {
+            let point =
+                point.parse().map_err(|error| Error::corrupt("the new slot's consistent point").because(error))?;
+            Ok(Exported { point, name })
+        }
+        _ => Err(Error::corrupt("the server's answer to CREATE_REPLICATION_SLOT has not its four columns")),
+    }
+}
+
+/// The command that starts the stream.
+pub(super) fn start(options: &Options, from: Lsn) -> String {
+    format!(
+        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {})",
+        quoted(&options.slot),
+        literal(&quoted(&options.publication)).trim_start()
+    )
+}

@@ -1,0 +1,240 @@
+//! The rows that were there before the stream: read from the slot's exported snapshot, table by table.
+//!
+//! Why there is no gap and no overlap: the snapshot shows exactly the transactions that commit before the consistent
+//! point, and the stream starts with the first one that commits at or after it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::StreamExt;
+use tokio_postgres::{Client, CopyOutStream};
+
+use super::catalog::{self, Found, literal, quoted, quoted_table};
+use super::refusal::sql_error;
+use super::slot::Exported;
+use crate::codecs::copy::text;
+use crate::codecs::pgoutput::{Relation, RelationColumn};
+use crate::logic::assemble::{Assembler, shape};
+use crate::model::{
+    Change, ChangeId, Error, Lsn, Meters, Oid, Op, Origin, PgTimestamp, ReplicaIdentity, Result, RowWriter,
+    SnapshotMark, Table,
+};
+
+/// Bytes of rows in a batch.
+const BATCH: usize = 1 << 20;
+
+/// A snapshot being read.
+pub(super) struct Snapshot {
+    client: Client,
+    point: Lsn,
+    at: PgTimestamp,
+    tables: VecDeque<Planned>,
+    copying: Option<(Arc<Table>, Pin<Box<CopyOutStream>>)>,
+    writer: RowWriter,
+    scratch: Vec<u8>,
+    ordinal: u64,
+    /// The last row read: whether it is its table's last, or the last of all, shows only with the next one.
+    held: Option<Change>,
+    meters: Arc<Meters>,
+}
+
+/// A table to be read.
+struct Planned {
+    table: Arc<Table>,
+    query: String,
+    /// Begin with a truncate: an earlier attempt may have delivered rows that are gone.
+    clear: bool,
+}
+
+/// What is to be read.
+pub(super) struct Wanted<'a> {
+    pub(super) exported: &'a Exported,
+    pub(super) tables: &'a [Found],
+    /// `server_version_num`
+    pub(super) version: u32,
+    pub(super) publication: &'a str,
+    /// Begin each table with a truncate: an earlier attempt may have delivered rows that are gone.
+    pub(super) clear: bool,
+}
+
+impl Snapshot {
+    /// Imports the exported snapshot; after this its exporter may go on.
+    pub(super) async fn begin(
+        client: Client,
+        wanted: Wanted<'_>,
+        assembler: &mut Assembler,
+        meters: Arc<Meters>,
+    ) -> Result<Snapshot> {
+        let exported = wanted.exported;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0",
+            literal(&exported.name).trim_start()
+        );
+        client.batch_execute(&begin).await.map_err(|error| sql_error(error, "importing the slot's snapshot"))?;
+        let mut planned = VecDeque::new();
+        for found in wanted.tables {
+            planned.push_back(plan(&client, found, &wanted, assembler).await?);
+        }
+        tracing::info!(tables = planned.len(), point = %exported.point, "reading the existing rows");
+        Ok(Snapshot {
+            client,
+            point: exported.point,
+            at: PgTimestamp::now(),
+            tables: planned,
+            copying: None,
+            writer: RowWriter::new(),
+            scratch: Vec::new(),
+            ordinal: 0,
+            held: None,
+            meters,
+        })
+    }
+
+    /// The consistent point.
+    pub(super) fn point(&self) -> Lsn {
+        self.point
+    }
+
+    /// Reads on into `out` until a batch is full; `true` when all tables are done. Cancel-safe.
+    pub(super) async fn read(&mut self, out: &mut Vec<Change>, bytes: &mut usize) -> Result<bool> {
+        while *bytes < BATCH {
+            let Some((table, stream)) = &mut self.copying else {
+                if self.open(out).await? {
+                    continue;
+                }
+                self.finish(out, bytes).await?;
+                return Ok(true);
+            };
+            let name = &table.name;
+            match stream.next().await {
+                Some(Ok(line)) => {
+                    let table = Arc::clone(table);
+                    let row = text::row(&line, table.columns.len(), &mut self.scratch, &mut self.writer)
+                        .map_err(|error| Error::corrupt(format!("reading table {name}")).because(error))?;
+                    self.meters.snapshot_rows.fetch_add(1, Ordering::Relaxed);
+                    let change = self.change(table, Op::Read { new: row });
+                    self.emit(Some(change), out, bytes);
+                }
+                Some(Err(error)) => return Err(sql_error(error, &format!("reading table {name}"))),
+                None => self.copying = None,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Opens the next table; `false` when there is none. The table stays planned until its COPY has begun.
+    async fn open(&mut self, out: &mut Vec<Change>) -> Result<bool> {
+        let Some(next) = self.tables.front_mut() else { return Ok(false) };
+        let name = next.table.name.clone();
+        let stream = self
+            .client
+            .copy_out(next.query.as_str())
+            .await
+            .map_err(|error| sql_error(error, &format!("reading table {name}")))?;
+        let Some(next) = self.tables.pop_front() else { return Ok(false) };
+        if next.clear {
+            self.emit(None, out, &mut 0);
+            let clear = self.change(Arc::clone(&next.table), Op::Truncate);
+            out.push(clear);
+        }
+        self.copying = Some((next.table, Box::pin(stream)));
+        Ok(true)
+    }
+
+    async fn finish(&mut self, out: &mut Vec<Change>, bytes: &mut usize) -> Result<()> {
+        self.client.batch_execute("COMMIT").await.map_err(|error| sql_error(error, "ending the snapshot"))?;
+        if let Some(last) = &mut self.held {
+            last.origin.snapshot = Some(SnapshotMark::Last);
+        }
+        self.emit(None, out, bytes);
+        Ok(())
+    }
+
+    fn change(&mut self, table: Arc<Table>, op: Op) -> Change {
+        let id = ChangeId::snapshot(self.point, self.ordinal);
+        self.ordinal += 1;
+        let mark = match &self.held {
+            None if self.ordinal == 1 => SnapshotMark::First,
+            Some(held) if Arc::ptr_eq(&held.table, &table) => SnapshotMark::Middle,
+            _ => SnapshotMark::FirstInTable,
+        };
+        let origin = Origin { at: self.at, xid: None, lsn: self.point, last_commit: None, snapshot: Some(mark) };
+        Change { id, origin, table, op }
+    }
+
+    /// Releases the held row, whose place is known now that `next` follows it.
+    fn emit(&mut self, next: Option<Change>, out: &mut Vec<Change>, bytes: &mut usize) {
+        if let Some(mut held) = self.held.take() {
+            let mark = held.origin.snapshot;
+            let ends = next.as_ref().is_none_or(|next| !Arc::ptr_eq(&next.table, &held.table));
+            if ends && mark != Some(SnapshotMark::First) && mark != Some(SnapshotMark::Last) {
+                held.origin.snapshot = Some(SnapshotMark::LastInTable);
+            }
+            *bytes += held.size();
+            out.push(held);
+        }
+        self.held = next;
+    }
+}
+
+/// The table's shape as the stream will describe it, and the query that reads its rows in that shape.
+async fn plan(client: &Client, found: &Found, wanted: &Wanted<'_>, assembler: &mut Assembler) -> Result<Planned> {
+    let Wanted { version, publication, clear, .. } = *wanted;
+    let failed = |error| sql_error(error, &format!("describing table {}", found.name));
+    if !found.readable {
+        return Err(Error::blocked(format!("table {} may not be read", found.name))
+            .remedy(format!("run: GRANT SELECT ON {} TO the user of the database URL", quoted_table(&found.name))));
+    }
+    // Column lists and row filters of the publication shape the snapshot as they shape the stream.
+    let (listed, filter) =
+        if version >= 150_000 { ("p.attnames", "p.rowfilter") } else { ("NULL::name[]", "NULL::text") };
+    let query = format!(
+        "SELECT a.attname::text, a.atttypid, a.atttypmod, c.relkind = 'p', {filter},
+            CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false ELSE EXISTS (
+                SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey)
+                AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) END
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+         LEFT JOIN pg_catalog.pg_publication_tables p ON p.pubname = $2 AND p.schemaname = $3 AND p.tablename = $4
+         WHERE c.oid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+            AND ({listed} IS NULL OR a.attname = ANY ({listed}))
+         ORDER BY a.attnum"
+    );
+    let rows = client
+        .query(&query, &[&found.oid.0, &publication, &found.name.schema, &found.name.name])
+        .await
+        .map_err(failed)?;
+    let columns: Vec<RelationColumn> = rows
+        .iter()
+        .map(|row| RelationColumn {
+            name: row.get(0),
+            type_oid: Oid(row.get(1)),
+            modifier: row.get(2),
+            key: row.get(5),
+        })
+        .collect();
+    let partitioned = rows.first().is_some_and(|row| row.get(3));
+    let filter: Option<String> = rows.first().and_then(|row| row.get(4));
+    let list = columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
+    let from = format!("{}{}", if partitioned { "" } else { "ONLY " }, quoted_table(&found.name));
+    let condition = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+    let relation = relation(found, columns);
+    let types: Vec<Oid> = relation.columns.iter().map(|column| column.type_oid).collect();
+    let described = catalog::describe(client, found.oid, &types).await?;
+    let table = shape(&relation, &described);
+    let table = assembler.define(relation, table);
+    Ok(Planned { table, query: format!("COPY (SELECT {list} FROM {from}{condition}) TO STDOUT"), clear })
+}
+
+fn relation(found: &Found, columns: Vec<RelationColumn>) -> Relation {
+    let identity: ReplicaIdentity = found.identity;
+    Relation {
+        xid: None,
+        oid: found.oid,
+        schema: found.name.schema.clone(),
+        name: found.name.name.clone(),
+        identity,
+        columns,
+    }
+}
