@@ -1,0 +1,248 @@
+//! Topics: which exist, and how new ones are made.
+//!
+//! A topic is created with explicit partitions, replicas and policy, never by the broker's own choice. One that
+//! exists is taken as it is; where it contradicts the configuration, that is said and not changed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+use super::Cluster;
+use super::client::{ANSWER, Context, admin_config, coded, create, failed};
+use crate::model::{Error, Result};
+
+/// Kafka's own limit for a topic's name, in bytes.
+const LONGEST_NAME: usize = 249;
+
+/// What a topic is for, which decides how it is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// Events of one table: the brokers' retention.
+    Events,
+    /// Progress markers: the last ones are kept for ever.
+    Progress,
+    /// Table versions: all are kept for ever.
+    Tables,
+}
+
+impl Purpose {
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Purpose::Events => &[("cleanup.policy", "delete")],
+            Purpose::Progress => {
+                &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "1073741824")]
+            }
+            Purpose::Tables => &[("cleanup.policy", "compact")],
+        }
+    }
+}
+
+/// A topic that exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Topic {
+    /// How many partitions it has.
+    pub(super) partitions: i32,
+}
+
+/// What the cluster holds.
+pub(super) struct Listing {
+    /// Partitions of each topic.
+    pub(super) topics: HashMap<String, i32>,
+    /// Brokers that are up.
+    pub(super) brokers: usize,
+}
+
+/// Lists and creates topics.
+pub(super) struct Topics {
+    admin: std::sync::Arc<AdminClient<Context>>,
+    context: Context,
+    known: HashMap<String, Topic>,
+    partitions: i32,
+    replication: i32,
+}
+
+impl Topics {
+    /// Asks the cluster what it holds; new topics get `partitions` and `replication`.
+    pub(super) async fn start(cluster: &Cluster, partitions: i32, replication: i32) -> Result<Topics> {
+        let context = Context::default();
+        let admin = create::<AdminClient<Context>>(&admin_config(cluster)?, context.clone())?;
+        let mut topics =
+            Topics { admin: std::sync::Arc::new(admin), context, known: HashMap::new(), partitions, replication };
+        topics.refresh().await?;
+        Ok(topics)
+    }
+
+    async fn refresh(&mut self) -> Result<()> {
+        let listing = self.list(ANSWER).await?;
+        self.known = listing.topics.into_iter().map(|(name, partitions)| (name, Topic { partitions })).collect();
+        Ok(())
+    }
+
+    /// All topics and their partitions. Asking for all can't create one, asking for one by name could.
+    pub(super) async fn list(&self, timeout: Duration) -> Result<Listing> {
+        let admin = std::sync::Arc::clone(&self.admin);
+        let context = self.context.clone();
+        blocking(move || {
+            let metadata = admin.inner().fetch_metadata(None, timeout);
+            // The reason for a silence arrives on the client's own queue, which nobody else reads.
+            let metadata = metadata.map_err(|error| context.explain("asking Kafka for its topics", &error))?;
+            let topics =
+                metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| {
+                    (topic.name().to_owned(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))
+                });
+            Ok(Listing { topics: topics.collect(), brokers: metadata.brokers().len() })
+        })
+        .await
+    }
+
+    /// Whether the topic exists, as far as known.
+    pub(super) fn find(&self, name: &str) -> Option<Topic> {
+        self.known.get(name).copied()
+    }
+
+    /// The topic, created when it does not exist.
+    pub(super) async fn ensure(&mut self, name: &str, purpose: Purpose) -> Result<Topic> {
+        check_name(name)?;
+        if let Some(topic) = self.find(name) {
+            self.compare(name, purpose, topic)?;
+            return Ok(topic);
+        }
+        let partitions = if purpose == Purpose::Events { self.partitions } else { 1 };
+        let created = self.create(name, partitions, purpose).await;
+        match created {
+            Ok(()) => {
+                tracing::info!(topic = name, partitions, "topic created");
+                self.known.insert(name.to_owned(), Topic { partitions });
+            }
+            // Somebody was faster, or only creating is forbidden: take what is there.
+            Err(error) => {
+                self.refresh().await?;
+                if self.find(name).is_none() {
+                    return Err(error);
+                }
+            }
+        }
+        let topic = self.find(name).unwrap_or(Topic { partitions });
+        self.compare(name, purpose, topic)?;
+        Ok(topic)
+    }
+
+    async fn create(&self, name: &str, partitions: i32, purpose: Purpose) -> Result<()> {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(self.replication));
+        for (key, value) in purpose.settings() {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
+        let doing = format!("creating topic {name}");
+        let results = self.admin.create_topics([&topic], &options).await.map_err(|error| failed(&doing, &error))?;
+        match results.into_iter().next() {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err((_, code))) => {
+                let error = coded(format!("{doing} with {partitions} partitions: {code}"), code);
+                Err(match code {
+                    Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+                        error.remedy(format!("grant this user Create, or create {name} with {partitions} partitions"))
+                    }
+                    Code::InvalidReplicationFactor => error.remedy(format!(
+                        "{} replicas are asked for; set topic.replication to at most the number of brokers",
+                        self.replication
+                    )),
+                    _ => error,
+                })
+            }
+        }
+    }
+
+    /// Says where an existing topic contradicts the configuration.
+    fn compare(&self, name: &str, purpose: Purpose, topic: Topic) -> Result<()> {
+        match contradiction(name, purpose, topic, self.partitions) {
+            Some(error) if purpose != Purpose::Events => Err(error),
+            Some(error) => {
+                tracing::warn!("{error}");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The largest record batch the topic takes; `None` when we may not ask.
+    pub(super) async fn largest_batch(&self, name: &str) -> Option<u64> {
+        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        let answer = self.admin.describe_configs([&ResourceSpecifier::Topic(name)], &options).await.ok()?;
+        let config = answer.into_iter().next()?.ok()?;
+        config.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+    }
+}
+
+/// What is wrong with an existing topic, in the eyes of the configuration.
+pub(super) fn contradiction(name: &str, purpose: Purpose, topic: Topic, configured: i32) -> Option<Error> {
+    let wanted = if purpose == Purpose::Events { configured } else { 1 };
+    (topic.partitions != wanted).then(|| {
+        let error = Error::blocked(format!("topic {name} has {} partitions, not {wanted}", topic.partitions));
+        match purpose {
+            Purpose::Events => error.remedy(format!(
+                "set topic.partitions to {}: adding partitions to a topic in use moves keys and breaks their order",
+                topic.partitions
+            )),
+            _ => error.remedy("its order would be lost: choose another prefix, or delete it when nothing uses it"),
+        }
+    })
+}
+
+/// Whether Kafka accepts the name.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let wrong = if name.is_empty() || name == "." || name == ".." {
+        Some("is no name for a topic".to_owned())
+    } else if name.len() > LONGEST_NAME {
+        Some(format!("is {} bytes long; Kafka allows {LONGEST_NAME}", name.len()))
+    } else if !name.chars().all(plain) {
+        Some("holds characters that Kafka refuses; it allows letters, digits, `.`, `_` and `-`".to_owned())
+    } else {
+        None
+    };
+    match wrong {
+        Some(wrong) => Err(Error::blocked(format!("the topic name `{name}` {wrong}"))
+            .remedy("choose another prefix, or leave the table out")),
+        None => Ok(()),
+    }
+}
+
+/// Runs a call to librdkafka that blocks.
+pub(super) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::bug("a call to Kafka panicked")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_kafka_refuses_are_refused_with_the_reason() {
+        for (name, reason) in [
+            ("", "no name"),
+            ("..", "no name"),
+            (&"x".repeat(250)[..], "250 bytes"),
+            ("a b", "characters"),
+            ("prefix.öffentlich.x", "characters"),
+        ] {
+            let error = check_name(name).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        check_name(&"x".repeat(249)).unwrap();
+        check_name("shop._tailwater.progress").unwrap();
+    }
+
+    #[test]
+    fn a_control_topic_has_one_partition_whatever_is_configured() {
+        let topic = Topic { partitions: 1 };
+        assert!(contradiction("p", Purpose::Progress, topic, 4).is_none());
+        let error = contradiction("p.public.a", Purpose::Events, topic, 4).unwrap().to_string();
+        assert!(error.contains("has 1 partitions, not 4"), "{error}");
+    }
+}
