@@ -180,8 +180,16 @@ impl Producer {
     /// What librdkafka refuses at once comes back as [`Refused`] inside; all else arrives at [`Reports`].
     pub(super) async fn send(&self, record: Record<'_>, tag: Tag) -> Result<Result<(), Refused>> {
         let size = record.size();
-        while !self.budget.take(size) {
-            self.pause(Duration::from_secs(1)).await?;
+        loop {
+            // Listening begins before the look, or a release between the two would be missed.
+            let freed = self.budget.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if self.budget.take(size) {
+                break;
+            }
+            let _ = tokio::time::timeout(Duration::from_secs(1), freed).await;
+            self.hopeless()?;
         }
         let mut message: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
             topic: record.topic,
@@ -201,7 +209,8 @@ impl Producer {
                 }
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
                     message = back;
-                    self.pause(Duration::from_millis(10)).await?;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    self.hopeless()?;
                 }
                 Err((error, _)) => {
                     let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
@@ -211,18 +220,12 @@ impl Producer {
         }
     }
 
-    /// Waits for room, at most `longest`; fails when there will never be any.
-    async fn pause(&self, longest: Duration) -> Result<()> {
-        let _ = tokio::time::timeout(longest, self.budget.freed.notified()).await;
-        match self.reports.failure().or_else(|| self.trouble()) {
+    /// Fails when there will never be room.
+    fn hopeless(&self) -> Result<()> {
+        match self.reports.failure().or_else(|| self.context.blocked()) {
             Some(error) => Err(error),
             None => Ok(()),
         }
-    }
-
-    /// Why nothing will be delivered until a person acts, if so.
-    pub(super) fn trouble(&self) -> Option<Error> {
-        self.context.blocked()
     }
 }
 

@@ -4,13 +4,14 @@
 //! exists is taken as it is; where it contradicts the configuration, that is said and not changed.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::Cluster;
 use super::client::{ANSWER, Context, admin_config, coded, create, failed};
+use super::control::Control;
 use crate::model::{Error, Result};
 
 /// Kafka's own limit for a topic's name, in bytes.
@@ -46,18 +47,10 @@ pub(super) struct Topic {
     pub(super) partitions: i32,
 }
 
-/// What the cluster holds.
-pub(super) struct Listing {
-    /// Partitions of each topic.
-    pub(super) topics: HashMap<String, i32>,
-    /// Brokers that are up.
-    pub(super) brokers: usize,
-}
-
-/// Lists and creates topics.
+/// Knows and creates topics.
 pub(super) struct Topics {
-    admin: std::sync::Arc<AdminClient<Context>>,
-    context: Context,
+    control: Arc<Control>,
+    admin: AdminClient<Context>,
     known: HashMap<String, Topic>,
     partitions: i32,
     replication: i32,
@@ -65,36 +58,23 @@ pub(super) struct Topics {
 
 impl Topics {
     /// Asks the cluster what it holds; new topics get `partitions` and `replication`.
-    pub(super) async fn start(cluster: &Cluster, partitions: i32, replication: i32) -> Result<Topics> {
-        let context = Context::default();
-        let admin = create::<AdminClient<Context>>(&admin_config(cluster)?, context.clone())?;
-        let mut topics =
-            Topics { admin: std::sync::Arc::new(admin), context, known: HashMap::new(), partitions, replication };
+    pub(super) async fn start(
+        cluster: &Cluster,
+        control: Arc<Control>,
+        partitions: i32,
+        replication: i32,
+    ) -> Result<Topics> {
+        let admin = create(&admin_config(cluster)?, Context::default())?;
+        let mut topics = Topics { control, admin, known: HashMap::new(), partitions, replication };
         topics.refresh().await?;
         Ok(topics)
     }
 
     async fn refresh(&mut self) -> Result<()> {
-        let listing = self.list(ANSWER).await?;
+        let control = Arc::clone(&self.control);
+        let listing = blocking(move || control.list(ANSWER)).await?;
         self.known = listing.topics.into_iter().map(|(name, partitions)| (name, Topic { partitions })).collect();
         Ok(())
-    }
-
-    /// All topics and their partitions. Asking for all can't create one, asking for one by name could.
-    pub(super) async fn list(&self, timeout: Duration) -> Result<Listing> {
-        let admin = std::sync::Arc::clone(&self.admin);
-        let context = self.context.clone();
-        blocking(move || {
-            let metadata = admin.inner().fetch_metadata(None, timeout);
-            // The reason for a silence arrives on the client's own queue, which nobody else reads.
-            let metadata = metadata.map_err(|error| context.explain("asking Kafka for its topics", &error))?;
-            let topics =
-                metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| {
-                    (topic.name().to_owned(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))
-                });
-            Ok(Listing { topics: topics.collect(), brokers: metadata.brokers().len() })
-        })
-        .await
     }
 
     /// Whether the topic exists, as far as known.

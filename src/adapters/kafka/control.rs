@@ -1,0 +1,180 @@
+//! Reading the control topics, which have one partition each: table versions from the start, markers from the end.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::Cluster;
+use super::client::{ANSWER, Context, classify, coded, consumer_config, create, failed};
+use super::marker::Marker;
+use crate::model::{Class, Error, Result, TableName};
+
+/// How long reading a control topic to its end may stand still.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// The topic of progress markers.
+pub(super) fn progress_topic(prefix: &str) -> String {
+    format!("{prefix}._tailwater.progress")
+}
+
+/// The topic of table versions.
+pub(super) fn tables_topic(prefix: &str) -> String {
+    format!("{prefix}._tailwater.tables")
+}
+
+/// Reads control topics. Its calls block.
+pub(super) struct Control {
+    consumer: BaseConsumer<Context>,
+    context: Context,
+}
+
+/// What the cluster holds.
+pub(super) struct Listing {
+    /// Partitions of each topic.
+    pub(super) topics: HashMap<String, i32>,
+    /// Brokers that are up.
+    pub(super) brokers: usize,
+}
+
+/// A marker and who wrote it where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Marked {
+    /// The marker.
+    pub(super) marker: Marker,
+    /// Its offset in the progress topic.
+    pub(super) offset: i64,
+    /// The pipeline that wrote it.
+    pub(super) pipeline: String,
+}
+
+impl Marked {
+    /// Reads a record of the progress topic.
+    pub(super) fn read(message: &BorrowedMessage<'_>) -> Result<Marked> {
+        let marker = Marker::decode(message.payload().unwrap_or_default())
+            .map_err(|error| error.within(format!("{} at offset {}", message.topic(), message.offset())))?;
+        let pipeline = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+        Ok(Marked { marker, offset: message.offset(), pipeline })
+    }
+}
+
+impl Control {
+    /// A consumer of its own, for the time of a start.
+    pub(super) fn connect(cluster: &Cluster, group: &str) -> Result<Control> {
+        let context = Context::default();
+        let consumer = create(&consumer_config(cluster, group, 4 << 20)?, context.clone())?;
+        Ok(Control { consumer, context })
+    }
+
+    /// All topics with their partitions, and the brokers. Asking for all can't create one.
+    pub(super) fn list(&self, timeout: Duration) -> Result<Listing> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, timeout)
+            .map_err(|error| self.explain("asking Kafka for its topics", &error))?;
+        let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        Ok(Listing { topics: topics.map(|(name, n)| (name, count(n))).collect(), brokers: metadata.brokers().len() })
+    }
+
+    /// The error of a call, with the reason that the client has told in the meantime.
+    fn explain(&self, doing: &str, error: &KafkaError) -> Error {
+        // What a client says outside of calls is heard only by polling.
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+        self.context.explain(doing, error)
+    }
+
+    /// The topic's first offset and the one after its last.
+    pub(super) fn range(&self, topic: &str) -> Result<(i64, i64)> {
+        let range = self.consumer.fetch_watermarks(topic, 0, ANSWER);
+        range.map_err(|error| self.explain(&format!("asking for the end of {topic}"), &error))
+    }
+
+    /// Hands on each record from `from` to the end the topic has now.
+    pub(super) fn read(
+        &self,
+        topic: &str,
+        from: i64,
+        mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (low, high) = self.range(topic)?;
+        let from = from.max(low);
+        if from >= high {
+            return Ok(());
+        }
+        let doing = format!("reading {topic}");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(from)).map_err(|error| failed(&doing, &error))?;
+        self.consumer.assign(&list).map_err(|error| failed(&doing, &error))?;
+        let mut moved = Instant::now();
+        loop {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    moved = Instant::now();
+                    each(&message)?;
+                    if message.offset() + 1 >= high {
+                        return self.consumer.unassign().map_err(|error| failed(&doing, &error));
+                    }
+                }
+                Some(Err(KafkaError::MessageConsumption(code))) if classify(code) != Class::Transient => {
+                    return Err(coded(format!("{doing}: {code}"), code));
+                }
+                _ => {}
+            }
+            if moved.elapsed() > STANDSTILL {
+                return Err(Error::transient(format!("{doing}: nothing arrives")));
+            }
+        }
+    }
+
+    /// The last marker.
+    pub(super) fn last_marker(&self, topic: &str) -> Result<Option<Marked>> {
+        let (_, high) = self.range(topic)?;
+        let mut last = None;
+        self.read(topic, high - 1, |message| {
+            last = Some(Marked::read(message)?);
+            Ok(())
+        })?;
+        Ok(last)
+    }
+
+    /// The offset after the last marker that ends complete; 0 when there is none.
+    pub(super) fn complete_end(&self, topic: &str) -> Result<i64> {
+        let (low, high) = self.range(topic)?;
+        let mut window = 1;
+        loop {
+            let from = (high - window).max(low);
+            let mut end = 0;
+            self.read(topic, from, |message| {
+                let marked = Marked::read(message)?;
+                if marked.marker.complete {
+                    end = marked.offset + 1;
+                }
+                Ok(())
+            })?;
+            if end > 0 || from <= low {
+                return Ok(end);
+            }
+            window *= 16;
+        }
+    }
+}
+
+/// Refuses a progress topic that another pipeline writes.
+pub(super) fn check_pipeline(topic: &str, marked: &Marked, pipeline: &str) -> Result<()> {
+    if marked.pipeline == pipeline {
+        return Ok(());
+    }
+    Err(Error::blocked(format!("{topic} belongs to the pipeline {}, not {pipeline}", marked.pipeline))
+        .remedy("give this pipeline another prefix, or its old name back"))
+}
+
+/// Refuses two tables whose names come to the same topic.
+pub(super) fn collision(topic: &str, one: &TableName, other: &TableName) -> Error {
+    Error::blocked(format!("the tables {one} and {other} would both be written to topic {topic}"))
+        .remedy("leave one of them out, or rename it")
+}

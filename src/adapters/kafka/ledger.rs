@@ -1,0 +1,339 @@
+//! Which batches are on their way, and what may be said of them.
+//!
+//! ```text
+//!  begin ─▶ open ──all records confirmed──▶ finished ──take──▶ under a marker ──marker confirmed──▶ durable
+//! ```
+//!
+//! Batches leave in the order they came: one is taken only when every batch before it is finished, and markers are
+//! confirmed in the order they were sent, because they lie in one partition of an idempotent producer.
+//! A failure ends all of them: nothing after it is ever called durable.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::sync::{Notify, oneshot};
+
+use super::client::{classify, coded};
+use super::producer::{Placed, Refused, Reports, Tag};
+use crate::model::{ChangeId, Checkpoint, Class, Error, Result};
+
+/// The route of progress markers; no topic of events has it.
+const MARKERS: u32 = 0xFF_FFFF;
+/// The route of records that their sender waits for.
+const AWAITED: u32 = 0xFF_FFFE;
+
+/// Where the events of one table version go, and how to speak of them.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    /// The topic.
+    pub(super) topic: String,
+    /// `table public.orders (key id)`
+    pub(super) table: String,
+    /// The largest batch of records the topic takes, when known.
+    pub(super) limit: Option<u64>,
+}
+
+/// How a batch ends.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// With complete transactions only.
+    Complete(Checkpoint),
+    /// Inside a transaction, after this change.
+    Inside(ChangeId),
+}
+
+/// Finished batches that one marker can speak for.
+pub(super) struct Due {
+    /// How the last of them ends.
+    pub(super) end: End,
+    /// The next offset of each partition they wrote to.
+    pub(super) offsets: Vec<(String, i32, i64)>,
+    /// Bytes of their records.
+    pub(super) bytes: usize,
+    waiting: Vec<oneshot::Sender<Result<()>>>,
+}
+
+/// Resolves when a batch, and each one before it, is durable.
+#[derive(Debug)]
+pub struct Delivery(oneshot::Receiver<Result<()>>);
+
+impl Future for Delivery {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.0).poll(cx).map(|outcome| match outcome {
+            Ok(result) => result,
+            Err(_) => Err(Error::transient("the Kafka sink ended before the batch was durable")),
+        })
+    }
+}
+
+struct Open {
+    /// Records sent minus records confirmed; below zero while confirmations outrun the count.
+    outstanding: i64,
+    sealed: Option<(End, usize, oneshot::Sender<Result<()>>)>,
+    offsets: HashMap<(u32, i32), i64>,
+}
+
+impl Open {
+    fn finished(&self) -> bool {
+        self.outstanding == 0 && self.sealed.is_some()
+    }
+}
+
+/// What can be said again to each who waits: errors themselves can't be copied.
+#[derive(Clone)]
+struct Failure {
+    class: Class,
+    what: String,
+    remedy: Option<String>,
+}
+
+impl Failure {
+    fn error(&self) -> Error {
+        let error = Error::new(self.class, self.what.clone());
+        match &self.remedy {
+            Some(remedy) => error.remedy(remedy.clone()),
+            None => error,
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// The number of the first open batch.
+    first: u64,
+    open: VecDeque<Open>,
+    /// Batches under each marker that is on its way.
+    marked: VecDeque<Vec<oneshot::Sender<Result<()>>>>,
+    awaited: HashMap<u64, oneshot::Sender<Result<(), Refused>>>,
+    next_awaited: u64,
+    routes: Vec<Route>,
+    /// The next offset of each partition, as far as this process has written.
+    next: HashMap<(u32, i32), i64>,
+    failure: Option<Failure>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Ledger {
+    state: Mutex<State>,
+    /// Told when the first open batch is finished, and at a failure.
+    pub(super) finished: Notify,
+    settled: Notify,
+}
+
+impl Ledger {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a route; its index goes into tags.
+    pub(super) fn route(&self, route: Route) -> u32 {
+        let mut state = self.state();
+        state.routes.push(route);
+        u32::try_from(state.routes.len() - 1).unwrap_or(AWAITED - 1)
+    }
+
+    /// Opens a batch; its number goes into tags.
+    pub(super) fn begin(&self) -> u64 {
+        let mut state = self.state();
+        state.open.push_back(Open { outstanding: 0, sealed: None, offsets: HashMap::new() });
+        state.first + state.open.len() as u64 - 1
+    }
+
+    /// All `sent` records of the newest batch have been handed over.
+    pub(super) fn seal(&self, sent: usize, bytes: usize, end: End) -> Delivery {
+        let (done, delivery) = oneshot::channel();
+        let mut state = self.state();
+        match state.failure.clone() {
+            Some(failure) => drop(done.send(Err(failure.error()))),
+            None => {
+                if let Some(batch) = state.open.back_mut() {
+                    batch.outstanding += i64::try_from(sent).unwrap_or(i64::MAX);
+                    batch.sealed = Some((end, bytes, done));
+                }
+                if state.open.front().is_some_and(Open::finished) {
+                    self.finished.notify_one();
+                }
+            }
+        }
+        Delivery(delivery)
+    }
+
+    /// The finished batches at the front, up to the last that ends complete where there is one: a marker that ends
+    /// inside a transaction never hides a complete position before it.
+    pub(super) fn take(&self) -> Option<Due> {
+        let mut state = self.state();
+        let complete = |batch: &Open| matches!(batch.sealed, Some((End::Complete(_), ..)));
+        let finished = state.open.iter().take_while(|batch| batch.finished()).count();
+        let last = state.open.iter().take(finished).rposition(complete);
+        let count = last.map_or(finished, |last| last + 1);
+        let mut offsets: HashMap<(u32, i32), i64> = HashMap::new();
+        let (mut bytes, mut waiting, mut end) = (0, Vec::new(), None);
+        for _ in 0..count {
+            let Some(batch) = state.open.pop_front() else { break };
+            state.first += 1;
+            offsets.extend(batch.offsets);
+            let Some((this, size, done)) = batch.sealed else { continue };
+            bytes += size;
+            waiting.push(done);
+            end = Some(this);
+        }
+        let end = end?;
+        // Versions of a table share a topic: the furthest counts.
+        let mut by_topic: HashMap<(&str, i32), i64> = HashMap::new();
+        for ((route, partition), next) in &offsets {
+            if let Some(route) = state.routes.get(*route as usize) {
+                let furthest = by_topic.entry((&route.topic, *partition)).or_default();
+                *furthest = (*furthest).max(*next);
+            }
+        }
+        let mut offsets: Vec<_> = by_topic.into_iter().map(|((t, p), next)| (t.to_owned(), p, next)).collect();
+        offsets.sort();
+        Some(Due { end, offsets, bytes, waiting })
+    }
+
+    /// The tag for the marker of `due`, which must be sent next.
+    pub(super) fn mark(&self, due: Due) -> Tag {
+        let mut state = self.state();
+        match state.failure.clone() {
+            Some(failure) => due.waiting.into_iter().for_each(|done| drop(done.send(Err(failure.error())))),
+            None => state.marked.push_back(due.waiting),
+        }
+        Tag { route: MARKERS, batch: 0 }
+    }
+
+    /// The tag for a record whose sender waits for its confirmation.
+    pub(super) fn awaited(&self) -> (Tag, oneshot::Receiver<Result<(), Refused>>) {
+        let (done, confirmed) = oneshot::channel();
+        let mut state = self.state();
+        state.next_awaited += 1;
+        let batch = state.next_awaited;
+        state.awaited.insert(batch, done);
+        (Tag { route: AWAITED, batch }, confirmed)
+    }
+
+    /// Ends everything on its way with this error. Only the first failure counts.
+    pub(super) fn fail(&self, error: &Error) {
+        let mut state = self.state();
+        if state.failure.is_some() {
+            return;
+        }
+        let failure = Failure { class: error.class(), what: error.what(), remedy: error.advice().map(str::to_owned) };
+        let open = std::mem::take(&mut state.open).into_iter().filter_map(|batch| batch.sealed).map(|sealed| sealed.2);
+        let marked = std::mem::take(&mut state.marked).into_iter().flatten();
+        for done in open.chain(marked) {
+            let _ = done.send(Err(failure.error()));
+        }
+        state.awaited.clear();
+        state.failure = Some(failure);
+        drop(state);
+        self.finished.notify_one();
+        self.settled.notify_waiters();
+    }
+
+    /// Resolves when nothing is on its way, or at a failure.
+    pub(super) async fn idle(&self) -> Result<()> {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            {
+                let state = self.state();
+                match &state.failure {
+                    Some(failure) => return Err(failure.error()),
+                    None if state.open.is_empty() && state.marked.is_empty() => return Ok(()),
+                    None => {}
+                }
+            }
+            settled.await;
+        }
+    }
+
+    /// The error for a record of this route that was refused.
+    pub(super) fn refusal(&self, route: u32, refused: Refused) -> Error {
+        refusal(self.state().routes.get(route as usize), refused)
+    }
+
+    fn placed(&self, tag: Tag, placed: Placed) -> Result<()> {
+        let mut state = self.state();
+        let state = &mut *state;
+        if placed.offset < 0 {
+            return Err(Error::transient("a broker confirmed a record without saying where it is")
+                .remedy("nothing is lost: what was not marked is written again"));
+        }
+        let next = state.next.entry((tag.route, placed.partition)).or_insert(0);
+        if placed.offset < *next {
+            let topic = state.routes.get(tag.route as usize).map_or("a topic", |route| &route.topic);
+            return Err(Error::blocked(format!("{topic} was deleted and created anew while it was written to"))
+                .remedy("what it held is gone: start over under another prefix, with a new snapshot"));
+        }
+        *next = placed.offset + 1;
+        let index = tag.batch.checked_sub(state.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(batch) = index.and_then(|index| state.open.get_mut(index)) {
+            batch.outstanding -= 1;
+            batch.offsets.insert((tag.route, placed.partition), placed.offset + 1);
+            if index == Some(0) && batch.finished() {
+                self.finished.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    fn marker_confirmed(&self) {
+        let batches = self.state().marked.pop_front().unwrap_or_default();
+        for done in batches {
+            let _ = done.send(Ok(()));
+        }
+        self.settled.notify_waiters();
+    }
+}
+
+impl Reports for Ledger {
+    fn settled(&self, tag: Tag, outcome: Result<Placed, Refused>) {
+        let result = match (tag.route, outcome) {
+            (AWAITED, outcome) => {
+                if let Some(done) = self.state().awaited.remove(&tag.batch) {
+                    let _ = done.send(outcome.map(|_| ()));
+                }
+                Ok(())
+            }
+            (MARKERS, Ok(_)) => {
+                self.marker_confirmed();
+                Ok(())
+            }
+            (_, Ok(placed)) => self.placed(tag, placed),
+            (route, Err(refused)) => Err(self.refusal(route, refused)),
+        };
+        if let Err(error) = result {
+            self.fail(&error);
+        }
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.state().failure.as_ref().map(Failure::error)
+    }
+}
+
+/// Says which record of what was refused and why; never what is in it.
+fn refusal(route: Option<&Route>, refused: Refused) -> Error {
+    let Refused { code, size } = refused;
+    let Some(Route { topic, table, limit }) = route else {
+        return coded(format!("a progress marker or table version was not written: {code}"), code);
+    };
+    match code {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            let limit = limit.map_or_else(String::new, |limit| format!(" of {limit} bytes"));
+            Error::blocked(format!("a record of {size} bytes of {table} is beyond the limit{limit} of topic {topic}"))
+                .remedy("raise max.message.bytes of the topic (records are compressed before they are measured)")
+        }
+        Code::MessageTimedOut => Error::transient(format!("Kafka has not confirmed records of {topic} for 5 minutes"))
+            .remedy("check that its partitions have leaders and enough replicas in sync"),
+        _ if classify(code) == Class::Transient => coded(format!("writing to {topic}: {code}"), code),
+        _ => coded(format!("a record of {size} bytes of {table} was refused by topic {topic}: {code}"), code),
+    }
+}

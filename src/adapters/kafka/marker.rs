@@ -1,0 +1,110 @@
+//! Progress markers: "everything up to this change lies in these topics below these offsets".
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ChangeId, Checkpoint, Error, Lsn, Phase, Result, SourcePosition};
+
+/// The value of one record of the progress topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Marker {
+    /// The last complete position, its offsets being the next offset of each partition written since the marker
+    /// before; and the last change that lies below them.
+    pub(super) checkpoint: Checkpoint,
+    /// Whether `checkpoint.change` ends a transaction. If not, the rest of it follows under a later marker.
+    pub(super) complete: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Json<'a> {
+    /// As text: many readers of JSON round integers beyond 2^53.
+    #[serde(borrow)]
+    system_id: std::borrow::Cow<'a, str>,
+    timeline: u32,
+    #[serde(borrow)]
+    end_lsn: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    commit_lsn: std::borrow::Cow<'a, str>,
+    seq: u64,
+    phase: JsonPhase,
+    complete: bool,
+    offsets: Vec<(String, i32, i64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum JsonPhase {
+    Snapshot,
+    Stream,
+}
+
+impl Marker {
+    /// The record's value.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let Checkpoint { position, change, phase, offsets } = &self.checkpoint;
+        let json = Json {
+            system_id: position.system_id.to_string().into(),
+            timeline: position.timeline,
+            end_lsn: position.lsn.to_string().into(),
+            commit_lsn: change.commit.to_string().into(),
+            seq: change.seq,
+            phase: match phase {
+                Phase::Snapshot => JsonPhase::Snapshot,
+                Phase::Stream => JsonPhase::Stream,
+            },
+            complete: self.complete,
+            offsets: offsets.clone(),
+        };
+        serde_json::to_vec(&json).expect("texts and numbers are always JSON")
+    }
+
+    /// Reads a record's value.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Marker> {
+        let wrong = |why: &str| Error::corrupt(format!("a progress marker can't be read: {why}"));
+        // serde's own text could quote the record.
+        let json: Json<'_> = serde_json::from_slice(bytes).map_err(|e| wrong(&format!("at byte {}", e.column())))?;
+        let lsn = |text: &str| text.parse::<Lsn>().map_err(|_| wrong("a position is not an LSN"));
+        Ok(Marker {
+            checkpoint: Checkpoint {
+                position: SourcePosition {
+                    system_id: json.system_id.parse().map_err(|_| wrong("the system identifier is no number"))?,
+                    timeline: json.timeline,
+                    lsn: lsn(&json.end_lsn)?,
+                },
+                change: ChangeId { commit: lsn(&json.commit_lsn)?, seq: json.seq },
+                phase: match json.phase {
+                    JsonPhase::Snapshot => Phase::Snapshot,
+                    JsonPhase::Stream => Phase::Stream,
+                },
+                offsets: json.offsets,
+            },
+            complete: json.complete,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Class;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let marker = Marker {
+            checkpoint: Checkpoint {
+                position: SourcePosition { system_id: u64::MAX, timeline: 3, lsn: Lsn::new(0x1_0000_0020) },
+                change: ChangeId { commit: Lsn::new(0x1_0000_0000), seq: 7 },
+                phase: Phase::Snapshot,
+                offsets: vec![("shop.public.a".into(), 2, 41)],
+            },
+            complete: false,
+        };
+        assert_eq!(Marker::decode(&marker.encode()).unwrap(), marker);
+    }
+
+    #[test]
+    fn what_is_no_marker_is_corrupt() {
+        for bytes in [&b""[..], b"{}", b"null", b"{\"system_id\":\"x\"}"] {
+            assert_eq!(Marker::decode(bytes).unwrap_err().class(), Class::Corrupt);
+        }
+    }
+}
