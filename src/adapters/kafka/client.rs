@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_refused_property_is_named_without_its_value() {
         let config = producer_config(&cluster(&[("sasl.pasword", "hunter2")]), 1 << 20).unwrap();
-        let error = create::<rdkafka::producer::BaseProducer<Context>>(&config, Context::default()).err().unwrap();
+        let error = create::<rdkafka::consumer::BaseConsumer<Context>>(&config, Context::default()).err().unwrap();
         assert!(error.to_string().contains("sasl.pasword"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }

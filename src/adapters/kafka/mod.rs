@@ -7,10 +7,14 @@ mod ledger;
 mod marker;
 mod murmur;
 mod options;
+mod partitions;
 mod producer;
+mod reader;
 mod sink;
+mod source;
 mod topics;
 
 pub use ledger::Delivery;
 pub use options::{Cluster, Properties, SinkOptions, SourceOptions};
 pub use sink::KafkaSink;
+pub use source::{KafkaSource, TopicPosition};

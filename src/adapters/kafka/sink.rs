@@ -139,8 +139,9 @@ impl KafkaSink {
         let mut topics =
             Topics::start(&options.cluster, Arc::clone(&control), options.partitions, options.replication).await?;
         let (progress, tables) = (progress_topic(&options.prefix), tables_topic(&options.prefix));
-        topics.ensure(&progress, Purpose::Progress).await?;
+        // A reader takes the progress topic for the sign that both are there.
         topics.ensure(&tables, Purpose::Tables).await?;
+        topics.ensure(&progress, Purpose::Progress).await?;
         let (prefix, pipeline, topic) = (options.prefix.clone(), options.pipeline.clone(), progress.clone());
         let (stored, versions) = blocking(move || {
             let last = control.last_marker(&topic)?;

@@ -1,0 +1,329 @@
+//! The reading thread: marker by marker, partitions to batches.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rdkafka::consumer::BaseConsumer;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::client::Context;
+use super::format::{self, Stamp};
+use super::marker::Marker;
+use super::partitions::{Event, Partitions};
+use super::source::{Handed, TopicPosition};
+use crate::logic::pipeline::Batch;
+use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result, Table};
+
+/// Batches are cut at about this many bytes.
+const BATCH_BYTES: usize = 1 << 20;
+/// What a change takes beside its rows.
+const CHANGE_BYTES: usize = 128;
+
+/// What the reading begins with.
+pub(super) struct Start {
+    pub(super) consumer: Arc<BaseConsumer<Context>>,
+    pub(super) context: Context,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) progress_topic: String,
+    pub(super) tables_topic: String,
+    pub(super) topics: Vec<Pattern>,
+    pub(super) resume: Option<Checkpoint>,
+    pub(super) at: TopicPosition,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// Where batches go.
+pub(super) struct Outlet {
+    pub(super) batches: mpsc::Sender<Handed>,
+    /// Kilobytes that may wait.
+    pub(super) room: Arc<Semaphore>,
+    pub(super) kbytes: u32,
+    pub(super) runtime: tokio::runtime::Handle,
+}
+
+impl Outlet {
+    /// Hands a batch over when there is room; `false` when nobody wants it any more.
+    fn hand(&self, batch: Batch<TopicPosition>) -> bool {
+        let kbytes = u32::try_from(batch.bytes / 1024).unwrap_or(u32::MAX).clamp(1, self.kbytes);
+        let room = self.runtime.block_on(Arc::clone(&self.room).acquire_many_owned(kbytes));
+        room.is_ok_and(|room| self.batches.blocking_send(Ok((batch, room))).is_ok())
+    }
+}
+
+/// Which topics are read, and from where.
+struct Choice {
+    patterns: Vec<Pattern>,
+    /// Offsets of the warehouse; `None` when it was empty.
+    stored: Option<HashMap<(String, i32), i64>>,
+    known: HashMap<String, bool>,
+}
+
+impl Choice {
+    fn wants(&mut self, topic: &str) -> bool {
+        match self.known.get(topic) {
+            Some(&wanted) => wanted,
+            None => {
+                let wanted = self.patterns.iter().any(|pattern| pattern.matches(topic));
+                self.known.insert(topic.to_owned(), wanted);
+                wanted
+            }
+        }
+    }
+
+    /// The offset to start at, and whether the warehouse has never had anything of the topic although it has others'.
+    fn from(&self, topic: &str, partition: i32) -> (i64, bool) {
+        let Some(stored) = &self.stored else { return (0, false) };
+        let from = stored.get(&(topic.to_owned(), partition)).copied();
+        (from.unwrap_or(0), !stored.keys().any(|(known, _)| known == topic))
+    }
+}
+
+/// See the module.
+pub(super) struct Reader {
+    partitions: Partitions,
+    progress_topic: String,
+    choice: Choice,
+    tables: Tables,
+    decoder: format::Reader,
+    /// Where the last position stands, or the last piece of a transaction.
+    at: Checkpoint,
+    complete: bool,
+    /// Offsets that moved since the last position: inside a transaction they wait for the position that ends it.
+    moved: BTreeMap<(String, i32), i64>,
+    /// The first change that may be met in a topic that is new to the warehouse.
+    begun: ChangeId,
+    pipeline: Option<String>,
+    meters: Arc<Meters>,
+}
+
+impl Reader {
+    /// Joins the control topics and reads the table versions.
+    pub(super) fn start(start: Start) -> Result<Reader> {
+        let mut partitions = Partitions::new(start.consumer, start.context, start.stop);
+        partitions.join(&start.progress_topic, 0, start.at.progress)?;
+        let mut tables = Tables { topic: start.tables_topic, joined: false, versions: HashMap::new() };
+        tables.refresh(&mut partitions)?;
+        let stored = start.resume.map(|resume| {
+            resume.offsets.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect()
+        });
+        Ok(Reader {
+            partitions,
+            progress_topic: start.progress_topic,
+            choice: Choice { patterns: start.topics, stored, known: HashMap::new() },
+            tables,
+            decoder: format::Reader::new(),
+            begun: start.at.checkpoint.change,
+            at: start.at.checkpoint,
+            complete: true,
+            moved: BTreeMap::new(),
+            pipeline: None,
+            meters: start.meters,
+        })
+    }
+
+    /// Reads until something fails or nobody takes the batches any more.
+    pub(super) fn run(mut self, outlet: &Outlet) {
+        loop {
+            match self.marker() {
+                Ok(None) => {}
+                Ok(Some((marker, progress))) => match self.follow(marker, progress, outlet) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => return drop(outlet.batches.blocking_send(Err(error))),
+                },
+                Err(error) => return drop(outlet.batches.blocking_send(Err(error))),
+            }
+        }
+    }
+
+    /// The next marker and the offset after it, if one arrives soon.
+    fn marker(&mut self) -> Result<Option<(Marker, i64)>> {
+        let (mut found, mut writer) = (None, None);
+        let topic = self.progress_topic.as_str();
+        self.partitions.look(topic, 0, |event| {
+            let marker = Marker::decode(event.value.unwrap_or_default());
+            found = Some((
+                marker.map_err(|error| error.within(format!("{topic} at offset {}", event.offset)))?,
+                event.offset + 1,
+            ));
+            writer = event.key.map(|key| String::from_utf8_lossy(key).into_owned());
+            Ok(())
+        })?;
+        if let Some(writer) = writer {
+            let pipeline = self.pipeline.get_or_insert_with(|| writer.clone());
+            if *pipeline != writer {
+                return Err(Error::blocked(format!("two pipelines write to {topic}: {pipeline} and {writer}"))
+                    .remedy("give each pipeline a prefix of its own"));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Yields what the marker promises; `false` when nobody wants it any more.
+    fn follow(&mut self, marker: Marker, progress: i64, outlet: &Outlet) -> Result<bool> {
+        self.check_system(&marker.checkpoint)?;
+        let last = marker.checkpoint.change;
+        let mut changes = Vec::new();
+        for (topic, partition, next) in &marker.checkpoint.offsets {
+            if self.choice.wants(topic) {
+                self.collect(topic, *partition, *next, last, &mut changes)?;
+                self.moved.insert((topic.clone(), *partition), *next);
+            }
+        }
+        self.moved.insert((self.progress_topic.clone(), 0), progress);
+        changes.sort_unstable_by_key(|change| change.id);
+        changes.dedup_by_key(|change| change.id);
+        // A writer that began again may speak of changes that its predecessor's last marker has already told of.
+        if last >= self.at.change {
+            self.at = Checkpoint { offsets: Vec::new(), ..marker.checkpoint };
+            self.complete = marker.complete;
+        }
+        self.meters.server.raise(self.at.position.lsn);
+        self.meters.received.raise(self.at.position.lsn);
+        if let Some(change) = changes.last() {
+            self.meters.newest_received.set(change.origin.at.unix_micros());
+        }
+        self.hand(changes, progress, outlet)
+    }
+
+    /// Cuts the changes into batches. Only the last has a position: before it, transactions may be incomplete.
+    fn hand(&mut self, changes: Vec<Change>, progress: i64, outlet: &Outlet) -> Result<bool> {
+        let mut piece = Batch { changes: Vec::new(), bytes: 0, upto: None };
+        for change in changes {
+            let bytes = change.size() + CHANGE_BYTES;
+            if piece.bytes + bytes > BATCH_BYTES && !piece.changes.is_empty() {
+                let full = std::mem::replace(&mut piece, Batch { changes: Vec::new(), bytes: 0, upto: None });
+                if !outlet.hand(full) {
+                    return Ok(false);
+                }
+            }
+            piece.bytes += bytes;
+            piece.changes.push(change);
+        }
+        if self.complete {
+            let moved = std::mem::take(&mut self.moved).into_iter();
+            let offsets = moved.map(|((topic, partition), next)| (topic, partition, next)).collect();
+            piece.upto = Some(TopicPosition { checkpoint: Checkpoint { offsets, ..self.at.clone() }, progress });
+        }
+        if piece.upto.is_none() && piece.changes.is_empty() {
+            return Ok(true);
+        }
+        Ok(outlet.hand(piece))
+    }
+
+    /// Reads a partition below `next` and keeps the changes after the last marker's and up to this one's.
+    fn collect(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        next: i64,
+        last: ChangeId,
+        changes: &mut Vec<Change>,
+    ) -> Result<()> {
+        let mut first = false;
+        if !self.partitions.has(topic, partition) {
+            let (from, new) = self.choice.from(topic, partition);
+            self.partitions.join(topic, partition, from)?;
+            first = new;
+        }
+        let watermark = self.at.change;
+        // Table versions are read with the same client, so an event of an unknown one waits until this reading is done.
+        let mut waiting: Vec<Waiting> = Vec::new();
+        let (tables, decoder, begun) = (&self.tables, &mut self.decoder, self.begun);
+        self.partitions.read(topic, partition, next, |event| {
+            let Some(value) = event.value else { return Ok(()) };
+            let Stamp { id, table } = stamped(topic, partition, &event)?;
+            if std::mem::take(&mut first) && id <= begun {
+                return Err(late(topic));
+            }
+            if id <= watermark || id > last {
+                return Ok(());
+            }
+            match tables.versions.get(table) {
+                Some(table) => changes.extend(
+                    decoder
+                        .decode(table, id, value)
+                        .map_err(|error| error.within(place(topic, partition, event.offset)))?,
+                ),
+                None => {
+                    waiting.push(Waiting { id, table: table.to_owned(), value: value.to_vec(), offset: event.offset })
+                }
+            }
+            Ok(())
+        })?;
+        if !waiting.is_empty() {
+            self.tables.refresh(&mut self.partitions)?;
+        }
+        for event in waiting {
+            let place = place(topic, partition, event.offset);
+            let table = self.tables.versions.get(&event.table).ok_or_else(|| {
+                Error::blocked(format!("{place}: {} holds no table version {}", self.tables.topic, event.table))
+                    .remedy("the topic lost records or belongs to another writer: start over with a new snapshot")
+            })?;
+            changes.extend(self.decoder.decode(table, event.id, &event.value).map_err(|error| error.within(place))?);
+        }
+        Ok(())
+    }
+
+    fn check_system(&self, next: &Checkpoint) -> Result<()> {
+        let (ours, theirs) = (self.at.position.system_id, next.position.system_id);
+        if ours == 0 || theirs == 0 || ours == theirs {
+            return Ok(());
+        }
+        Err(Error::blocked(format!(
+            "the topics go on with the changes of another database cluster ({theirs}, not {ours})"
+        ))
+        .remedy("write the other cluster's changes under another prefix, and read that into an empty warehouse"))
+    }
+}
+
+/// An event of a table version that was not known when it was met.
+struct Waiting {
+    id: ChangeId,
+    table: String,
+    value: Vec<u8>,
+    offset: i64,
+}
+
+fn place(topic: &str, partition: i32, offset: i64) -> String {
+    format!("{topic}[{partition}] at offset {offset}")
+}
+
+fn stamped<'a>(topic: &str, partition: i32, event: &Event<'a>) -> Result<Stamp<'a>> {
+    event.headers.and_then(format::stamp).ok_or_else(|| {
+        let place = place(topic, partition, event.offset);
+        Error::blocked(format!("{place}: the record has no tw.commit_lsn, tw.seq and tw.table headers"))
+            .remedy("another program wrote it; reading topics of other producers is not supported yet")
+    })
+}
+
+/// The refusal of a topic whose older records the warehouse has never had.
+fn late(topic: &str) -> Error {
+    Error::blocked(format!("topic {topic} holds changes from before the warehouse's position, and it has none of them"))
+        .remedy("`topics` matches more than it did: leave the topic out, or start over with an empty warehouse")
+}
+
+/// The table versions known so far.
+struct Tables {
+    topic: String,
+    joined: bool,
+    versions: HashMap<String, Arc<Table>>,
+}
+
+impl Tables {
+    /// Reads what the topic has got since the last time.
+    fn refresh(&mut self, partitions: &mut Partitions) -> Result<()> {
+        let (low, high) = partitions.range(&self.topic, 0)?;
+        if !self.joined {
+            partitions.join(&self.topic, 0, low)?;
+            self.joined = true;
+        }
+        let versions = &mut self.versions;
+        partitions.read(&self.topic, 0, high, |event| {
+            let table = format::decode_table(event.value.unwrap_or_default())?;
+            versions.insert(format::version_name(&table), Arc::new(table));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,259 @@
+//! Kafka as a source: the source database's commit order, made again from partitions and markers.
+//!
+//! ```text
+//! progress topic ─▶ marker "up to change X, below these offsets"
+//!                     └─▶ each partition read exactly that far ─▶ decoded ─▶ sorted by change id ─▶ batches
+//! ```
+//!
+//! Why this is safe. A marker says that every change up to X lies below its offsets, so after reading that far nothing
+//! up to X is missing. What lies there beyond X, or up to the marker before, is a writing that was never marked and
+//! comes (or came) again under its own marker: it is dropped by its change id. So every change is yielded once, in
+//! order, whatever the writers' crashes left behind. A position is yielded where a marker is complete, and carries the
+//! offsets that the warehouse stores beside the data: after a restart reading goes on exactly there. The group's
+//! offsets are only for display.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::SourceOptions;
+use super::client::{ANSWER, Context, consumer_config, create};
+use super::control::{Control, Listing, progress_topic, tables_topic};
+use super::reader::{Reader, Start};
+use super::topics::blocking;
+use crate::logic::pipeline::{Batch, Source};
+use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Pattern, Phase, Position, Result, SourcePosition};
+
+/// How far the reading of topics has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicPosition {
+    /// What the sink stores. Its offsets are those of all partitions that moved since the last acknowledgement.
+    pub(super) checkpoint: Checkpoint,
+    /// The next offset of the progress topic.
+    pub(super) progress: i64,
+}
+
+impl Position for TopicPosition {
+    fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint.clone()
+    }
+
+    fn reaches(&self, goal: &TopicPosition) -> bool {
+        self.progress >= goal.progress
+    }
+}
+
+/// A batch on its way from the reading thread, with its share of the memory.
+pub(super) type Handed = Result<(Batch<TopicPosition>, OwnedSemaphorePermit)>;
+
+/// Follows the topics of one prefix. See the module.
+pub struct KafkaSource {
+    batches: mpsc::Receiver<Handed>,
+    room: Arc<Semaphore>,
+    stop: Arc<AtomicBool>,
+    consumer: Arc<BaseConsumer<Context>>,
+    options: SourceOptions,
+    progress_topic: String,
+    /// The last position handed out.
+    at: TopicPosition,
+    /// Offsets that moved since the last acknowledgement.
+    moved: BTreeMap<(String, i32), i64>,
+    /// A batch without changes that says again where we are.
+    repeat: bool,
+}
+
+impl KafkaSource {
+    /// Connects and goes on where `resume`, which the warehouse stored, says; without it from the beginning.
+    pub async fn start(options: SourceOptions, resume: Option<Checkpoint>, meters: Arc<Meters>) -> Result<KafkaSource> {
+        let control = Control::connect(&options.cluster, &options.group)?;
+        let listing = blocking(move || control.list(ANSWER)).await?;
+        let prefix = match &options.prefix {
+            Some(prefix) => prefix.clone(),
+            None => detect(&listing, &options.topics)?,
+        };
+        let progress_topic = progress_topic(&prefix);
+        if !listing.topics.contains_key(&progress_topic) {
+            return Err(Error::transient(format!("there is no topic {progress_topic} yet"))
+                .remedy("start the pipeline that writes it, or set `prefix` to the one it writes under"));
+        }
+        let at =
+            TopicPosition { progress: start_offset(resume.as_ref(), &progress_topic)?, checkpoint: origin(&resume) };
+        let context = Context::default();
+        let queue = queue_bytes(&options, &listing);
+        let consumer = create(&consumer_config(&options.cluster, &options.group, queue)?, context.clone())?;
+        let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
+        let stop = Arc::new(AtomicBool::new(false));
+        let room = Arc::new(Semaphore::new((options.buffer_bytes / 1024).max(1)));
+        let (sender, batches) = mpsc::channel(1024);
+        let start = Start {
+            consumer: Arc::clone(&consumer),
+            context,
+            stop: Arc::clone(&stop),
+            progress_topic: progress_topic.clone(),
+            tables_topic: tables_topic(&prefix),
+            topics: options.topics.clone(),
+            resume,
+            at: at.clone(),
+            meters,
+        };
+        let reader = blocking(move || Reader::start(start)).await?;
+        let outlet = super::reader::Outlet {
+            batches: sender,
+            room: Arc::clone(&room),
+            kbytes: u32::try_from(options.buffer_bytes / 1024).unwrap_or(u32::MAX).max(1),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        std::thread::Builder::new()
+            .name("kafka-reader".into())
+            .spawn(move || reader.run(&outlet))
+            .map_err(|error| Error::transient("no thread for reading Kafka").because(error))?;
+        Ok(KafkaSource {
+            batches,
+            room,
+            stop,
+            consumer,
+            options,
+            progress_topic,
+            at,
+            moved: BTreeMap::new(),
+            repeat: false,
+        })
+    }
+
+    /// Shows the group's progress to whoever lists consumer groups; nothing depends on it.
+    fn show(&self, position: &TopicPosition) {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, offset) in &position.checkpoint.offsets {
+            if list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).is_err() {
+                return;
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(%error, "the group's offsets were not committed");
+        }
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.room.close();
+    }
+}
+
+impl Source for KafkaSource {
+    type Position = TopicPosition;
+
+    async fn next(&mut self) -> Result<Batch<TopicPosition>> {
+        if std::mem::take(&mut self.repeat) {
+            return Ok(Batch { changes: Vec::new(), bytes: 0, upto: Some(self.at.clone()) });
+        }
+        let handed = self.batches.recv().await;
+        let (mut batch, _room) = handed.ok_or_else(|| Error::transient("the reading of Kafka has ended"))??;
+        if let Some(upto) = &mut batch.upto {
+            let offsets = std::mem::take(&mut upto.checkpoint.offsets);
+            self.moved.extend(offsets.into_iter().map(|(topic, partition, next)| ((topic, partition), next)));
+            let all = self.moved.iter().map(|((topic, partition), next)| (topic.clone(), *partition, *next));
+            upto.checkpoint.offsets = all.collect();
+            self.at = upto.clone();
+        }
+        Ok(batch)
+    }
+
+    async fn ack(&mut self, upto: TopicPosition) -> Result<()> {
+        self.show(&upto);
+        for (topic, partition, stored) in upto.checkpoint.offsets {
+            let key = (topic, partition);
+            if self.moved.get(&key).is_some_and(|&next| next <= stored) {
+                self.moved.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    async fn current(&mut self) -> Result<TopicPosition> {
+        let control = Control::connect(&self.options.cluster, &self.options.group)?;
+        let topic = self.progress_topic.clone();
+        let progress = blocking(move || control.complete_end(&topic)).await?;
+        // Where nothing new will come, saying again where we are is what ends a run that waits for this.
+        self.repeat = self.at.progress >= progress;
+        Ok(TopicPosition { checkpoint: self.at.checkpoint.clone(), progress })
+    }
+}
+
+/// Where the warehouse stands; before everything when it is empty.
+fn origin(resume: &Option<Checkpoint>) -> Checkpoint {
+    let nowhere = || Checkpoint {
+        position: SourcePosition { system_id: 0, timeline: 0, lsn: Lsn::ZERO },
+        change: ChangeId::ZERO,
+        phase: Phase::Snapshot,
+        offsets: Vec::new(),
+    };
+    let stored = resume.clone().unwrap_or_else(nowhere);
+    Checkpoint { offsets: Vec::new(), ..stored }
+}
+
+/// The offset of the progress topic to start at.
+fn start_offset(resume: Option<&Checkpoint>, topic: &str) -> Result<i64> {
+    let Some(resume) = resume else { return Ok(0) };
+    let stored = resume.offsets.iter().find(|(stored, ..)| stored == topic);
+    stored.map(|&(_, _, next)| next).ok_or_else(|| {
+        Error::blocked(format!("the warehouse has progress of this pipeline, but none in {topic}"))
+            .remedy("it was filled from elsewhere: give the pipeline another name and an empty warehouse")
+    })
+}
+
+/// How many bytes may be fetched ahead of each partition, so that all together stay within the buffer.
+fn queue_bytes(options: &SourceOptions, listing: &Listing) -> usize {
+    let read = |topic: &str| options.topics.iter().any(|pattern| pattern.matches(topic));
+    let partitions =
+        listing.topics.iter().filter(|(topic, _)| read(topic)).map(|(_, &n)| usize::try_from(n).unwrap_or(0));
+    (options.buffer_bytes / partitions.sum::<usize>().max(1)).clamp(256 << 10, 4 << 20)
+}
+
+/// The prefix under which the topics were written: the longest with a progress topic that a pattern begins with.
+fn detect(listing: &Listing, patterns: &[Pattern]) -> Result<String> {
+    let prefixes = listing.topics.keys().filter_map(|topic| topic.strip_suffix("._tailwater.progress"));
+    let begins = |pattern: &Pattern, prefix: &str| {
+        pattern.as_str().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let longest = |pattern: &Pattern| prefixes.clone().filter(|prefix| begins(pattern, prefix)).max_by_key(|p| p.len());
+    let mut found: Vec<Option<&str>> = patterns.iter().map(longest).collect();
+    found.sort_unstable();
+    found.dedup();
+    match found.as_slice() {
+        [Some(prefix)] => Ok((*prefix).to_owned()),
+        _ => Err(Error::blocked("the prefix of the topics can't be told from `topics`")
+            .remedy("set `prefix` to the one that the pipeline writing them has; one pipeline reads one prefix")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(topics: &[&str]) -> Listing {
+        Listing { topics: topics.iter().map(|topic| ((*topic).to_owned(), 1)).collect(), brokers: 1 }
+    }
+
+    fn detected(topics: &[&str], patterns: &[&str]) -> Option<String> {
+        let patterns: Vec<_> = patterns.iter().map(|pattern| Pattern::new(*pattern)).collect();
+        detect(&listing(topics), &patterns).ok()
+    }
+
+    #[test]
+    fn the_prefix_is_the_longest_that_has_progress_and_begins_every_pattern() {
+        let topics = ["a._tailwater.progress", "a.b._tailwater.progress", "c._tailwater.progress", "a.b.public.t"];
+        assert_eq!(detected(&topics, &["a.b.public.*"]).as_deref(), Some("a.b"));
+        assert_eq!(detected(&topics, &["a.public.*", "a.other.*"]).as_deref(), Some("a"));
+        assert_eq!(detected(&topics, &["a.public.*", "c.public.*"]), None);
+        assert_eq!(detected(&topics, &["d.public.*"]), None);
+        assert_eq!(detected(&topics, &["*"]), None);
+    }
+}
