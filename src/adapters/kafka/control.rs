@@ -84,7 +84,9 @@ impl Control {
     /// The error of a call, with the reason that the client has told in the meantime.
     fn explain(&self, doing: &str, error: &KafkaError) -> Error {
         // What a client says outside of calls is heard only by polling.
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        for _ in 0..100 {
+            let _ = self.consumer.poll(Duration::ZERO);
+        }
         self.context.explain(doing, error)
     }
 

@@ -166,6 +166,7 @@ impl Reader {
     pub(super) fn decode(&mut self, table: &Arc<Table>, id: ChangeId, value: &[u8]) -> Result<Option<Change>> {
         let wrong = || Error::corrupt("an event can't be read");
         let v: Value = serde_json::from_slice(value).map_err(|_| wrong())?;
+        let part = |key: &str| v.get(key).unwrap_or(&Value::Null);
         let row = |key: &str| -> Option<Row> {
             let cells = v.get(key)?.as_array()?;
             Some(
@@ -181,9 +182,9 @@ impl Reader {
         };
         let old = || {
             let row = row("old")?;
-            Some(if v["full"] == true { OldRow::Full(row) } else { OldRow::Key(row) })
+            Some(if part("full").as_bool() == Some(true) { OldRow::Full(row) } else { OldRow::Key(row) })
         };
-        let op = match v["op"].as_str() {
+        let op = match part("op").as_str() {
             Some("r") => Op::Read { new: row("new").ok_or_else(wrong)? },
             Some("c") => Op::Insert { new: row("new").ok_or_else(wrong)? },
             Some("u") => Op::Update { old: old(), new: row("new").ok_or_else(wrong)? },
@@ -192,9 +193,9 @@ impl Reader {
             _ => return Err(wrong()),
         };
         let origin = Origin {
-            at: PgTimestamp(v["at"].as_i64().unwrap_or_default()),
-            xid: v["xid"].as_u64().map(|x| Xid(x as u32)),
-            lsn: Lsn::new(v["lsn"].as_u64().unwrap_or_default()),
+            at: PgTimestamp(part("at").as_i64().unwrap_or_default()),
+            xid: part("xid").as_u64().map(|x| Xid(x as u32)),
+            lsn: Lsn::new(part("lsn").as_u64().unwrap_or_default()),
             last_commit: None,
             snapshot: None,
         };

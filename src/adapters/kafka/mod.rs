@@ -1,5 +1,6 @@
 //! Kafka as a sink and as a source.
 
+mod check;
 mod client;
 mod control;
 mod format;
@@ -14,6 +15,7 @@ mod sink;
 mod source;
 mod topics;
 
+pub use check::{check_sink, check_source};
 pub use ledger::Delivery;
 pub use options::{Cluster, Properties, SinkOptions, SourceOptions};
 pub use sink::KafkaSink;

@@ -218,7 +218,7 @@ fn queue_bytes(options: &SourceOptions, listing: &Listing) -> usize {
 }
 
 /// The prefix under which the topics were written: the longest with a progress topic that a pattern begins with.
-fn detect(listing: &Listing, patterns: &[Pattern]) -> Result<String> {
+pub(super) fn detect(listing: &Listing, patterns: &[Pattern]) -> Result<String> {
     let prefixes = listing.topics.keys().filter_map(|topic| topic.strip_suffix("._tailwater.progress"));
     let begins = |pattern: &Pattern, prefix: &str| {
         pattern.as_str().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))

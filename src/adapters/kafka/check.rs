@@ -1,0 +1,145 @@
+//! Everything that is wrong with a Kafka configuration, at once and without changing anything.
+
+use std::collections::HashMap;
+
+use super::client::ANSWER;
+use super::control::{Control, Listing, check_pipeline, collision, progress_topic, tables_topic};
+use super::format;
+use super::source::detect;
+use super::topics::{Purpose, Topic, blocking, check_name, contradiction};
+use super::{SinkOptions, SourceOptions};
+use crate::model::{Error, Result, TableName};
+
+/// What would keep a sink with these options from publishing these tables.
+pub async fn check_sink(options: &SinkOptions, tables: &[TableName]) -> Vec<Error> {
+    let mut problems = check_topics(&options.prefix, tables);
+    if options.partitions < 1 {
+        problems.push(Error::blocked("topics need at least one partition").remedy("set topic.partitions to 1 or more"));
+    }
+    let cluster = options.cluster.clone();
+    let (prefix, pipeline) = (options.prefix.clone(), options.pipeline.clone());
+    let answer = blocking(move || {
+        let control = Control::connect(&cluster, &format!("tailwater-{pipeline}"))?;
+        let listing = control.list(ANSWER)?;
+        let progress = progress_topic(&prefix);
+        let owner = if listing.topics.contains_key(&progress) { control.last_marker(&progress)? } else { None };
+        let foreign = owner.and_then(|marked| check_pipeline(&progress, &marked, &pipeline).err());
+        Ok((listing, foreign))
+    })
+    .await;
+    match answer {
+        Ok((listing, foreign)) => {
+            problems.extend(foreign);
+            problems.extend(compare(options, tables, &listing));
+        }
+        Err(error) => problems.push(error),
+    }
+    problems
+}
+
+/// What would keep a source with these options from reading.
+pub async fn check_source(options: &SourceOptions) -> Vec<Error> {
+    let (cluster, group) = (options.cluster.clone(), options.group.clone());
+    let answer: Result<Listing> = blocking(move || Control::connect(&cluster, &group)?.list(ANSWER)).await;
+    let listing = match answer {
+        Ok(listing) => listing,
+        Err(error) => return vec![error],
+    };
+    let prefix = match &options.prefix {
+        Some(prefix) => Ok(prefix.clone()),
+        None => detect(&listing, &options.topics),
+    };
+    match prefix {
+        Err(error) => vec![error],
+        Ok(prefix) => [progress_topic(&prefix), tables_topic(&prefix)]
+            .into_iter()
+            .filter(|topic| !listing.topics.contains_key(topic))
+            .map(|topic| {
+                Error::blocked(format!("there is no topic {topic}")).remedy(
+                    "start the pipeline that writes it, or correct `prefix`; if it exists, grant Describe on it",
+                )
+            })
+            .collect(),
+    }
+}
+
+/// Names that Kafka refuses, and tables that would share a topic.
+fn check_topics(prefix: &str, tables: &[TableName]) -> Vec<Error> {
+    let mut problems: Vec<Error> = check_name(&progress_topic(prefix)).err().into_iter().collect();
+    let mut owners: HashMap<String, &TableName> = HashMap::new();
+    for table in tables {
+        let topic = format::topic(prefix, table);
+        problems.extend(check_name(&topic).err().map(|error| error.within(format!("table {table}"))));
+        match owners.get(&topic) {
+            Some(owner) if *owner != table => problems.push(collision(&topic, owner, table)),
+            _ => drop(owners.insert(topic, table)),
+        }
+    }
+    problems
+}
+
+/// Where the cluster contradicts the configuration.
+fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Vec<Error> {
+    let mut problems = Vec::new();
+    let control =
+        [(progress_topic(&options.prefix), Purpose::Progress), (tables_topic(&options.prefix), Purpose::Tables)];
+    let events = tables.iter().map(|table| (format::topic(&options.prefix, table), Purpose::Events));
+    let mut missing = false;
+    for (topic, purpose) in control.into_iter().chain(events) {
+        match listing.topics.get(&topic) {
+            Some(&partitions) => {
+                problems.extend(contradiction(&topic, purpose, Topic { partitions }, options.partitions));
+            }
+            None => missing = true,
+        }
+    }
+    let brokers = i32::try_from(listing.brokers).unwrap_or(i32::MAX);
+    if missing && (options.replication < 1 || options.replication > brokers) {
+        let what = format!("{} replicas are asked for, and there are {brokers} brokers", options.replication);
+        problems.push(Error::blocked(what).remedy(format!("set topic.replication to a number from 1 to {brokers}")));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cluster, Properties};
+    use super::*;
+
+    fn options() -> SinkOptions {
+        SinkOptions {
+            pipeline: "shop".into(),
+            cluster: Cluster { bootstrap: String::new(), properties: Properties::default() },
+            prefix: "shop".into(),
+            database: "shop".into(),
+            partitions: 4,
+            replication: 3,
+            tombstones: true,
+            truncates: true,
+            placeholder: String::new(),
+            buffer_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn names_and_collisions_are_found_together() {
+        let names = [&"n".repeat(249)[..], "a b", "a_b"];
+        let tables: Vec<_> = names.into_iter().map(|name| TableName::new("public", name)).collect();
+        let problems: Vec<String> = check_topics("shop", &tables).iter().map(Error::to_string).collect();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("Kafka allows 249"), "{problems:?}");
+        assert!(problems[1].contains("public.a b") && problems[1].contains("public.a_b"), "{problems:?}");
+    }
+
+    #[test]
+    fn contradictions_of_the_cluster_are_found_together() {
+        let topics = [("shop.public.a".to_owned(), 2), ("shop._tailwater.progress".to_owned(), 3)];
+        let listing = Listing { topics: topics.into_iter().collect(), brokers: 1 };
+        let problems: Vec<String> =
+            compare(&options(), &[TableName::new("public", "a")], &listing).iter().map(Error::to_string).collect();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems[0].contains("has 3 partitions, not 1"), "{problems:?}");
+        assert!(problems[1].contains("has 2 partitions, not 4"), "{problems:?}");
+        assert!(problems[2].contains("3 replicas are asked for, and there are 1 brokers"), "{problems:?}");
+    }
+}
