@@ -1,4 +1,4 @@
-//! Rows of `COPY ... TO STDOUT` in text format.
+//! Rows of `COPY` in text format, both ways.
 
 use crate::model::{Cell, Row, RowWriter};
 
@@ -66,6 +66,20 @@ fn unescape(field: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Appends one field for `COPY ... FROM STDIN`; `None` is NULL.
+pub fn field(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    let Some(value) = value else { return out.extend_from_slice(b"\\N") };
+    for &byte in value {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            plain => out.push(plain),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +95,15 @@ mod tests {
         assert_eq!(cells, [Cell::Text(b"a\tb\\N"), Cell::Null, Cell::Text(b""), Cell::Text(b"x\ny\r\x08\x0c\x0b")]);
         assert_eq!(read(b"\n", 0).unwrap().width(), 0);
         assert_eq!(read(b"\n", 1).unwrap().cell(0), Cell::Text(b""));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for value in [None, Some(&b""[..]), Some(b"\\N"), Some(b"a\tb\\\r\n\x08"), Some("ü\\t".as_bytes())] {
+            let mut line = Vec::new();
+            field(value, &mut line);
+            assert_eq!(read(&line, 1).unwrap().cell(0), value.map_or(Cell::Null, Cell::Text));
+        }
     }
 
     #[test]

@@ -1,1 +1,159 @@
-//! dialect
+//! SQL as each warehouse speaks it: text only, no connection, no clock.
+//!
+//! Every dialect has its methods in the order of the trait. What all of them say alike is written once, here.
+
+mod control;
+mod postgres;
+
+use std::sync::Arc;
+
+use crate::model::{ChangeId, Checkpoint, Column, Table, TableName};
+
+pub use control::{CONTROL_SCHEMA, Progress};
+pub use postgres::Postgres;
+
+/// A source table and where its rows go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The target table.
+    pub name: TableName,
+    /// The source table's shape.
+    pub table: Arc<Table>,
+}
+
+impl Target {
+    /// The staging table's name in the control schema: the same for the same target, whatever its name holds.
+    pub fn stage(&self) -> String {
+        // FNV-1a; names may hold anything and be 63 bytes long already.
+        let hash = self
+            .name
+            .to_string()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        format!("stage_{hash:016x}")
+    }
+}
+
+/// One table's part of a flush.
+#[derive(Clone, Debug)]
+pub struct MergeSpec<'a> {
+    /// The table.
+    pub target: &'a Target,
+    /// Rows older than this were truncated away.
+    pub horizon: Option<ChangeId>,
+    /// Columns that some staged rows lack because the value did not change.
+    pub missing: Vec<usize>,
+    /// Whether there are staged rows at all.
+    pub staged: bool,
+}
+
+/// How a warehouse says what the merge needs.
+pub trait Dialect: Send + Sync + 'static {
+    /// The type of a column in the target.
+    fn target_type(&self, column: &Column) -> String;
+
+    /// The type of a column in the staging table, where loading needs another one.
+    fn stage_type(&self, column: &Column) -> String;
+
+    /// Creates the target's schema and the target.
+    fn create(&self, target: &Target) -> Vec<String>;
+
+    /// Adds a column to the target.
+    fn add_column(&self, target: &Target, column: &Column) -> String;
+
+    /// A query for the target's columns: rows of (name, type as [`Dialect::target_type`] writes it).
+    fn columns(&self, target: &TableName) -> String;
+
+    /// Makes an empty staging table of the target's present shape.
+    fn create_stage(&self, target: &Target) -> Vec<String>;
+
+    /// Empties the staging table.
+    fn clear_stage(&self, target: &Target) -> String;
+
+    /// Creates the control schema and its tables where they are absent.
+    fn create_control(&self) -> Vec<String>;
+
+    /// Statements to run first in each flush's transaction.
+    fn prepare(&self) -> Vec<String>;
+
+    /// The statements that bring staged rows into the target, in order. They run in one transaction.
+    fn merge(&self, spec: &MergeSpec<'_>) -> Vec<String>;
+
+    /// A query for how many staged rows lack a value that the target does not have either; must be 0 before the merge.
+    fn orphans(&self, target: &Target) -> String {
+        let stage = self.stage(target);
+        let on = base_match(target);
+        format!(
+            "SELECT count(*) FROM {stage} s WHERE s._tw_missing IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {} t WHERE {on})",
+            table(&target.name)
+        )
+    }
+
+    /// The staging table's full name.
+    fn stage(&self, target: &Target) -> String {
+        format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage()))
+    }
+
+    /// The progress of a checkpoint, and of the fence, as statements.
+    fn progress<'a>(&self, pipeline: &'a str) -> Progress<'a> {
+        Progress { pipeline }
+    }
+
+    /// Stores a checkpoint's offsets, in order.
+    fn offsets(&self, pipeline: &str, checkpoint: &Checkpoint) -> Vec<String> {
+        checkpoint
+            .offsets
+            .iter()
+            .flat_map(|(topic, part, next)| control::offset(pipeline, topic, *part, *next))
+            .collect()
+    }
+}
+
+/// `"name"`: quoted always, quotes doubled, nothing deleted.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `"schema"."name"`
+pub fn table(name: &TableName) -> String {
+    format!("{}.{}", quote(&name.schema), quote(&name.name))
+}
+
+/// `'text'` under standard strings.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A comma-separated list.
+fn list<I: IntoIterator<Item = String>>(items: I) -> String {
+    items.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// `t.key = s.key AND ...`
+fn key_match(target: &Target) -> String {
+    let column = |c: &Column| format!("t.{0} = s.{0}", quote(&c.name));
+    target.table.key_columns().map(column).collect::<Vec<_>>().join(" AND ")
+}
+
+/// `t.key = the key under which the target has the staged row's unchanged values`
+fn base_match(target: &Target) -> String {
+    let column = |(n, c): (usize, &Column)| format!("t.{0} = coalesce(s._tw_base_{n}, s.{0})", quote(&c.name));
+    (1..).zip(target.table.key_columns()).map(column).collect::<Vec<_>>().join(" AND ")
+}
+
+/// The columns that Tailwater adds to a staging table, with their types given the key's.
+fn stage_extras(target: &Target, text: &str, stage_type: impl Fn(&Column) -> String) -> Vec<String> {
+    let mut extras = vec![
+        "_tw_lsn bigint".to_owned(),
+        "_tw_seq bigint".to_owned(),
+        format!("_tw_op {text}"),
+        format!("_tw_missing {text}"),
+    ];
+    extras.extend((1..).zip(target.table.key_columns()).map(|(n, c)| format!("_tw_base_{n} {}", stage_type(c))));
+    extras
+}
+
+/// `(lsn, seq)` as SQL numbers.
+fn version(id: ChangeId) -> String {
+    format!("({}, {})", id.commit.get(), id.seq)
+}

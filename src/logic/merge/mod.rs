@@ -1,5 +1,10 @@
 //! From changes to the rows a warehouse needs.
 
+mod evolve;
+mod fold;
+mod key;
 mod stage;
 
+pub use evolve::evolve;
+pub use fold::{Fold, Folded};
 pub use stage::{NetOp, NetRow, Stage};

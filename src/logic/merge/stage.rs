@@ -1,13 +1,12 @@
 //! Net rows on their way into a staging table.
 //!
-//! A staging table has the table's columns under their own names and target types, then
-//! `_tw_lsn bigint, _tw_seq bigint, _tw_op` (one letter), `_tw_missing` (text of `0` and `1`, a digit for each column,
-//! `1` where the value did not change and is not here; NULL when none is missing), and `_tw_base_1`, `_tw_base_2`, ...
-//! for each key column: the key under which the target has the row now, NULL where that is the row's own key.
+//! A staging table has the table's columns under their own names, then `_tw_lsn bigint, _tw_seq bigint, _tw_op` (one
+//! letter), `_tw_missing` (text of `0` and `1`, a digit for each column, `1` where the value did not change and is not
+//! here; NULL when none is missing), and `_tw_base_1`, `_tw_base_2`, ... for each key column: the key under which the
+//! target has the row now, NULL where that is the row's own key.
 
-use std::sync::Arc;
-
-use crate::model::{ChangeId, Row, Table};
+use crate::codecs::dialect::Target;
+use crate::model::{Cell, ChangeId, Row};
 
 /// What is to become of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,10 +37,22 @@ pub struct NetRow {
     pub id: ChangeId,
     /// What is to become of it.
     pub op: NetOp,
-    /// The cells, as wide as the table; [`crate::model::Cell::Unchanged`] only where no change in the flush had the value.
+    /// The cells, as wide as the table; [`Cell::Unchanged`] only where no change in the flush had the value.
     pub row: Row,
-    /// A row holding, in the key's columns, the key under which the target has the unchanged values; `None`: its own key.
+    /// A row holding, in the key's columns, the key under which the target has the unchanged values; `None`: its own.
     pub base: Option<Row>,
+}
+
+impl NetRow {
+    /// The text of `_tw_missing`; `false` when nothing is missing and the column is NULL.
+    pub fn missing(&self, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        if self.op != NetOp::Upsert || !self.row.has_unchanged() {
+            return false;
+        }
+        out.extend(self.row.cells().map(|cell| if cell == Cell::Unchanged { b'1' } else { b'0' }));
+        true
+    }
 }
 
 /// Net rows of one table, to be loaded into its staging table.
@@ -49,12 +60,8 @@ pub struct NetRow {
 pub struct Stage {
     /// The staging table, quoted and with its schema, ready for SQL.
     pub name: String,
-    /// The staging table's schema and name, unquoted.
-    pub schema: String,
-    /// See `schema`.
-    pub table_name: String,
-    /// The source table's shape.
-    pub table: Arc<Table>,
-    /// The rows, in key order where the target profits from it.
+    /// The source table's shape, and where its rows go in the end.
+    pub target: Target,
+    /// The rows.
     pub rows: Vec<NetRow>,
 }

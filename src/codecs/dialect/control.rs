@@ -1,0 +1,93 @@
+//! The control tables: `_tailwater.progress` and `_tailwater.offsets`. Plain SQL that every warehouse speaks.
+
+use super::literal;
+use crate::model::{ChangeId, Checkpoint, Phase};
+
+/// The schema of everything that is ours.
+pub const CONTROL_SCHEMA: &str = "_tailwater";
+
+/// The progress row of one pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+}
+
+impl Progress<'_> {
+    /// Makes the row if it is absent.
+    pub fn create(&self) -> String {
+        let name = literal(self.pipeline);
+        format!(
+            "INSERT INTO _tailwater.progress (pipeline, fence) SELECT {name}, 0 \
+             WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = {name})"
+        )
+    }
+
+    /// Takes the fence: whoever had it before fails at its next flush.
+    pub fn take_fence(&self) -> String {
+        format!("UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = {}", literal(self.pipeline))
+    }
+
+    /// Reads the row: fence, system id, timeline, lsn, commit LSN, seq, phase.
+    pub fn read(&self) -> String {
+        format!(
+            "SELECT fence, system_id, timeline, lsn, commit_lsn, seq, phase FROM _tailwater.progress WHERE pipeline = {}",
+            literal(self.pipeline)
+        )
+    }
+
+    /// Reads the offsets: topic, partition, next offset.
+    pub fn read_offsets(&self) -> String {
+        format!(
+            "SELECT topic, part, next_offset FROM _tailwater.offsets WHERE pipeline = {} ORDER BY topic, part",
+            literal(self.pipeline)
+        )
+    }
+
+    /// Moves the row from `expected` to `checkpoint`; must change exactly one row, else another process has the fence.
+    pub fn advance(&self, fence: u64, expected: ChangeId, checkpoint: &Checkpoint) -> String {
+        let Checkpoint { position, change, phase, .. } = checkpoint;
+        let phase = match phase {
+            Phase::Snapshot => "snapshot",
+            Phase::Stream => "stream",
+        };
+        format!(
+            "UPDATE _tailwater.progress SET system_id = '{}', timeline = {}, lsn = {}, commit_lsn = {}, seq = {}, phase = '{phase}', \
+             updated_at = now() WHERE pipeline = {} AND fence = {fence} AND coalesce(commit_lsn, 0) = {} AND coalesce(seq, 0) = {}",
+            position.system_id,
+            position.timeline,
+            position.lsn.get(),
+            change.commit.get(),
+            change.seq,
+            literal(self.pipeline),
+            expected.commit.get(),
+            expected.seq,
+        )
+    }
+}
+
+/// Sets the next offset of one partition.
+pub(super) fn offset(pipeline: &str, topic: &str, part: i32, next: i64) -> [String; 2] {
+    let (pipeline, topic) = (literal(pipeline), literal(topic));
+    [
+        format!("DELETE FROM _tailwater.offsets WHERE pipeline = {pipeline} AND topic = {topic} AND part = {part}"),
+        format!(
+            "INSERT INTO _tailwater.offsets (pipeline, topic, part, next_offset) VALUES ({pipeline}, {topic}, {part}, {next})"
+        ),
+    ]
+}
+
+/// The control tables' columns, given the names of the text and time types.
+pub(super) fn tables(text: &str, time: &str) -> Vec<String> {
+    vec![
+        "CREATE SCHEMA IF NOT EXISTS _tailwater".to_owned(),
+        format!(
+            "CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline {text} NOT NULL, system_id {text}, timeline bigint, lsn bigint, \
+             commit_lsn bigint, seq bigint, phase {text}, fence bigint NOT NULL, updated_at {time})"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline {text} NOT NULL, topic {text} NOT NULL, part integer NOT NULL, \
+             next_offset bigint NOT NULL)"
+        ),
+    ]
+}
