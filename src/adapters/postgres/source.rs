@@ -113,6 +113,10 @@ impl PostgresSource {
         let mut assembler = Assembler::new(start);
         let wanted = exported.filter(|_| options.snapshot != SnapshotMode::Never && streaming.is_none());
         let snapshot = match &wanted {
+            Some(exported) if resume.as_ref().is_some_and(|stored| exported.point <= stored.position.lsn) => {
+                // Its rows would count as delivered already; making a slot writes log, so the next point is later.
+                return Err(Error::transient("the new snapshot's point is not after the interrupted one's"));
+            }
             Some(exported) => {
                 let reader = sql::connect(&options.endpoint, &tag).await?;
                 let wanted = Wanted {

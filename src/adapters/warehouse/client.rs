@@ -1,4 +1,4 @@
-//! What a warehouse's driver has to do for the flow in `sink`.
+//! What a warehouse's driver has to do for the flow in `worker`.
 
 use std::future::Future;
 
@@ -13,6 +13,11 @@ pub trait Client: Send + 'static {
     /// Runs a query with a small result (catalog, control tables); values as text.
     fn query(&mut self, sql: &str) -> impl Future<Output = Result<Vec<Vec<Option<String>>>>> + Send;
 
-    /// Appends the rows to the staging table that `stage` names, inside the transaction that is open; returns how many.
+    /// Appends the rows to the staging table, inside the transaction that is open; returns how many.
     fn load(&mut self, stage: Stage) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Leaves the warehouse in good order.
+    fn close(&mut self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
 }

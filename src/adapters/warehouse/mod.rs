@@ -1,7 +1,13 @@
-//! Warehouses as sinks.
+//! Warehouses as sinks: one flow in `worker`, a driver and a dialect for each warehouse.
 
 mod client;
+mod ledger;
 mod options;
+mod postgres;
+mod sink;
+mod worker;
 
 pub use client::Client;
 pub use options::{Connect, DuckdbFile, Flush, Options};
+pub use postgres::PostgresClient;
+pub use sink::WarehouseSink;

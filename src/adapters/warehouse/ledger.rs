@@ -1,0 +1,103 @@
+//! The progress row: what is in the tables, and who may write them.
+
+use super::client::Client;
+use crate::codecs::dialect::{Dialect, Progress};
+use crate::model::{ChangeId, Checkpoint, Error, Lsn, Phase, Result, SourcePosition};
+
+/// What the progress row holds, as far as this process knows.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    pipeline: String,
+    fence: u64,
+    stored: Option<Checkpoint>,
+}
+
+impl Ledger {
+    /// Makes the control tables, takes the fence, reads what is stored.
+    pub(super) async fn open<C: Client>(
+        client: &mut C,
+        dialect: &impl Dialect,
+        pipeline: &str,
+    ) -> Result<(Ledger, Option<Checkpoint>)> {
+        for statement in dialect.create_control() {
+            client.execute(&statement).await.map_err(|error| error.within("making the control tables"))?;
+        }
+        let row = dialect.progress(pipeline);
+        client.execute(&row.create()).await?;
+        client.execute(&row.take_fence()).await?;
+        let (fence, stored) = read(client, row).await?;
+        Ok((Ledger { pipeline: pipeline.to_owned(), fence, stored: stored.clone() }, stored))
+    }
+
+    /// The last change that is in the tables.
+    pub(super) fn change(&self) -> ChangeId {
+        self.stored.as_ref().map_or(ChangeId::ZERO, |stored| stored.change)
+    }
+
+    /// A checkpoint that only says that the changes up to `change` are in: the position to go on from stays.
+    ///
+    /// `None` before the first position is stored.
+    pub(super) fn partial(&self, change: ChangeId) -> Option<Checkpoint> {
+        self.stored.as_ref().map(|stored| Checkpoint { change, offsets: Vec::new(), ..stored.clone() })
+    }
+
+    /// Moves the row, inside the transaction that is open.
+    pub(super) async fn advance<C: Client>(
+        &self,
+        client: &mut C,
+        dialect: &impl Dialect,
+        to: &Checkpoint,
+    ) -> Result<()> {
+        let row = dialect.progress(&self.pipeline);
+        let changed = client.execute(&row.advance(self.fence, self.change(), to)).await?;
+        if changed != 1 {
+            return Err(Error::blocked(format!("another process writes this warehouse as pipeline {}", self.pipeline))
+                .remedy("run each pipeline once; give the other one another name"));
+        }
+        for statement in dialect.offsets(&self.pipeline, to) {
+            client.execute(&statement).await?;
+        }
+        Ok(())
+    }
+
+    /// The transaction that moved the row is committed.
+    pub(super) fn committed(&mut self, to: &Checkpoint) {
+        self.stored = Some(to.clone());
+    }
+}
+
+/// Reads the stored checkpoint of a pipeline without taking its fence.
+pub(super) async fn read<C: Client>(client: &mut C, row: Progress<'_>) -> Result<(u64, Option<Checkpoint>)> {
+    let broken = || {
+        Error::blocked("the row of _tailwater.progress can't be read")
+            .remedy("it was changed by hand: restore or delete it")
+    };
+    let rows = client.query(&row.read()).await?;
+    let fields = rows.into_iter().next().ok_or_else(broken)?;
+    let [fence, system, timeline, lsn, commit, seq, phase] =
+        <[Option<String>; 7]>::try_from(fields).map_err(|_| broken())?;
+    let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<u64>().ok());
+    let fence = number(&fence).ok_or_else(broken)?;
+    if system.is_none() {
+        return Ok((fence, None));
+    }
+    let offsets = client.query(&row.read_offsets()).await?;
+    let offsets = offsets.into_iter().map(|row| match <[Option<String>; 3]>::try_from(row) {
+        Ok([Some(topic), Some(part), Some(next)]) => Some((topic, part.parse().ok()?, next.parse().ok()?)),
+        _ => None,
+    });
+    let position = SourcePosition {
+        system_id: number(&system).ok_or_else(broken)?,
+        timeline: number(&timeline).and_then(|timeline| u32::try_from(timeline).ok()).ok_or_else(broken)?,
+        lsn: Lsn::new(number(&lsn).ok_or_else(broken)?),
+    };
+    let change =
+        ChangeId { commit: Lsn::new(number(&commit).ok_or_else(broken)?), seq: number(&seq).ok_or_else(broken)? };
+    let phase = match phase.as_deref() {
+        Some("snapshot") => Phase::Snapshot,
+        Some("stream") => Phase::Stream,
+        _ => return Err(broken()),
+    };
+    let offsets = offsets.collect::<Option<Vec<_>>>().ok_or_else(broken)?;
+    Ok((fence, Some(Checkpoint { position, change, phase, offsets })))
+}

@@ -1,0 +1,129 @@
+//! PostgreSQL as a warehouse.
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use tokio_postgres::{Client as Connection, SimpleQueryMessage};
+
+use super::client::Client;
+use super::options::Connect;
+use crate::codecs::copy::text;
+use crate::codecs::dialect::quote;
+use crate::logic::merge::{NetRow, Stage};
+use crate::model::{Cell, Class, Error, Result, Row};
+
+/// Bytes of COPY data sent at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// A connection to a PostgreSQL warehouse.
+pub struct PostgresClient {
+    connection: Connection,
+}
+
+impl PostgresClient {
+    /// Connects.
+    pub async fn start(connect: &Connect) -> Result<PostgresClient> {
+        let connection = connect().await.map_err(|error| error.within("the warehouse"))?;
+        let version = connection.query_one("SHOW server_version_num", &[]).await.map_err(sql_error)?;
+        if version.get::<_, String>(0).parse().is_ok_and(|version: u32| version < 150_000) {
+            return Err(Error::blocked("the warehouse is older than PostgreSQL 15, which has no MERGE")
+                .remedy("use PostgreSQL 15 or later"));
+        }
+        Ok(PostgresClient { connection })
+    }
+}
+
+impl Client for PostgresClient {
+    async fn execute(&mut self, sql: &str) -> Result<u64> {
+        let messages = self.connection.simple_query(sql).await.map_err(sql_error)?;
+        Ok(messages.iter().map(|m| if let SimpleQueryMessage::CommandComplete(rows) = m { *rows } else { 0 }).sum())
+    }
+
+    async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        let messages = self.connection.simple_query(sql).await.map_err(sql_error)?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect()),
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    async fn load(&mut self, stage: Stage) -> Result<u64> {
+        let table = &stage.target.table;
+        let mut names: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
+        names.extend(["_tw_lsn", "_tw_seq", "_tw_op", "_tw_missing"].map(str::to_owned));
+        names.extend((1..=table.key.len()).map(|n| format!("_tw_base_{n}")));
+        let copy = format!("COPY {} ({}) FROM STDIN", stage.name, names.join(", "));
+        let sink = self.connection.copy_in::<_, Bytes>(&copy).await.map_err(sql_error)?;
+        let mut sink = std::pin::pin!(sink);
+        let mut lines = Lines { out: Vec::with_capacity(CHUNK + CHUNK / 4), missing: Vec::new() };
+        for row in &stage.rows {
+            lines.write(row, &table.key)?;
+            if lines.out.len() >= CHUNK {
+                let chunk = std::mem::replace(&mut lines.out, Vec::with_capacity(CHUNK + CHUNK / 4));
+                sink.send(Bytes::from(chunk)).await.map_err(sql_error)?;
+            }
+        }
+        if !lines.out.is_empty() {
+            sink.send(Bytes::from(lines.out)).await.map_err(sql_error)?;
+        }
+        sink.finish().await.map_err(sql_error)
+    }
+}
+
+/// Writes staged rows as lines of COPY.
+struct Lines {
+    out: Vec<u8>,
+    missing: Vec<u8>,
+}
+
+impl Lines {
+    fn write(&mut self, row: &NetRow, key: &[usize]) -> Result<()> {
+        for cell in row.row.cells() {
+            self.cell(cell)?;
+            self.out.push(b'\t');
+        }
+        let missing = row.missing(&mut self.missing).then_some(self.missing.as_slice());
+        let head = format!("{}\t{}\t{}\t", row.id.commit.get(), row.id.seq, row.op.letter());
+        self.out.extend_from_slice(head.as_bytes());
+        text::field(missing, &mut self.out);
+        for &index in key {
+            self.out.push(b'\t');
+            self.cell(row.base.as_ref().map_or(Cell::Null, |base: &Row| base.cell(index)))?;
+        }
+        self.out.push(b'\n');
+        Ok(())
+    }
+
+    fn cell(&mut self, cell: Cell<'_>) -> Result<()> {
+        match cell {
+            Cell::Null | Cell::Unchanged => text::field(None, &mut self.out),
+            Cell::Text(value) => text::field(Some(value), &mut self.out),
+            Cell::Binary(_) => return Err(Error::bug("a binary value on its way to a text COPY")),
+        }
+        Ok(())
+    }
+}
+
+/// What the warehouse's refusal means.
+fn sql_error(error: tokio_postgres::Error) -> Error {
+    let Some(db) = error.as_db_error() else {
+        return Error::transient("the connection to the warehouse failed").because(error);
+    };
+    let code = db.code().code();
+    // The message of a refused value can hold the value: the code and the place say enough.
+    let text =
+        if code.starts_with("22") || code.starts_with("23") { String::new() } else { format!(": {}", db.message()) };
+    let place = db.column().map(|column| format!(", column {column}")).unwrap_or_default();
+    let (class, remedy) = match code.get(..2) {
+        Some("08" | "40" | "57" | "55") => (Class::Transient, ""),
+        _ if code == "53300" => (Class::Transient, ""),
+        Some("53") => (Class::Transient, "make room on the warehouse's server"),
+        Some("22") => (Class::Blocked, "a value does not fit its column: widen the column in the warehouse"),
+        Some("23") => (Class::Blocked, "a constraint that Tailwater did not make is in the way: remove it"),
+        Some("42") if code == "42501" => (Class::Blocked, "grant the missing right to the sink's user"),
+        Some("28" | "3D") => (Class::Blocked, "check user, password and database of the sink's url"),
+        _ => (Class::Blocked, "see the warehouse's own log"),
+    };
+    let error = Error::new(class, format!("the warehouse says (SQLSTATE {code}{place}){text}"));
+    if remedy.is_empty() { error } else { error.remedy(remedy) }
+}

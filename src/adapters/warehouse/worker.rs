@@ -1,0 +1,324 @@
+//! The one owner of a warehouse's connection: folds, merges, commits.
+//!
+//! ```text
+//!  batches ──▶ fold per table ──limits──▶ DDL ──▶ BEGIN ── stage, merge each table ── progress ── COMMIT ──▶ deliveries
+//!                                                   │                                   ▲
+//!                                                   └── a piece of a large transaction ─┘  stays open until its end
+//! ```
+//!
+//! Why each change is applied exactly once: the id of the last applied change is committed with the rows and compared
+//! in the same statement that moves it, so a second writer, a repeated batch or an unknown outcome of COMMIT can only
+//! lead to a rollback or to changes at or below that id, which are dropped here. Why a reader sees whole transactions:
+//! COMMIT comes only when the last change taken ends its transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::client::Client;
+use super::ledger::Ledger;
+use super::options::Options;
+use super::sink::{Command, Taken};
+use crate::codecs::dialect::{Dialect, MergeSpec, Target};
+use crate::logic::merge::{Fold, Folded, Stage, evolve};
+use crate::model::{Change, ChangeId, Checkpoint, Error, Result, Table, TableName};
+
+pub(super) struct Worker<C, D> {
+    client: C,
+    dialect: D,
+    options: Options,
+    ledger: Ledger,
+    /// What has been folded and not merged, in the order the tables came.
+    folds: Vec<Fold>,
+    /// The last change taken.
+    seen: ChangeId,
+    /// The position of the last batch, when it ends a transaction.
+    upto: Option<Checkpoint>,
+    offsets: BTreeMap<(String, i32), i64>,
+    waiting: Vec<oneshot::Sender<Result<()>>>,
+    room: Vec<OwnedSemaphorePermit>,
+    bytes: usize,
+    rows: usize,
+    due: Option<Instant>,
+    wanted: bool,
+    /// Whether a target transaction is open.
+    open: bool,
+    /// The targets that fit the shape named here, and which source table each belongs to.
+    fitting: HashMap<TableName, Arc<Table>>,
+    owners: HashMap<TableName, TableName>,
+}
+
+impl<C: Client, D: Dialect> Worker<C, D> {
+    pub(super) async fn start(
+        mut client: C,
+        dialect: D,
+        options: Options,
+    ) -> Result<(Worker<C, D>, Option<Checkpoint>)> {
+        let (ledger, stored) = Ledger::open(&mut client, &dialect, &options.pipeline).await?;
+        let worker = Worker {
+            client,
+            dialect,
+            seen: ledger.change(),
+            ledger,
+            options,
+            folds: Vec::new(),
+            upto: None,
+            offsets: BTreeMap::new(),
+            waiting: Vec::new(),
+            room: Vec::new(),
+            bytes: 0,
+            rows: 0,
+            due: None,
+            wanted: false,
+            open: false,
+            fitting: HashMap::new(),
+            owners: HashMap::new(),
+        };
+        Ok((worker, stored))
+    }
+
+    /// Until the sink is gone or a flush fails; a failure goes to the oldest delivery that waits.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) -> Result<()> {
+        let result = self.work(&mut inbox).await;
+        inbox.close();
+        if self.open || result.is_err() {
+            // The connection may be gone; then the warehouse rolls back by itself.
+            let _ = self.client.execute("ROLLBACK").await;
+        }
+        let _ = self.client.close().await;
+        match result {
+            Err(error) if !self.waiting.is_empty() => {
+                let _ = self.waiting.swap_remove(0).send(Err(error));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn work(&mut self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Result<()> {
+        loop {
+            let due = self.due;
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    None => return Ok(()),
+                    Some(Command::Flush) => self.wanted = true,
+                    Some(Command::Take(taken)) => self.take(taken).await?,
+                },
+                () = sleep_until(due.unwrap_or_else(far)), if due.is_some() => {
+                    self.due = None;
+                    self.wanted = true;
+                }
+            }
+            self.flush_if_due().await?;
+        }
+    }
+
+    async fn take(&mut self, taken: Taken) -> Result<()> {
+        let Taken { changes, bytes, upto, room, done } = taken;
+        self.waiting.push(done);
+        self.room.push(room);
+        self.bytes += bytes;
+        if self.due.is_none() && !self.wanted {
+            self.due = Some(Instant::now() + self.options.flush.after);
+        }
+        for change in changes {
+            // What is in the tables already comes again after every restart.
+            if change.id > self.seen {
+                self.fold(change).await?;
+            }
+        }
+        if let Some(checkpoint) = &upto {
+            self.seen = self.seen.max(checkpoint.change);
+            for (topic, part, next) in &checkpoint.offsets {
+                self.offsets.insert((topic.clone(), *part), *next);
+            }
+        }
+        self.upto = upto;
+        Ok(())
+    }
+
+    async fn fold(&mut self, change: Change) -> Result<()> {
+        let place = self.folds.iter().position(|fold| fold.table().name == change.table.name);
+        let fits = |fold: &Fold| Arc::ptr_eq(fold.table(), &change.table) || fold.table().same_shape(&change.table);
+        let place = match place {
+            Some(place) if self.folds.get(place).is_some_and(fits) => place,
+            Some(_) => {
+                self.barrier(change.id).await?;
+                self.folds.push(Fold::new(Arc::clone(&change.table)));
+                self.folds.len() - 1
+            }
+            None => {
+                self.folds.push(Fold::new(Arc::clone(&change.table)));
+                self.folds.len() - 1
+            }
+        };
+        self.seen = change.id;
+        self.rows += 1;
+        self.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
+    }
+
+    /// A table's shape changes at `next`: what came before is merged under the old one, and committed where a
+    /// transaction ends there, so that the target is altered outside of any transaction with data.
+    async fn barrier(&mut self, next: ChangeId) -> Result<()> {
+        self.merge().await?;
+        if self.seen.commit != next.commit {
+            let checkpoint = self.ledger.partial(self.seen);
+            if let Some(checkpoint) = checkpoint {
+                self.commit(&checkpoint).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush_if_due(&mut self) -> Result<()> {
+        let limits = self.options.flush;
+        let over = self.bytes >= limits.bytes || self.rows >= limits.rows;
+        if let Some(checkpoint) = self.upto.clone() {
+            if (self.wanted || over || self.open) && !self.waiting.is_empty() {
+                return self.flush(checkpoint).await;
+            }
+        } else if over {
+            self.merge().await?;
+        }
+        if self.waiting.is_empty() {
+            self.wanted = false;
+        }
+        Ok(())
+    }
+
+    /// Merges what is folded and commits it with its position.
+    async fn flush(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        checkpoint.offsets =
+            std::mem::take(&mut self.offsets).into_iter().map(|((topic, part), next)| (topic, part, next)).collect();
+        self.merge().await?;
+        self.commit(&checkpoint).await?;
+        for done in self.waiting.drain(..) {
+            // Nobody waits any more when the loop has ended.
+            let _ = done.send(Ok(()));
+        }
+        (self.due, self.wanted) = (None, false);
+        Ok(())
+    }
+
+    /// Brings what is folded into the targets, inside the open transaction.
+    async fn merge(&mut self) -> Result<()> {
+        let folds: Vec<Folded> = std::mem::take(&mut self.folds).into_iter().map(Fold::finish).collect();
+        let mut work = Vec::new();
+        for folded in folds {
+            let target = self.target(&folded.table)?;
+            self.fit(&target).await?;
+            work.push((target, folded));
+        }
+        if !work.is_empty() {
+            self.begin().await?;
+        }
+        for (target, folded) in work {
+            let name = target.name.clone();
+            self.merge_table(target, folded).await.map_err(|error| error.within(format!("merging into {name}")))?;
+        }
+        self.room.clear();
+        (self.bytes, self.rows) = (0, 0);
+        Ok(())
+    }
+
+    async fn merge_table(&mut self, target: Target, folded: Folded) -> Result<()> {
+        let missing = folded.missing();
+        let staged = folded.rows.len() as u64;
+        let spec = MergeSpec { target: &target, horizon: folded.horizon, missing, staged: staged > 0 };
+        let statements = self.dialect.merge(&spec);
+        let lacking = !spec.missing.is_empty();
+        if staged > 0 {
+            self.client.execute(&self.dialect.clear_stage(&target)).await?;
+            let stage = Stage { name: self.dialect.stage(&target), target: target.clone(), rows: folded.rows };
+            let loaded = self.client.load(stage).await?;
+            if loaded != staged {
+                return Err(Error::transient(format!("{loaded} rows were staged of {staged}")));
+            }
+        }
+        if lacking {
+            let rows = self.client.query(&self.dialect.orphans(&target)).await?;
+            let orphans = rows.first().and_then(|row| row.first().cloned().flatten()).unwrap_or_default();
+            if orphans != "0" {
+                let names: Vec<&str> =
+                    spec.missing.iter().filter_map(|&i| target.table.columns.get(i)).map(|c| c.name.as_str()).collect();
+                return Err(Error::blocked(format!(
+                    "{orphans} updated rows of {} have large values that PostgreSQL did not send (columns {}), and the warehouse does not have the rows",
+                    target.table.name,
+                    names.join(", ")
+                ))
+                .remedy("the table was not read by a snapshot: clear the sink's progress so that it is, or set REPLICA IDENTITY FULL"));
+            }
+        }
+        for statement in statements {
+            self.client.execute(&statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        if !self.open {
+            self.client.execute("BEGIN").await?;
+            self.open = true;
+            for statement in self.dialect.prepare() {
+                self.client.execute(&statement).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.begin().await?;
+        self.ledger.advance(&mut self.client, &self.dialect, checkpoint).await?;
+        self.client.execute("COMMIT").await?;
+        self.open = false;
+        self.ledger.committed(checkpoint);
+        Ok(())
+    }
+
+    /// Makes the target and its staging table fit the shape.
+    async fn fit(&mut self, target: &Target) -> Result<()> {
+        if self.fitting.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table)) {
+            return Ok(());
+        }
+        let columns = self.client.query(&self.dialect.columns(&target.name)).await?;
+        let columns: Vec<(String, String)> = columns
+            .into_iter()
+            .filter_map(|row| match <[Option<String>; 2]>::try_from(row) {
+                Ok([Some(name), Some(kind)]) => Some((name, kind)),
+                _ => None,
+            })
+            .collect();
+        let present = (!columns.is_empty()).then_some(columns.as_slice());
+        for statement in evolve(&self.dialect, target, present)? {
+            tracing::info!(table = %target.name, "{statement}");
+            self.client.execute(&statement).await?;
+        }
+        for statement in self.dialect.create_stage(target) {
+            self.client.execute(&statement).await?;
+        }
+        self.fitting.insert(target.name.clone(), Arc::clone(&target.table));
+        Ok(())
+    }
+
+    /// Where a source table's rows go.
+    fn target(&mut self, table: &Arc<Table>) -> Result<Target> {
+        let schema = self.options.schema.as_ref().unwrap_or(&table.name.schema);
+        let name = TableName::new(schema, &table.name.name);
+        let owner = self.owners.entry(name.clone()).or_insert_with(|| table.name.clone());
+        if *owner != table.name {
+            return Err(Error::blocked(format!(
+                "the source tables {owner} and {} would both become {name}",
+                table.name
+            ))
+            .remedy("leave `schema` out of the sink, or exclude one of them"));
+        }
+        Ok(Target { name, table: Arc::clone(table) })
+    }
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
