@@ -4,3 +4,4 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod pipeline;
+mod value;

@@ -1,0 +1,253 @@
+//! Printers: each appends what PostgreSQL prints, and the parser of the same name reads it back.
+
+use super::moment::{DAY, EPOCH_DAYS, SECOND, civil};
+use super::{Finite, decimal as big};
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// A decimal integer.
+pub fn int(value: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// `t` or `f`.
+pub fn boolean(value: bool, out: &mut Vec<u8>) {
+    out.push(if value { b't' } else { b'f' });
+}
+
+/// A `real`, in the fewest digits that lead back to it.
+pub fn float4(value: f32, out: &mut Vec<u8>) {
+    float(&format!("{value:e}"), 6, out);
+}
+
+/// A `double precision`, in the fewest digits that lead back to it.
+pub fn float8(value: f64, out: &mut Vec<u8>) {
+    float(&format!("{value:e}"), 15, out);
+}
+
+/// Lays out `d.ddde±x` as PostgreSQL does: with an exponent below -4 and from `limit` on.
+fn float(scientific: &str, limit: i32, out: &mut Vec<u8>) {
+    let text = scientific.strip_prefix('-').unwrap_or(scientific);
+    if scientific.len() > text.len() {
+        out.push(b'-');
+    }
+    let Some((mantissa, exponent)) = text.split_once('e') else {
+        out.extend(if text == "inf" { &b"Infinity"[..] } else { &b"NaN"[..] });
+        return;
+    };
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if !(-4..limit).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.extend(format!("{mantissa}e{sign}{:02}", exponent.abs()).into_bytes());
+        return;
+    }
+    let digits: Vec<u8> = mantissa.bytes().filter(|byte| *byte != b'.').collect();
+    point(&digits, exponent + 1, out);
+}
+
+/// Digits with the decimal point after the first `whole` of them, zeros filled in where there are none.
+fn point(digits: &[u8], whole: i32, out: &mut Vec<u8>) {
+    let zeros = |count: usize| std::iter::repeat_n(b'0', count);
+    let Ok(whole) = usize::try_from(whole) else {
+        out.extend(b"0.");
+        out.extend(zeros(usize::try_from(whole.unsigned_abs()).unwrap_or(0)));
+        out.extend(digits);
+        return;
+    };
+    let (before, after) = digits.split_at_checked(whole).unwrap_or((digits, &[]));
+    if before.is_empty() {
+        out.push(b'0');
+    }
+    out.extend(before);
+    out.extend(zeros(whole - before.len()));
+    if !after.is_empty() {
+        out.push(b'.');
+        out.extend(after);
+    }
+}
+
+/// A `numeric` from its value times 10^`scale` in big-endian two's complement.
+pub fn decimal(unscaled: &[u8], scale: i32, out: &mut Vec<u8>) {
+    let (negative, digits) = big::digits(unscaled);
+    if digits == "0" || digits.is_empty() {
+        point(&vec![b'0'; usize::try_from(scale.max(0)).unwrap_or(0) + 1], 1, out);
+        return;
+    }
+    if negative {
+        out.push(b'-');
+    }
+    let whole = i32::try_from(digits.len()).unwrap_or(i32::MAX).saturating_sub(scale);
+    point(digits.as_bytes(), whole, out);
+}
+
+/// `bytea` in hex.
+pub fn bytea(value: &[u8], out: &mut Vec<u8>) {
+    out.extend(b"\\x");
+    out.reserve(value.len() * 2);
+    for byte in value {
+        hex(*byte, out);
+    }
+}
+
+fn hex(byte: u8, out: &mut Vec<u8>) {
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    out.extend([digit(byte >> 4), digit(byte & 15)]);
+}
+
+/// A `uuid`.
+pub fn uuid(value: &[u8; 16], out: &mut Vec<u8>) {
+    for (at, byte) in value.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            out.push(b'-');
+        }
+        hex(*byte, out);
+    }
+}
+
+/// A `date` from days since 1970.
+pub fn date(value: Finite<i32>, out: &mut Vec<u8>) {
+    let Finite::Value(days) = value else { return ends(&value, out) };
+    if day(i64::from(days), out) == Era::Before {
+        out.extend(b" BC");
+    }
+}
+
+/// A `time` from microseconds since midnight.
+pub fn time(micros: i64, out: &mut Vec<u8>) {
+    clock(micros, out);
+    fraction(micros, out);
+}
+
+/// A `timestamp` from microseconds since 1970.
+pub fn timestamp(value: Finite<i64>, out: &mut Vec<u8>) {
+    let Finite::Value(micros) = value else { return ends(&value, out) };
+    moment(micros.div_euclid(DAY), micros.rem_euclid(DAY), b"", out);
+}
+
+/// A `timestamptz` in UTC from microseconds since 1970.
+pub fn timestamptz(value: Finite<i64>, out: &mut Vec<u8>) {
+    let Finite::Value(micros) = value else { return ends(&value, out) };
+    moment(micros.div_euclid(DAY), micros.rem_euclid(DAY), b"+00", out);
+}
+
+/// A `timestamp` from microseconds since 2000.
+pub fn pg_timestamp(value: Finite<i64>, out: &mut Vec<u8>) {
+    let Finite::Value(micros) = value else { return ends(&value, out) };
+    moment(micros.div_euclid(DAY) + EPOCH_DAYS, micros.rem_euclid(DAY), b"", out);
+}
+
+/// A `timestamptz` in UTC from microseconds since 2000.
+pub fn pg_timestamptz(value: Finite<i64>, out: &mut Vec<u8>) {
+    let Finite::Value(micros) = value else { return ends(&value, out) };
+    moment(micros.div_euclid(DAY) + EPOCH_DAYS, micros.rem_euclid(DAY), b"+00", out);
+}
+
+fn ends<T>(value: &Finite<T>, out: &mut Vec<u8>) {
+    out.extend(match value {
+        Finite::NegInfinity => &b"-infinity"[..],
+        _ => &b"infinity"[..],
+    });
+}
+
+#[derive(PartialEq)]
+enum Era {
+    Common,
+    Before,
+}
+
+fn moment(days: i64, micros: i64, zone: &[u8], out: &mut Vec<u8>) {
+    let era = day(days, out);
+    out.push(b' ');
+    time(micros, out);
+    out.extend(zone);
+    if era == Era::Before {
+        out.extend(b" BC");
+    }
+}
+
+/// Year, month and day without the era, which is returned.
+fn day(days: i64, out: &mut Vec<u8>) -> Era {
+    let (year, month, day) = civil(days);
+    let (shown, era) = if year > 0 { (year, Era::Common) } else { (1 - year, Era::Before) };
+    year_digits(shown, out);
+    out.push(b'-');
+    two(month, out);
+    out.push(b'-');
+    two(day, out);
+    era
+}
+
+/// At least four digits.
+fn year_digits(year: i64, out: &mut Vec<u8>) {
+    if year > 9999 {
+        return int(year, out);
+    }
+    two(year / 100, out);
+    two(year % 100, out);
+}
+
+fn two(number: i64, out: &mut Vec<u8>) {
+    let digit = |n: i64| b'0' + u8::try_from(n % 10).unwrap_or(0);
+    out.extend([digit(number / 10), digit(number)]);
+}
+
+fn clock(micros: i64, out: &mut Vec<u8>) {
+    let seconds = micros / SECOND;
+    two(seconds / 3600, out);
+    out.push(b':');
+    two(seconds / 60 % 60, out);
+    out.push(b':');
+    two(seconds % 60, out);
+}
+
+/// The microseconds of the second without the zeros at their end; nothing for none.
+fn fraction(micros: i64, out: &mut Vec<u8>) {
+    let micros = micros % SECOND;
+    if micros == 0 {
+        return;
+    }
+    out.push(b'.');
+    for pair in [micros / 10_000, micros / 100 % 100, micros % 100] {
+        two(pair, out);
+    }
+    while out.last() == Some(&b'0') {
+        out.pop();
+    }
+}
+
+/// An instant of UTC from microseconds since 1970 as ISO 8601 writes it, `2016-11-04T11:51:30.123456Z`, with `digits` of
+/// fraction. Not a form of PostgreSQL's: what other systems exchange.
+pub fn iso_instant(micros: i64, digits: u8, out: &mut Vec<u8>) {
+    iso(micros.div_euclid(DAY), micros.rem_euclid(DAY), digits, out);
+}
+
+/// As [`iso_instant`], from microseconds since 2000.
+pub fn iso_pg_instant(micros: i64, digits: u8, out: &mut Vec<u8>) {
+    iso(micros.div_euclid(DAY) + EPOCH_DAYS, micros.rem_euclid(DAY), digits, out);
+}
+
+fn iso(days: i64, micros: i64, digits: u8, out: &mut Vec<u8>) {
+    let (year, month, day) = civil(days);
+    match year {
+        ..0 => out.push(b'-'),
+        10_000.. => out.push(b'+'),
+        _ => {}
+    }
+    year_digits(year.abs(), out);
+    out.push(b'-');
+    two(month, out);
+    out.push(b'-');
+    two(day, out);
+    out.push(b'T');
+    clock(micros, out);
+    if digits > 0 {
+        out.push(b'.');
+        let start = out.len();
+        let micros = micros % SECOND;
+        for pair in [micros / 10_000, micros / 100 % 100, micros % 100] {
+            two(pair, out);
+        }
+        out.truncate(start + usize::from(digits.min(6)));
+    }
+    out.push(b'Z');
+}
