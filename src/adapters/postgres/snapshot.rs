@@ -193,7 +193,7 @@ async fn plan(client: &Client, found: &Found, wanted: &Wanted<'_>, assembler: &m
     let query = format!(
         "SELECT a.attname::text, a.atttypid, a.atttypmod, c.relkind = 'p', {filter},
             CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false ELSE EXISTS (
-                SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey)
+                SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
                 AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) END
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
          LEFT JOIN pg_catalog.pg_publication_tables p ON p.pubname = $2 AND p.schemaname = $3 AND p.tablename = $4

@@ -16,36 +16,26 @@ pub struct Description {
     pub primary_key: Vec<String>,
 }
 
-/// The table that rows under `relation` belong to.
+/// The table that rows under `relation` belong to; its version is left at 0.
 ///
 /// Columns, their order, types and modifiers are the relation's. A column that the catalog does not know any more may
-/// be NULL for all we know. The key is the identity index's where one is set, because deletes carry nothing else;
-/// otherwise the primary key's; otherwise there is none.
+/// be NULL for all we know.
 pub fn shape(relation: &Relation, catalog: &Description) -> Table {
-    let columns: Vec<Column> = relation
-        .columns
-        .iter()
-        .map(|column| Column {
-            name: column.name.clone(),
-            pg_type: pg_type(column.type_oid, catalog),
-            oid: column.type_oid,
-            modifier: column.modifier,
-            optional: !catalog.required.contains(&column.name),
-        })
-        .collect();
-    let key = if relation.identity == ReplicaIdentity::Index {
-        (0..).zip(&relation.columns).filter(|(_, column)| column.key).map(|(i, _)| i).collect()
-    } else {
-        let index = |name: &String| columns.iter().position(|column| column.name == *name);
-        catalog.primary_key.iter().map(index).collect::<Option<Vec<_>>>().unwrap_or_default()
-    };
+    let columns = relation.columns.iter().map(|column| Column {
+        name: column.name.clone(),
+        pg_type: pg_type(column.type_oid, catalog),
+        oid: column.type_oid,
+        modifier: column.modifier,
+        optional: !catalog.required.contains(&column.name),
+    });
+    let schema = if relation.schema.is_empty() { "pg_catalog" } else { &relation.schema };
     Table {
         oid: relation.oid,
-        name: TableName::new(&relation.schema, &relation.name),
-        version: 1,
-        columns,
+        name: TableName::new(schema, &relation.name),
+        version: 0,
+        columns: columns.collect(),
         identity: relation.identity,
-        key,
+        key: key(relation, &catalog.primary_key),
     }
 }
 
@@ -53,4 +43,32 @@ fn pg_type(oid: Oid, catalog: &Description) -> PgType {
     PgType::builtin(oid.0)
         .or_else(|| catalog.types.get(&oid).cloned())
         .unwrap_or_else(|| PgType::Other { name: format!("type with OID {oid}") })
+}
+
+/// The key's columns.
+///
+/// Under DEFAULT and INDEX the relation marks them, as they were when its rows were written, and old rows carry
+/// nothing else; the catalog gives a primary key's order. Under FULL all columns are marked and under NOTHING none, so
+/// there the catalog's primary key is all there is.
+fn key(relation: &Relation, primary: &[String]) -> Vec<usize> {
+    let place = |name: &String| relation.columns.iter().position(|column| column.name == *name);
+    let ordered: Option<Vec<usize>> = primary.iter().map(place).collect();
+    let marks: Vec<usize> = (0..).zip(&relation.columns).filter(|(_, c)| c.key).map(|(i, _)| i).collect();
+    match (relation.identity, ordered) {
+        (ReplicaIdentity::Full | ReplicaIdentity::Nothing, ordered) => ordered.unwrap_or_default(),
+        (ReplicaIdentity::Index, _) => marks,
+        (ReplicaIdentity::Default, Some(ordered)) if same_members(&ordered, &marks) => ordered,
+        (ReplicaIdentity::Default, None) if part_of(relation, &marks, primary) => Vec::new(),
+        // The primary key is not any more the one that was in force.
+        (ReplicaIdentity::Default, _) => marks,
+    }
+}
+
+fn same_members(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().all(|i| b.contains(i))
+}
+
+/// Whether a publication's column list leaves the marked columns but a part of the key, which tells no rows apart.
+fn part_of(relation: &Relation, marks: &[usize], primary: &[String]) -> bool {
+    marks.iter().all(|&i| relation.columns.get(i).is_some_and(|column| primary.contains(&column.name)))
 }

@@ -1,0 +1,249 @@
+//! The state machine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::fill::fill;
+use crate::codecs::pgoutput::{Begin, Commit, Message, Relation, Truncate};
+use crate::model::{Change, ChangeId, Error, Lsn, Oid, OldRow, Op, Origin, Result, Row, RowWriter, Table, TableName};
+
+/// What a message led to, beside changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Nothing to do but go on.
+    Going,
+    /// A transaction is complete; its changes have been handed out, or the sink had them already.
+    Boundary {
+        /// Where its commit record begins.
+        commit: Lsn,
+        /// Where it ends: what may be acknowledged.
+        end: Lsn,
+    },
+    /// A table's shape may be new: describe it from the catalog and [`Assembler::define`] it before the next message.
+    Describe(Relation),
+}
+
+/// Makes changes of one connection's messages.
+#[derive(Debug)]
+pub struct Assembler {
+    stored: Lsn,
+    open: Option<Open>,
+    /// The end of the last transaction, as changes report it.
+    last_commit: Option<Lsn>,
+    /// The end of the last transaction on this connection: the next may not begin its commit before it.
+    passed: Lsn,
+    /// The table of each relation that was named; `None` until it is described.
+    relations: HashMap<Oid, Option<Arc<Table>>>,
+    /// The relation of the last row, which mostly is the next one's.
+    recent: Option<(Oid, Arc<Table>)>,
+    /// The newest version of each table.
+    latest: HashMap<TableName, Arc<Table>>,
+    writer: RowWriter,
+}
+
+/// The transaction that is being received.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    begin: Begin,
+    /// The next change's ordinal.
+    seq: u64,
+    /// Whether the sink has it already.
+    stored: bool,
+}
+
+impl Assembler {
+    /// For a stream whose sink has everything that ends at or before `stored`.
+    pub fn new(stored: Lsn) -> Assembler {
+        Assembler {
+            stored,
+            open: None,
+            last_commit: Some(stored).filter(|&lsn| lsn != Lsn::ZERO),
+            passed: Lsn::ZERO,
+            relations: HashMap::new(),
+            recent: None,
+            latest: HashMap::new(),
+            writer: RowWriter::new(),
+        }
+    }
+
+    /// Whether a transaction has begun and not ended.
+    pub fn inside(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Takes one message, which the server sent for `lsn`; appends the changes it stands for.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt when the message contradicts those before it; Blocked for two-phase messages, which a slot made with
+    /// `two_phase` sends; Bug for streamed ones, which are not asked for, and for a row before its table's definition.
+    #[inline]
+    pub fn feed(&mut self, message: Message, lsn: Lsn, out: &mut Vec<Change>) -> Result<Step> {
+        match message {
+            Message::Insert(insert) => {
+                if let Some((origin, id, table)) = self.place(lsn, "Insert", insert.relation)? {
+                    fits(lsn, &table, &insert.new)?;
+                    out.push(Change { id, origin, table, op: Op::Insert { new: insert.new } });
+                }
+            }
+            Message::Update(update) => {
+                if let Some((origin, id, table)) = self.place(lsn, "Update", update.relation)? {
+                    let op = self.update(lsn, &table, update.old, update.new)?;
+                    out.push(Change { id, origin, table, op });
+                }
+            }
+            Message::Delete(delete) => {
+                if let Some((origin, id, table)) = self.place(lsn, "Delete", delete.relation)? {
+                    fits(lsn, &table, delete.old.row())?;
+                    out.push(Change { id, origin, table, op: Op::Delete { old: delete.old } });
+                }
+            }
+            Message::Truncate(truncate) => self.truncate(lsn, &truncate, out)?,
+            Message::Begin(begin) => self.begin(lsn, begin)?,
+            Message::Commit(commit) => return self.commit(lsn, commit),
+            Message::Relation(relation) => return self.relation(lsn, relation),
+            // Names of types come from the catalog; origins and messages are not handed on in this version.
+            Message::Type(_) | Message::Origin(_) => self.demand_open(lsn, message.name())?,
+            Message::Logical(logical) if logical.transactional => self.demand_open(lsn, "Message")?,
+            Message::Logical(_) => {}
+            refused => return Err(not_asked_for(lsn, &refused)),
+        }
+        Ok(Step::Going)
+    }
+
+    /// Sets the table that rows of `relation` belong to from now on; counts versions by name, from 1.
+    ///
+    /// The same shape as the newest version's is that version.
+    pub fn define(&mut self, relation: Relation, mut table: Table) -> Arc<Table> {
+        let table = match self.latest.get(&table.name) {
+            Some(known) if known.same_shape(&table) => Arc::clone(known),
+            known => {
+                table.version = known.map_or(1, |known| known.version + 1);
+                Arc::new(table)
+            }
+        };
+        self.latest.insert(table.name.clone(), Arc::clone(&table));
+        self.relations.insert(relation.oid, Some(Arc::clone(&table)));
+        self.recent = None;
+        table
+    }
+
+    fn begin(&mut self, lsn: Lsn, begin: Begin) -> Result<()> {
+        if self.inside() {
+            return Err(corrupt(lsn, "a transaction begins inside another one"));
+        }
+        if begin.final_lsn < self.passed {
+            return Err(corrupt(lsn, "a transaction comes after one that committed later"));
+        }
+        self.open = Some(Open { begin, seq: 0, stored: begin.final_lsn < self.stored });
+        Ok(())
+    }
+
+    fn commit(&mut self, lsn: Lsn, commit: Commit) -> Result<Step> {
+        let open = self.open.take().ok_or_else(|| outside(lsn, "Commit"))?;
+        if commit.commit_lsn != open.begin.final_lsn {
+            return Err(corrupt(lsn, "a transaction commits elsewhere than its begin said"));
+        }
+        if commit.end_lsn <= commit.commit_lsn {
+            return Err(corrupt(lsn, "a commit record ends before it begins"));
+        }
+        if open.stored && commit.end_lsn > self.stored {
+            return Err(corrupt(lsn, format!("the stored position {} lies inside a commit record", self.stored)));
+        }
+        self.last_commit = Some(commit.end_lsn);
+        self.passed = commit.end_lsn;
+        Ok(Step::Boundary { commit: commit.commit_lsn, end: commit.end_lsn })
+    }
+
+    /// A relation is described each time it is named: PostgreSQL repeats it after whatever touched the table's catalog
+    /// entry, and a dropped NOT NULL or, under FULL, another primary key is not in it. The same shape keeps its version.
+    fn relation(&mut self, lsn: Lsn, relation: Relation) -> Result<Step> {
+        self.demand_open(lsn, "Relation")?;
+        self.relations.insert(relation.oid, None);
+        self.recent = None;
+        Ok(Step::Describe(relation))
+    }
+
+    fn update(&mut self, lsn: Lsn, table: &Table, old: Option<OldRow>, new: Row) -> Result<Op> {
+        fits(lsn, table, &new)?;
+        if let Some(old) = &old {
+            fits(lsn, table, old.row())?;
+        }
+        let new = match &old {
+            Some(OldRow::Full(old)) => fill(&mut self.writer, old, new),
+            Some(OldRow::Key(_)) | None => new,
+        };
+        Ok(Op::Update { old, new })
+    }
+
+    fn truncate(&mut self, lsn: Lsn, truncate: &Truncate, out: &mut Vec<Change>) -> Result<()> {
+        self.demand_open(lsn, "Truncate")?;
+        for &relation in &truncate.relations {
+            if let Some((origin, id, table)) = self.place(lsn, "Truncate", relation)? {
+                out.push(Change { id, origin, table, op: Op::Truncate });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whence, which and where the next change is; `None` in a transaction that the sink has.
+    #[inline]
+    fn place(&mut self, lsn: Lsn, message: &str, relation: Oid) -> Result<Option<(Origin, ChangeId, Arc<Table>)>> {
+        let Some(open) = &mut self.open else { return Err(outside(lsn, message)) };
+        if open.stored {
+            return Ok(None);
+        }
+        let Begin { final_lsn, at, xid } = open.begin;
+        let id = ChangeId { commit: final_lsn, seq: open.seq };
+        open.seq += 1;
+        let origin = Origin { at, xid: Some(xid), lsn, last_commit: self.last_commit, snapshot: None };
+        let table = match &self.recent {
+            Some((oid, table)) if *oid == relation => Arc::clone(table),
+            _ => self.table(lsn, relation)?,
+        };
+        Ok(Some((origin, id, table)))
+    }
+
+    fn table(&mut self, lsn: Lsn, oid: Oid) -> Result<Arc<Table>> {
+        let unnamed = || corrupt(lsn, format!("a row of relation {oid}, which has not been named"));
+        let undefined = || Error::bug(format!("relation {oid} has a row at {lsn}, but was not defined"));
+        let table = self.relations.get(&oid).ok_or_else(unnamed)?.as_ref().ok_or_else(undefined)?;
+        self.recent = Some((oid, Arc::clone(table)));
+        Ok(Arc::clone(table))
+    }
+
+    fn demand_open(&self, lsn: Lsn, message: &str) -> Result<()> {
+        if self.inside() { Ok(()) } else { Err(outside(lsn, message)) }
+    }
+}
+
+#[inline]
+fn fits(lsn: Lsn, table: &Table, row: &Row) -> Result<()> {
+    if row.width() == table.columns.len() {
+        return Ok(());
+    }
+    let (found, wanted) = (row.width(), table.columns.len());
+    Err(corrupt(lsn, format!("a row of {} has {found} columns, the table has {wanted}", table.name)))
+}
+
+#[cold]
+fn corrupt(lsn: Lsn, what: impl std::fmt::Display) -> Error {
+    Error::corrupt(format!("the replication stream contradicts itself at {lsn}: {what}"))
+}
+
+#[cold]
+fn outside(lsn: Lsn, message: &str) -> Error {
+    corrupt(lsn, format!("{message} outside of a transaction"))
+}
+
+#[cold]
+fn not_asked_for(lsn: Lsn, message: &Message) -> Error {
+    let name = message.name();
+    match message {
+        Message::BeginPrepare(_) | Message::Prepare(_) | Message::CommitPrepared(_) | Message::RollbackPrepared(_) => {
+            Error::blocked(format!("the slot sends two-phase transactions ({name} at {lsn})"))
+                .remedy("it was created with two_phase: use a slot of its own for Tailwater")
+        }
+        _ => Error::bug(format!("{name} at {lsn}, but streamed transactions were not asked for")),
+    }
+}
