@@ -1,0 +1,70 @@
+# What people type here. Everything downloaded goes into a cache outside the tree; `make help` lists the targets.
+
+PG_VERSIONS ?= 15 17
+TEST_ARGS ?=
+FETCH := tests/services/fetch
+NEED := tests/services/need
+
+# libduckdb is linked from the cache unless it is said where else it is.
+export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
+# The harness of the tests reads these.
+TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
+
+.DEFAULT_GOAL := help
+.PHONY: help services services-demo build demo test test-hermetic test-live lint audit advisories clean-services
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+	    while IFS='|' read -r target text; do printf '%-22s %s\n' "$$target" "$$text"; done
+
+services: ## fetch what the tests need: PostgreSQL (PG_VERSIONS, default "15 17"), Kafka, libduckdb
+	@$(NEED) npm java
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
+
+services-demo: ## fetch what the demo needs: PostgreSQL 17 and libduckdb
+	@$(NEED) npm
+	@$(FETCH) postgres 17 duckdb
+
+build: ## the release binary, target/release/tailwater
+	@$(NEED) rust npm kafka-client
+	@$(FETCH) duckdb
+	cargo build --release --locked
+
+demo: ## mirror a live PostgreSQL into DuckDB for half a minute; needs Rust, a C compiler and npm, nothing else
+	@$(NEED) rust npm
+	@$(FETCH) postgres 17 duckdb
+	cargo build --locked --no-default-features --features duckdb
+	@TAILWATER_POSTGRES_BIN="$$($(FETCH) path postgres 17)/bin" target/debug/tailwater demo
+
+test: ## every test: those without services, then those against real servers (TEST_ARGS="filter")
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
+	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic -- $(TEST_ARGS)
+	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
+
+test-hermetic: ## the tests that need no service
+	@$(NEED) rust npm kafka-client
+	@$(FETCH) duckdb
+	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic -- $(TEST_ARGS)
+
+test-live: ## the tests against real servers
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
+	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
+
+lint: ## formatting and clippy, warnings are errors
+	@$(NEED) rust lint npm kafka-client
+	@$(FETCH) duckdb
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+audit: ## licences, bans and sources of the dependencies
+	@$(NEED) rust deny
+	cargo deny --all-features check bans licenses sources
+
+advisories: ## known vulnerabilities of the dependencies; fetches the advisory database
+	@$(NEED) rust deny
+	cargo deny --all-features check advisories
+
+clean-services: ## remove what was fetched
+	@cache="$$($(FETCH) path cache)" && rm -rf "$$cache"/postgres-* "$$cache"/duckdb-* "$$cache"/kafka-* "$$cache"/.fetch.* && echo "removed from $$cache"
