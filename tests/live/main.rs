@@ -2,3 +2,8 @@
 
 // A test says what went wrong by panicking.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod services;
+
+#[path = "../support/mod.rs"]
+mod support;

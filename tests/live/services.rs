@@ -1,0 +1,233 @@
+//! The harness itself: what the other tests stand on.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::certificates::ServerCertificate;
+use crate::support::postgres::{PASSWORD, Postgres, Stop};
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::session::Session;
+use crate::support::tailwater::Tailwater;
+use crate::support::{cache, eventually};
+
+/// Whether a process is there and not only waiting to be reaped.
+fn alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+}
+
+#[test]
+fn each_postgres_version_runs_and_decodes_logically() {
+    for version in cache::postgres_versions() {
+        let database = Postgres::shared(version).database("smoke");
+        assert!(database.one("show server_version").starts_with(&version.to_string()));
+        database.sql("create table t (id int primary key, v text); insert into t values (1, null), (2, 'two')");
+        assert_eq!(
+            database.sql("select * from t order by id"),
+            [vec![Some("1".to_owned()), None], vec![Some("2".to_owned()), Some("two".to_owned())]]
+        );
+        let lsn = database.one("select lsn from pg_create_logical_replication_slot('smoke', 'pgoutput')");
+        assert!(lsn.contains('/'), "{lsn}");
+        let server = database.server();
+        drop(database);
+        assert_eq!(server.sql("select 1 from pg_replication_slots where slot_name = 'smoke'"), Vec::<Vec<_>>::new());
+    }
+}
+
+#[test]
+fn a_server_keeps_its_rows_and_its_port_over_stops_and_kills() {
+    let server = Postgres::version(17).config("wal_level = replica").start();
+    let port = server.port();
+    assert_eq!(server.sql("show wal_level")[0][0].as_deref(), Some("replica"));
+    server.sql("create table t (n int)");
+    for (n, end) in [(1, Some(Stop::Fast)), (2, Some(Stop::Immediate)), (3, None)] {
+        server.sql(&format!("insert into t values ({n})"));
+        match end {
+            Some(how) => server.stop(how),
+            None => server.kill9(),
+        }
+        assert!(Session::connect(&server.url()).is_err());
+        server.restart();
+        assert_eq!(server.sql("select count(*) from t")[0][0], Some(n.to_string()));
+    }
+    assert_eq!(server.port(), port);
+}
+
+#[test]
+fn a_wrong_password_is_refused_and_special_characters_arrive() {
+    let database = Postgres::shared(17).database("pass words");
+    assert!(Session::connect(&database.url_for("postgres", "wrong")).is_err());
+    let password = "p@ss:/w?o#r%d 'x";
+    database.sql("drop role if exists \"odd user\"");
+    database.sql(&format!("create role \"odd user\" login password '{}'", password.replace('\'', "''")));
+    let session = Session::connect(&database.url_for("odd user", password)).unwrap();
+    assert_eq!(session.one("select current_user"), "odd user");
+    drop(session);
+    database.sql("drop role \"odd user\"");
+}
+
+#[test]
+fn a_server_with_tls_answers_the_request_for_it() {
+    for kind in [ServerCertificate::Valid, ServerCertificate::WrongHost, ServerCertificate::Expired] {
+        let server = Postgres::version(17).tls(kind).start();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+        let mut answer = [0];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"S", "{kind:?}");
+        assert!(server.ca().exists() && server.other_ca().exists());
+    }
+}
+
+#[test]
+fn a_server_and_its_files_go_when_it_is_dropped() {
+    let server = Postgres::version(15).start();
+    let (pid, data) = (server.pid().unwrap(), server.data());
+    assert!(alive(pid) && data.exists());
+    drop(server);
+    assert!(!alive(pid) && !data.exists());
+}
+
+/// Started by the test below in a process of its own; holds servers until it is killed.
+#[test]
+#[ignore = "the other half of a_killed_test_leaves_no_process_and_no_file"]
+fn hold_servers_until_killed() {
+    let path = std::env::var("TAILWATER_HOLD").expect("the file to write to");
+    let shared = Postgres::shared(17);
+    let own = Postgres::version(15).start();
+    let mut text = format!(
+        "{} {}\n{} {}\n",
+        shared.pid().unwrap(),
+        shared.data().display(),
+        own.pid().unwrap(),
+        own.data().display()
+    );
+    #[cfg(feature = "kafka")]
+    for pid in crate::support::kafka::Kafka::shared().pids() {
+        text += &format!("{pid} /nowhere\n");
+    }
+    std::fs::write(format!("{path}.part"), text).unwrap();
+    std::fs::rename(format!("{path}.part"), path).unwrap();
+    std::thread::sleep(Duration::from_secs(120));
+}
+
+#[test]
+fn a_killed_test_leaves_no_process_and_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("held");
+    let mut holder = Command::new(std::env::current_exe().unwrap());
+    holder.args(["--ignored", "--exact", "services::hold_servers_until_killed"]).env("TAILWATER_HOLD", &file);
+    let mut holder = holder.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let held = eventually("the servers run", Duration::from_secs(120), || std::fs::read_to_string(&file).ok());
+    let held: Vec<(i32, &str)> =
+        held.lines().map(|line| line.split_once(' ').unwrap()).map(|(pid, dir)| (pid.parse().unwrap(), dir)).collect();
+    assert!(held.len() >= 2 && held.iter().all(|&(pid, _)| alive(pid)), "{held:?}");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    for (pid, data) in held {
+        eventually("the server ended", Duration::from_secs(10), || (!alive(pid)).then_some(()));
+        eventually("its files went", Duration::from_secs(10), || (!Path::new(data).exists()).then_some(()));
+    }
+}
+
+#[test]
+fn the_binary_is_run_and_a_command_it_does_not_know_fails() {
+    let output = Tailwater::new("smoke").command(&["no-such-command"]);
+    assert!(output.code.is_some());
+    assert!(!output.text().contains(PASSWORD));
+}
+
+#[test]
+fn a_proxy_forwards_delays_stalls_cuts_and_refuses() {
+    let server = Postgres::shared(17);
+    let proxy = Proxy::to(&server.address());
+    let url = server.url().replace(&server.address(), &proxy.address());
+    let session = Session::connect(&url).unwrap();
+    assert_eq!(session.one("select 1"), "1");
+
+    proxy.set(Mode::Delay(Duration::from_millis(100)));
+    let begin = Instant::now();
+    session.one("select 1");
+    assert!(begin.elapsed() >= Duration::from_millis(100));
+
+    proxy.set(Mode::Blackhole);
+    let stalled = std::thread::spawn(move || session.try_sql("select 1").is_ok());
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!stalled.is_finished());
+    proxy.set(Mode::Forward);
+    assert!(stalled.join().unwrap());
+
+    let session = Session::connect(&url).unwrap();
+    proxy.cut();
+    assert!(session.try_sql("select 1").is_err());
+
+    proxy.set(Mode::Refuse);
+    assert!(TcpStream::connect(proxy.address()).is_err());
+    proxy.set(Mode::Forward);
+    eventually("it listens again", Duration::from_secs(2), || Session::connect(&url).ok());
+}
+
+#[cfg(feature = "kafka")]
+mod kafka {
+    use rdkafka::message::{Header, OwnedHeaders};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+    use super::*;
+    use crate::support::kafka::{Isolation, Kafka};
+
+    fn produce(kafka: &Kafka, topic: &str, count: usize) {
+        let producer: BaseProducer = kafka.client().create().unwrap();
+        for n in 0..count {
+            let (key, value) = (format!("k{n}"), format!("v{n}"));
+            let headers = OwnedHeaders::new().insert(Header { key: "h", value: Some("x") });
+            let record = BaseRecord::to(topic).key(&key).payload(&value).headers(headers);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    #[test]
+    fn a_broker_keeps_what_it_was_given_over_a_kill() {
+        let kafka = Kafka::nodes(1).config("log.flush.interval.messages=1").proxied().start();
+        kafka.create_topic("t", 3, &[("cleanup.policy", "compact")]);
+        produce(&kafka, "t", 50);
+        kafka.kill9(1);
+        kafka.restart(1);
+        let records = kafka.consume_all("t", Isolation::Committed);
+        assert_eq!(records.len(), 50);
+        assert_eq!(kafka.end_offsets("t").iter().sum::<i64>(), 50);
+        let record = records.iter().find(|record| record.key_text() == "k7").unwrap();
+        assert_eq!((record.value_text(), record.header("h")), ("v7", Some("x")));
+
+        let mut through = kafka.client();
+        through.set("bootstrap.servers", kafka.proxied());
+        let consumer: rdkafka::consumer::BaseConsumer = through.create().unwrap();
+        let metadata = rdkafka::consumer::Consumer::fetch_metadata(&consumer, None, Duration::from_secs(10)).unwrap();
+        assert_eq!(metadata.brokers()[0].port(), i32::from(kafka.proxy(1).port()));
+    }
+
+    #[test]
+    fn the_shared_broker_has_topics_only_when_they_are_created() {
+        let kafka = Kafka::shared();
+        let prefix = kafka.prefix("only");
+        assert_eq!(kafka.consume_all(&format!("{prefix}.none"), Isolation::Uncommitted), []);
+        assert_eq!(kafka.topics(&prefix), Vec::<String>::new());
+        kafka.create_topic(&format!("{prefix}.one"), 1, &[]);
+        assert_eq!(kafka.topics(&prefix), [format!("{prefix}.one")]);
+        assert_eq!(kafka.end_offsets(&format!("{prefix}.one")), [0]);
+    }
+
+    #[test]
+    fn three_nodes_go_on_when_one_is_killed() {
+        let kafka = Kafka::nodes(3).start();
+        kafka.create_topic("t", 3, &[]);
+        produce(&kafka, "t", 10);
+        kafka.kill9(2);
+        produce(&kafka, "t", 10);
+        assert_eq!(kafka.consume_all("t", Isolation::Committed).len(), 20);
+        kafka.restart(2);
+    }
+}

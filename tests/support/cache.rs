@@ -1,0 +1,50 @@
+//! Where the fetched servers are; the same rules as in `tests/services/fetch`.
+
+use std::path::PathBuf;
+
+/// The package list the fetch script works from.
+const PACKAGES: &str = include_str!("../services/packages");
+const KAFKA: &str = "kafka-4.3.1";
+
+/// The directory with `initdb` and `postgres` of a major version.
+pub fn postgres_bin(version: u32) -> PathBuf {
+    let begin = format!("postgres-{version}.");
+    let name = PACKAGES
+        .lines()
+        .find(|line| line.starts_with(&begin))
+        .and_then(|line| line.split(' ').next())
+        .unwrap_or_else(|| panic!("tests/services/packages lists no PostgreSQL {version}"));
+    fetched(name, &format!("make services PG_VERSIONS={version}")).join("bin")
+}
+
+/// The directory with Kafka's jars.
+pub fn kafka_jars() -> PathBuf {
+    fetched(KAFKA, "make services")
+}
+
+/// The PostgreSQL versions the tests are asked to run against, `TAILWATER_PG_VERSIONS`; 15 and 17 unless told.
+pub fn postgres_versions() -> Vec<u32> {
+    let versions = std::env::var("TAILWATER_PG_VERSIONS").unwrap_or_default();
+    let versions: Vec<u32> = versions
+        .split_whitespace()
+        .map(|version| version.parse().expect("TAILWATER_PG_VERSIONS holds numbers"))
+        .collect();
+    if versions.is_empty() { vec![15, 17] } else { versions }
+}
+
+fn fetched(name: &str, remedy: &str) -> PathBuf {
+    let dir = root().join(name);
+    assert!(dir.join(".complete").exists(), "{} is not there: run `{remedy}` first", dir.display());
+    dir
+}
+
+fn root() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(dir) = set("TAILWATER_CACHE") {
+        dir
+    } else if nix::unistd::geteuid().is_root() {
+        "/var/cache/tailwater".into()
+    } else {
+        set("XDG_CACHE_HOME").unwrap_or_else(|| set("HOME").expect("HOME is set").join(".cache")).join("tailwater")
+    }
+}

@@ -1,0 +1,46 @@
+//! What the tests run against: real servers of their own, the binary, and ways to look at both.
+//!
+//! ```text
+//! cache       where `make services` has put PostgreSQL, Kafka and libduckdb
+//! supervised  a process that ends with the test, however the test ends
+//! postgres    Postgres: a throw-away server; Database: one of its databases; Session: one connection
+//! kafka       Kafka: a throw-away cluster, and reading its topics
+//! tailwater   Tailwater: the binary with a configuration; Running: one process of it
+//! proxy       Proxy: a connection in the middle that can be cut, stalled, delayed, refused
+//! duck        the rows of a DuckDB file
+//! compare     whether two tables are equal in every row and column
+//! workload    a mixed write load whose traces can be checked
+//! ```
+//!
+//! Everything blocks and may be called from a plain `#[test]` as well as from a multi-threaded `#[tokio::test]`.
+
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
+pub mod cache;
+pub mod certificates;
+pub mod dir;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod port;
+pub mod postgres;
+pub mod proxy;
+pub mod runtime;
+pub mod session;
+pub mod supervised;
+pub mod tailwater;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `condition` gives something, or panics saying what did not happen.
+#[track_caller]
+pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(begin.elapsed() < limit, "within {limit:?} this did not happen: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
