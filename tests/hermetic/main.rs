@@ -3,5 +3,6 @@
 // A test says what went wrong by panicking.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod floors;
 mod pipeline;
 mod value;

@@ -7,6 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::certificates::ServerCertificate;
+use crate::support::compare::{self, Copy};
+#[cfg(feature = "duckdb")]
+use crate::support::duck;
 use crate::support::postgres::{PASSWORD, Postgres, Stop};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::session::Session;
@@ -168,6 +171,83 @@ fn a_proxy_forwards_delays_stalls_cuts_and_refuses() {
     assert!(TcpStream::connect(proxy.address()).is_err());
     proxy.set(Mode::Forward);
     eventually("it listens again", Duration::from_secs(2), || Session::connect(&url).ok());
+}
+
+const TYPES: &str = "
+    create type mood as enum ('sad', 'ok');
+    create table \"Odd Table\" (
+        id int primary key, \"a b\" text, f real, d double precision, n numeric, m numeric(12,3), b boolean, day date,
+        ts timestamp, tz timestamptz, t time, raw bytea, u uuid, j jsonb, tags text[], feeling mood, span interval);
+    insert into \"Odd Table\" values
+        (1, 'x', 1.5, 1e300, 1.50, 2.000, true, '2024-02-29', '2024-02-29 12:00:00.5', '2024-02-29 12:00:00+02', '12:00',
+         '\\x00ff', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{\"b\": 1, \"a\": [null, 2.5]}', '{a,NULL,\"b c\"}', 'ok', '1 day'),
+        (2, '', 'NaN', '-Infinity', -0.001, 0, false, 'infinity', 'infinity', '-infinity', '23:59:59.999999', '', null,
+         'null', '{}', 'sad', null),
+        (3, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null)";
+
+#[test]
+fn equal_copies_are_equal_and_each_kind_of_difference_is_found() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("source"), server.database("target"));
+    source.sql(TYPES);
+    target.sql(TYPES);
+    target.sql("alter table \"Odd Table\" alter n type numeric(20,5), add _tw_lsn bigint, alter feeling type text");
+    let (left, right) = (source.session(), target.session());
+    let name = ("public", "Odd Table");
+    let difference = || compare::difference(&left, name, Copy::Postgres(&right), name);
+    assert_eq!(difference(), None);
+    for (damage, says) in [
+        ("update \"Odd Table\" set \"a b\" = 'y' where id = 1", "{\"a b\"}"),
+        ("delete from \"Odd Table\" where id = 3", "the source has 3 rows, the copy 2"),
+        ("insert into \"Odd Table\" (id) values (4)", "id=4"),
+        ("update \"Odd Table\" set j = '{}' where id = 1", "{\"j\"}"),
+        ("update \"Odd Table\" set \"a b\" = '' where id = 3", "id=3"),
+        ("update \"Odd Table\" set tags = null where id = 2", "{\"tags\"}"),
+        ("update \"Odd Table\" set ts = ts - interval '1 us' where id = 1", "{\"ts\"}"),
+        ("alter table \"Odd Table\" drop d", "lacks the columns [\"d\"]"),
+        ("drop table \"Odd Table\"", "no such table"),
+    ] {
+        right.sql("begin");
+        right.sql(damage);
+        let found = difference().unwrap_or_else(|| panic!("nothing found after: {damage}"));
+        assert!(found.contains(says), "{damage}: {found}");
+        right.sql("rollback");
+    }
+    assert_eq!(difference(), None);
+}
+
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_duckdb_file_is_read_and_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("w.duckdb");
+    let connection = duckdb::Connection::open(&file).unwrap();
+    connection
+        .execute_batch(
+            "create table main.\"Odd Table\" (id int, \"a b\" varchar, f real, d double, n varchar, m decimal(12,3), b boolean,
+                 day date, ts timestamp, tz timestamptz, t time, raw blob, u uuid, j json, tags varchar[], feeling varchar,
+                 span varchar, _tw_lsn ubigint);
+             insert into main.\"Odd Table\" values
+             (1, 'x', 1.5, 1e300, '1.50', 2, true, '2024-02-29', '2024-02-29 12:00:00.5', '2024-02-29 12:00:00+02', '12:00',
+              '\\x00\\xff'::blob, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{\"a\":[null,2.5],\"b\":1}', ['a', null, 'b c'], 'ok', '1 day', 1),
+             (2, '', 'NaN', '-Infinity', '-0.001', 0, false, 'infinity', 'infinity', '-infinity', '23:59:59.999999', ''::blob,
+              null, 'null', [], 'sad', null, 1),
+             (3, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, 1)",
+        )
+        .unwrap();
+    drop(connection);
+    assert_eq!(
+        duck::rows(&file, "select id, \"a b\" from \"Odd Table\" order by id desc limit 1"),
+        [vec![Some("3".to_owned()), None]]
+    );
+    let source = Postgres::shared(17).database("duck");
+    source.sql(TYPES);
+    let session = source.session();
+    let difference =
+        || compare::difference(&session, ("public", "Odd Table"), Copy::Duckdb(&file), ("main", "Odd Table"));
+    assert_eq!(difference(), None);
+    source.sql("update \"Odd Table\" set raw = '\\x00fe' where id = 1");
+    assert!(difference().unwrap().contains("{\"raw\"}"));
 }
 
 #[cfg(feature = "kafka")]

@@ -19,7 +19,10 @@
 
 pub mod cache;
 pub mod certificates;
+pub mod compare;
 pub mod dir;
+#[cfg(feature = "duckdb")]
+pub mod duck;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod port;
