@@ -1,3 +1,13 @@
 //! Floor 4: the command line and what joins the parts.
 
+mod check;
+pub mod cli;
 pub mod config;
+#[cfg(feature = "duckdb")]
+pub mod demo;
+mod logging;
+mod metrics;
+mod serve;
+mod shutdown;
+mod status;
+pub mod wiring;

@@ -1,1 +1,149 @@
-//! config
+//! The configuration file: TOML in, the adapters' options out, all problems at once.
+
+mod file;
+mod sinks;
+mod sources;
+
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::adapters::warehouse::{self, DuckdbFile};
+use crate::adapters::{kafka_options as kafka, postgres};
+
+use file::{Problems, Section};
+
+pub use file::Problem;
+
+/// Where changes come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A slot.
+    Postgres(postgres::Options),
+    /// Topics.
+    Kafka(kafka::SourceOptions),
+}
+
+/// Where changes go.
+#[derive(Clone, Debug)]
+pub enum Sink {
+    /// Topics.
+    Kafka(kafka::SinkOptions),
+    /// PostgreSQL tables.
+    Postgres(warehouse::Options, postgres::Endpoint),
+    /// Tables of a DuckDB file.
+    Duckdb(warehouse::Options, DuckdbFile),
+}
+
+/// A configuration that holds together.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The pipeline's name.
+    pub name: String,
+    /// How long a stop may take.
+    pub grace: Duration,
+    /// How long source and sink may be out of reach at the start before the process gives up.
+    pub start_timeout: Duration,
+    /// Where changes come from.
+    pub source: Source,
+    /// Where changes go.
+    pub sink: Sink,
+    /// Where metrics and health are served.
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+impl Config {
+    /// Reads a file. `Err` holds everything that is wrong with it.
+    pub fn read(path: &Path) -> Result<Config, Vec<Problem>> {
+        let whole = |what: String, remedy: &str| {
+            vec![Problem { path: String::new(), line: 1, what, remedy: remedy.to_owned() }]
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            whole(format!("{} can't be read: {error}", path.display()), "check the path given with -c")
+        })?;
+        Config::parse(&text)
+    }
+
+    /// Reads a file's text.
+    pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+        let parsed = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
+            // Only the parser's sentence: the lines it quotes may hold a secret.
+            let what = format!("is not TOML: {}", error.message());
+            vec![Problem { path: String::new(), line, what, remedy: "mend the syntax".to_owned() }]
+        })?;
+        let mut problems = Vec::new();
+        let config = read(text, parsed.get_ref(), &mut problems);
+        problems.sort_by_key(|problem| problem.line);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems),
+        }
+    }
+}
+
+fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Config> {
+    let mut root = Section::root(text, table);
+    let mut pipeline = root.section("pipeline", problems);
+    let name = pipeline_name(&mut pipeline, problems);
+    // Kept for the spool of open transactions; nothing is written there yet.
+    pipeline.text("state_dir", problems);
+    let grace = seconds(&mut pipeline, "grace", 30, problems);
+    let start_timeout = seconds(&mut pipeline, "start_timeout", 30, problems);
+    pipeline.finish(problems);
+    let name_or = name.clone().unwrap_or_else(|| "x".to_owned());
+    let mut source = root.section("source", problems);
+    let from = sources::read(&mut source, &name_or, problems);
+    source.finish(problems);
+    let mut sink = root.section("sink", problems);
+    let database = match &from {
+        Some(Source::Postgres(options)) => options.endpoint.database.clone(),
+        _ => String::new(),
+    };
+    let to = sinks::read(&mut sink, &name_or, &database, problems);
+    sink.finish(problems);
+    let mut serve = root.section("serve", problems);
+    let listen = serve.text("listen", problems).and_then(|listen| {
+        let parsed = listen.parse().ok();
+        if parsed.is_none() {
+            serve.problem("listen", "is not an address with a port", "write it as in 127.0.0.1:9187", problems);
+        }
+        parsed
+    });
+    serve.finish(problems);
+    tables(&mut root, problems);
+    if let (Some(Source::Kafka(_)), Some(Sink::Kafka(_))) = (&from, &to) {
+        root.problem("sink", "kafka cannot follow kafka", "use a warehouse sink, or source.postgres", problems);
+    }
+    root.finish(problems);
+    Some(Config { name: name?, grace, start_timeout, source: from?, sink: to?, listen })
+}
+
+fn pipeline_name(pipeline: &mut Section<'_>, problems: &mut Problems) -> Option<String> {
+    let name = pipeline.text("name", problems);
+    let Some(name) = name else {
+        pipeline.problem("name", "is missing", "name the pipeline, as in name = \"shop\"", problems);
+        return None;
+    };
+    let fine =
+        !name.is_empty() && name.len() <= 48 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if !fine {
+        pipeline.problem("name", "is not a pipeline's name", "use up to 48 letters, digits, `_` and `-`", problems);
+        return None;
+    }
+    Some(name)
+}
+
+/// Options of single tables come with a later version: nothing of them may be left out in silence.
+fn tables(root: &mut Section<'_>, problems: &mut Problems) {
+    if root.has("table") {
+        root.problem("table", "options of single tables are not in this version", "leave [[table]] out", problems);
+    }
+}
+
+fn seconds(section: &mut Section<'_>, key: &'static str, default: u64, problems: &mut Problems) -> Duration {
+    let given = section.number(key, 1..=86_400, problems).and_then(|seconds| u64::try_from(seconds).ok());
+    Duration::from_secs(given.unwrap_or(default))
+}

@@ -1,0 +1,81 @@
+//! `tailwater check`: everything that is wrong, each with its remedy, at once.
+
+use std::process::ExitCode;
+
+use super::config::{Config, Sink, Source};
+use super::wiring;
+use crate::adapters::postgres;
+use crate::adapters::warehouse::PostgresClient;
+use crate::model::{Error, TableName};
+
+/// Checks source and sink, prints what it finds, and says 0 or 2.
+pub async fn check(config: &Config) -> ExitCode {
+    let mut tables: Vec<TableName> = Vec::new();
+    let mut problems = Vec::new();
+    let mut report = |what: &str, found: Vec<Error>| {
+        if found.is_empty() {
+            println!("ok       {what}");
+        }
+        for error in found {
+            println!("problem  {what}: {}", error.what());
+            if let Some(advice) = error.advice() {
+                println!("         to do: {advice}");
+            }
+            problems.push(error);
+        }
+    };
+    report("configuration", Vec::new());
+    match &config.source {
+        Source::Postgres(options) => {
+            let found = postgres::check(options).await;
+            tables = found.tables;
+            report(&format!("database {}", options.endpoint.address()), found.problems);
+            for note in found.notes {
+                println!("note     {}", note.what());
+                println!("         {}", note.advice().unwrap_or_default());
+            }
+        }
+        #[cfg(feature = "kafka")]
+        Source::Kafka(options) => {
+            report(
+                &format!("brokers {}", options.cluster.bootstrap),
+                crate::adapters::kafka::check_source(options).await,
+            );
+        }
+        #[cfg(not(feature = "kafka"))]
+        Source::Kafka(_) => report("source", vec![Error::blocked("this binary was built without Kafka")]),
+    }
+    let _ = &tables;
+    match &config.sink {
+        #[cfg(feature = "kafka")]
+        Sink::Kafka(options) => {
+            report(
+                &format!("brokers {}", options.cluster.bootstrap),
+                crate::adapters::kafka::check_sink(options, &tables).await,
+            );
+        }
+        Sink::Postgres(_, endpoint) => {
+            let connect = wiring::connector(endpoint, &config.name);
+            let result = match PostgresClient::start(&connect).await {
+                Ok(mut client) => client.may_create().await,
+                Err(error) => Err(error),
+            };
+            report(&format!("warehouse {}", endpoint.address()), result.err().into_iter().collect());
+        }
+        #[cfg(feature = "duckdb")]
+        Sink::Duckdb(_, file) => {
+            let result = crate::adapters::warehouse::DuckdbClient::probe(file);
+            report(&format!("warehouse {}", file.path.display()), result.err().into_iter().collect());
+        }
+        #[allow(unreachable_patterns)]
+        _ => report("sink", vec![Error::blocked("this binary was built without the feature that the sink needs")]),
+    }
+    if problems.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!(
+        "{} to solve",
+        if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) }
+    );
+    ExitCode::from(2)
+}

@@ -1,0 +1,128 @@
+//! `[sink.*]`
+
+use std::time::Duration;
+
+use super::file::{Problems, Section};
+use super::sources::{cluster, endpoint};
+use super::{DuckdbFile, Sink, kafka, warehouse};
+
+/// Bytes of records on their way to the brokers.
+const BUFFER: usize = 32 << 20;
+
+pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems: &mut Problems) -> Option<Sink> {
+    let mut to_kafka = sink.section("kafka", problems);
+    let mut to_postgres = sink.section("postgres", problems);
+    let mut to_duckdb = sink.section("duckdb", problems);
+    let redshift = sink.section("redshift", problems);
+    if redshift.present() {
+        sink.problem("redshift", "is not in this version", "use [sink.postgres] or [sink.duckdb]", problems);
+        return None;
+    }
+    let present = [to_kafka.present(), to_postgres.present(), to_duckdb.present()];
+    match present.iter().filter(|present| **present).count() {
+        0 => {
+            sink.problem("", "names no sink", "write [sink.kafka], [sink.postgres] or [sink.duckdb]", problems);
+            return None;
+        }
+        1 => {}
+        _ => {
+            sink.problem("", "names more than one sink", "keep one; run one process for each sink", problems);
+            return None;
+        }
+    }
+    if to_kafka.present() {
+        let options = to_topics(&mut to_kafka, name, database, problems);
+        to_kafka.finish(problems);
+        options.map(Sink::Kafka)
+    } else if to_postgres.present() {
+        let endpoint = endpoint(&mut to_postgres, problems);
+        // One second of lag, or as much as merges well at once.
+        let options = warehouse_options(&mut to_postgres, name, 1.0, problems);
+        to_postgres.finish(problems);
+        endpoint.map(|endpoint| Sink::Postgres(options, endpoint))
+    } else {
+        let path = to_duckdb.text("path", problems);
+        if !to_duckdb.has("path") {
+            to_duckdb.problem("path", "is missing", "write it as in path = \"warehouse.duckdb\"", problems);
+        }
+        let options = warehouse_options(&mut to_duckdb, name, 1.0, problems);
+        to_duckdb.finish(problems);
+        path.map(|path| Sink::Duckdb(options, DuckdbFile { path: path.into() }))
+    }
+}
+
+fn warehouse_options(section: &mut Section<'_>, name: &str, after: f64, problems: &mut Problems) -> warehouse::Options {
+    let schema = section.text("schema", problems);
+    let mut flush = section.section("flush", problems);
+    let number = |given: Option<i64>, default: usize| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
+    let rows = number(flush.number("rows", 1..=100_000_000, problems), 200_000);
+    let bytes = number(flush.number("bytes", 1..=(1 << 34), problems), 64 << 20);
+    let seconds = flush.number("seconds", 1..=86_400, problems).map_or(after, |seconds| seconds as f64);
+    flush.finish(problems);
+    let flush = warehouse::Flush { rows, bytes, after: Duration::from_secs_f64(seconds) };
+    warehouse::Options { pipeline: name.to_owned(), flush, schema }
+}
+
+fn to_topics(
+    section: &mut Section<'_>,
+    name: &str,
+    database: &str,
+    problems: &mut Problems,
+) -> Option<kafka::SinkOptions> {
+    let cluster = cluster(section, problems);
+    let prefix = section.text("prefix", problems).unwrap_or_else(|| name.to_owned());
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if prefix.is_empty() || prefix.len() > 100 || !prefix.chars().all(legal) {
+        section.problem(
+            "prefix",
+            "can't begin a topic's name",
+            "use up to 100 letters, digits, `.`, `_` and `-`",
+            problems,
+        );
+    }
+    if section.has("format") {
+        section.later("format", "json", problems);
+    } else {
+        section.known("format");
+        section.problem("format", "is missing", "set format = \"json\": the others are not in this version", problems);
+    }
+    section.later("registry", "", problems);
+    section.later("delivery", "at-least-once", problems);
+    let mut topic = section.section("topic", problems);
+    let small = |given: Option<i64>, default: i32| given.and_then(|n| i32::try_from(n).ok()).unwrap_or(default);
+    let partitions = small(topic.number("partitions", 1..=10_000, problems), 4);
+    let replication = small(topic.number("replication", 1..=100, problems), 3);
+    topic.finish(problems);
+    let mut envelope = section.section("envelope", problems);
+    let tombstones = envelope.flag("tombstones", problems).unwrap_or(true);
+    let truncates = envelope.flag("truncates", problems).unwrap_or(true);
+    let placeholder =
+        envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
+    for (key, only) in [
+        ("kind", "debezium"),
+        ("transaction_metadata", "false"),
+        ("inline_schema", "false"),
+        ("name_adjustment", "none"),
+        ("decimal", "precise"),
+        ("time", "adaptive"),
+        ("interval", "numeric"),
+        ("hstore", "json"),
+        ("binary", "bytes"),
+        ("unknown", "text"),
+    ] {
+        envelope.later(key, only, problems);
+    }
+    envelope.finish(problems);
+    Some(kafka::SinkOptions {
+        pipeline: name.to_owned(),
+        cluster: cluster?,
+        prefix,
+        database: database.to_owned(),
+        partitions,
+        replication,
+        tombstones,
+        truncates,
+        placeholder,
+        buffer_bytes: BUFFER,
+    })
+}

@@ -1,0 +1,128 @@
+//! `[source.*]`
+
+use std::time::Duration;
+
+use super::file::{Problems, Section};
+use super::{Source, kafka, postgres};
+use crate::model::Pattern;
+
+/// Bytes of changes that may wait for the sink: enough to keep both sides busy, little enough for a small machine.
+const BUFFER: usize = 32 << 20;
+
+pub(super) fn read(source: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<Source> {
+    let mut from_postgres = source.section("postgres", problems);
+    let mut from_kafka = source.section("kafka", problems);
+    match (from_postgres.present(), from_kafka.present()) {
+        (true, false) => {
+            let options = from_slot(&mut from_postgres, name, problems);
+            from_postgres.finish(problems);
+            options.map(Source::Postgres)
+        }
+        (false, true) => {
+            let options = from_topics(&mut from_kafka, name, problems);
+            from_kafka.finish(problems);
+            options.map(Source::Kafka)
+        }
+        (false, false) => {
+            source.problem("", "names no source", "write [source.postgres] or [source.kafka]", problems);
+            None
+        }
+        (true, true) => {
+            source.problem("kafka", "is a second source", "keep one of [source.postgres] and [source.kafka]", problems);
+            None
+        }
+    }
+}
+
+fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<postgres::Options> {
+    let endpoint = endpoint(section, problems);
+    let tables = patterns(section, "tables", problems);
+    if tables.as_ref().is_none_or(Vec::is_empty) {
+        section.problem("tables", "names no table", "write it as in tables = [\"public.*\"]", problems);
+    }
+    let exclude = patterns(section, "exclude", problems).unwrap_or_default();
+    let default = format!("tailwater_{}", name.to_ascii_lowercase().replace('-', "_"));
+    let slot = section.text("slot", problems).unwrap_or_else(|| default.clone());
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if slot.is_empty() || slot.len() > 63 || !slot.chars().all(legal) {
+        section.problem("slot", "is not a slot's name", "use up to 63 lower-case letters, digits and `_`", problems);
+    }
+    let publication = section.text("publication", problems).unwrap_or(default);
+    if publication.is_empty() || publication.len() > 63 {
+        section.problem("publication", "is not a publication's name", "use 1 to 63 bytes", problems);
+    }
+    let create = section.flag("create", problems).unwrap_or(true);
+    let snapshot = match section.text("snapshot", problems).as_deref() {
+        None | Some("initial") => postgres::SnapshotMode::Initial,
+        Some("never") => postgres::SnapshotMode::Never,
+        Some("only") => postgres::SnapshotMode::Only,
+        Some(_) => {
+            section.problem("snapshot", "is none of its values", "use \"initial\", \"never\" or \"only\"", problems);
+            return None;
+        }
+    };
+    Some(postgres::Options {
+        pipeline: name.to_owned(),
+        endpoint: endpoint?,
+        tables: tables?,
+        exclude,
+        slot,
+        publication,
+        create,
+        snapshot,
+        buffer_bytes: BUFFER,
+        connect_timeout: Duration::from_secs(10),
+    })
+}
+
+fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<kafka::SourceOptions> {
+    let cluster = cluster(section, problems);
+    let topics = patterns(section, "topics", problems);
+    if topics.as_ref().is_none_or(Vec::is_empty) {
+        section.problem("topics", "names no topic", "write it as in topics = [\"shop.public.*\"]", problems);
+    }
+    let group = section.text("group", problems).unwrap_or_else(|| format!("tailwater_{name}"));
+    let prefix = section.text("prefix", problems);
+    section.later("format", "json", problems);
+    section.later("origin", "tailwater", problems);
+    section.later("registry", "", problems);
+    let pipeline = name.to_owned();
+    Some(kafka::SourceOptions { pipeline, cluster: cluster?, topics: topics?, prefix, group, buffer_bytes: BUFFER })
+}
+
+/// `url`
+pub(super) fn endpoint(section: &mut Section<'_>, problems: &mut Problems) -> Option<postgres::Endpoint> {
+    let Some(url) = section.secret("url", problems) else {
+        if !section.has("url") {
+            section.problem(
+                "url",
+                "is missing",
+                "write it as in url = \"postgres://user:${PGPASSWORD}@host:5432/database\"",
+                problems,
+            );
+        }
+        return None;
+    };
+    match postgres::Endpoint::parse(&url) {
+        Ok(endpoint) => Some(endpoint),
+        Err(error) => {
+            section.problem("url", error.what(), error.advice().unwrap_or("mend it").to_owned(), problems);
+            None
+        }
+    }
+}
+
+/// `bootstrap` and `properties`
+pub(super) fn cluster(section: &mut Section<'_>, problems: &mut Problems) -> Option<kafka::Cluster> {
+    let bootstrap = section.text("bootstrap", problems);
+    if !section.has("bootstrap") {
+        section.problem("bootstrap", "is missing", "write it as in bootstrap = \"k1:9092,k2:9092\"", problems);
+    }
+    let mut properties = section.section("properties", problems);
+    let all = properties.all_texts(problems).into_iter().collect();
+    Some(kafka::Cluster { bootstrap: bootstrap?, properties: kafka::Properties(all) })
+}
+
+fn patterns(section: &mut Section<'_>, key: &'static str, problems: &mut Problems) -> Option<Vec<Pattern>> {
+    section.texts(key, problems).map(|texts| texts.into_iter().map(Pattern::new).collect())
+}

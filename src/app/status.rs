@@ -1,0 +1,139 @@
+//! `tailwater status`: how far everything is.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::config::{Config, Source};
+use super::metrics::lag_seconds;
+use super::serve::unready;
+use crate::adapters::postgres;
+use crate::model::{Meters, Result};
+
+/// What is known, as JSON with stable names.
+pub struct Report(Value);
+
+impl Report {
+    /// Of the process that these meters belong to.
+    pub fn of_process(pipeline: &str, meters: &Meters) -> Report {
+        let tables: Vec<Value> = meters
+            .tables()
+            .into_iter()
+            .map(|(name, meter)| {
+                let d = meter.durable;
+                json!({
+                    "table": name.to_string(), "read": d.read, "inserts": d.insert, "updates": d.update,
+                    "deletes": d.delete, "truncates": d.truncate,
+                    "newest_change": meter.newest.map(|at| at.unix_millis()),
+                })
+            })
+            .collect();
+        let reason = unready(meters);
+        Report(json!({
+            "pipeline": pipeline,
+            "running": true,
+            "ready": reason.is_none(),
+            "reason": reason,
+            "position": {
+                "server": meters.server.get().to_string(),
+                "received": meters.received.get().to_string(),
+                "durable": meters.durable.get().to_string(),
+                "acknowledged": meters.acknowledged.get().to_string(),
+            },
+            "lag_bytes": meters.server.get().bytes_since(meters.durable.get()),
+            "lag_seconds": lag_seconds(meters),
+            "slot": {
+                "retained_bytes": meters.slot_retained.get(),
+                "safe_bytes": meters.slot_safe.get(),
+                "seconds_to_limit": meters.slot_seconds_to_limit.get(),
+            },
+            "restarts": meters.restarts.load(Ordering::Relaxed),
+            "snapshot_rows": meters.snapshot_rows.load(Ordering::Relaxed),
+            "last_error": meters.last_error().map(|(_, text)| text),
+            "tables": tables,
+        }))
+    }
+
+    /// For machines.
+    pub fn json(&self) -> String {
+        format!("{:#}\n", self.0)
+    }
+
+    /// For people.
+    pub fn human(&self) -> String {
+        let mut out = String::new();
+        lines(&mut out, &self.0, 0);
+        out
+    }
+}
+
+fn lines(out: &mut String, value: &Value, depth: usize) {
+    let Value::Object(fields) = value else { return };
+    for (name, value) in fields {
+        let name = name.replace('_', " ");
+        match value {
+            Value::Null => {}
+            Value::Object(_) => {
+                let _ = writeln!(out, "{:indent$}{name}", "", indent = depth * 2);
+                lines(out, value, depth + 1);
+            }
+            Value::Array(items) => {
+                for item in items {
+                    let fields: Vec<String> =
+                        item.as_object().into_iter().flatten().map(|(k, v)| format!("{k} {}", plain(v))).collect();
+                    let _ = writeln!(out, "{}", fields.join("  "));
+                }
+            }
+            other => _ = writeln!(out, "{:indent$}{name:<18} {}", "", plain(other), indent = depth * 2),
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Asks the running process, or else the source.
+pub async fn status(config: &Config, as_json: bool) -> Result<()> {
+    let report = match running(config).await {
+        Some(report) => report,
+        None => at_rest(config).await?,
+    };
+    print!("{}", if as_json { report.json() } else { report.human() });
+    Ok(())
+}
+
+/// The report of the process that serves at `[serve] listen`, if there is one.
+async fn running(config: &Config) -> Option<Report> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listen = config.listen?;
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(listen).await.ok()?;
+        let request = format!("GET /status.json HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.take(16 << 20).read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let report: Value = head.starts_with("HTTP/1.1 200").then(|| serde_json::from_str(body).ok())??;
+        (report.get("pipeline")?.as_str()? == config.name).then_some(Report(report))
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(3), ask).await.ok()?
+}
+
+/// Without a running process: what the database says of the slot.
+async fn at_rest(config: &Config) -> Result<Report> {
+    let slot = match &config.source {
+        Source::Postgres(options) => {
+            let slot = postgres::slot_status(options).await?;
+            slot.map(|slot| {
+                json!({
+                    "name": options.slot, "confirmed": slot.confirmed.to_string(), "active": slot.active,
+                    "retained_bytes": slot.retained, "safe_bytes": slot.safe, "state": slot.state,
+                })
+            })
+        }
+        Source::Kafka(_) => None,
+    };
+    Ok(Report(json!({ "pipeline": config.name, "running": false, "ready": false, "slot": slot, "tables": [] })))
+}

@@ -1,0 +1,146 @@
+//! Which source feeds which sink, and what happens when one of them fails.
+//!
+//! A failure that may heal ends both sides; after a pause both are built again and go on from what the sink has stored.
+//! Nothing of a failed attempt is kept in memory, so there is one way to start and no way to start half.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::config::{Config, Sink, Source};
+#[cfg(feature = "kafka")]
+use crate::adapters::kafka::{KafkaSink, KafkaSource};
+use crate::adapters::postgres::{self, Endpoint, PostgresSource, SnapshotMode};
+use crate::adapters::warehouse::{Connect, PostgresClient, WarehouseSink};
+use crate::codecs::dialect;
+use crate::logic::pipeline::{self, Goal, Run};
+use crate::model::{Checkpoint, Class, Error, Meters, Result};
+
+/// The first pause after a failure; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Runs a configuration until its goal, a stop, or a failure that does not heal.
+pub async fn run(config: &Config, run: &Run) -> Result<()> {
+    let mut run = run.clone();
+    if matches!(&config.source, Source::Postgres(options) if options.snapshot == SnapshotMode::Only) {
+        run.goal = Goal::Current;
+    }
+    let give_up = Instant::now() + config.start_timeout;
+    let mut started = false;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let progress = run.meters.last_progress.get();
+        let error = match once(config, &run, &mut started).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        run.meters.flowing.store(false, Ordering::Relaxed);
+        run.meters.error(error.to_string());
+        if error.class() != Class::Transient || run.stop.is_cancelled() {
+            return Err(error);
+        }
+        if !started && Instant::now() >= give_up {
+            return Err(error.within(format!("could not start within {} s", config.start_timeout.as_secs())));
+        }
+        if run.meters.last_progress.get() != progress {
+            pause = FIRST_PAUSE;
+        }
+        // Jitter keeps many processes from coming back at the same moment.
+        let wait = pause.mul_f64(rand::random_range(0.5..1.0));
+        tracing::warn!(%error, again_in = ?wait, "stopped; going on from what the sink has stored");
+        run.meters.restarts.fetch_add(1, Ordering::Relaxed);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = run.stop.cancelled() => return Ok(()),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// One attempt: builds both sides and joins them.
+async fn once(config: &Config, run: &Run, started: &mut bool) -> Result<()> {
+    match &config.sink {
+        Sink::Postgres(options, endpoint) => {
+            let client = PostgresClient::start(&connector(endpoint, &config.name)).await?;
+            let (sink, stored) = WarehouseSink::start(client, dialect::Postgres, options.clone()).await?;
+            into_warehouse(config, run, started, sink, stored).await
+        }
+        #[cfg(feature = "duckdb")]
+        Sink::Duckdb(options, file) => {
+            let client = crate::adapters::warehouse::DuckdbClient::start(file).await?;
+            let (sink, stored) = WarehouseSink::start(client, dialect::Duckdb, options.clone()).await?;
+            into_warehouse(config, run, started, sink, stored).await
+        }
+        #[cfg(feature = "kafka")]
+        Sink::Kafka(options) => {
+            let Source::Postgres(from) = &config.source else { return Err(pairing()) };
+            let (mut sink, stored) = KafkaSink::start(options.clone(), Arc::clone(&run.meters)).await?;
+            let mut source = PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await?;
+            *started = true;
+            let result = pipeline::run(&mut source, &mut sink, run).await;
+            source.close().await;
+            result
+        }
+        #[allow(unreachable_patterns)]
+        _ => Err(left_out()),
+    }
+}
+
+async fn into_warehouse(
+    config: &Config,
+    run: &Run,
+    started: &mut bool,
+    mut sink: WarehouseSink,
+    stored: Option<Checkpoint>,
+) -> Result<()> {
+    let result = match &config.source {
+        Source::Postgres(from) => match PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await {
+            Ok(mut source) => {
+                *started = true;
+                let result = pipeline::run(&mut source, &mut sink, run).await;
+                source.close().await;
+                result
+            }
+            Err(error) => Err(error),
+        },
+        #[cfg(feature = "kafka")]
+        Source::Kafka(from) => match KafkaSource::start(from.clone(), stored, Arc::clone(&run.meters)).await {
+            Ok(mut source) => {
+                *started = true;
+                pipeline::run(&mut source, &mut sink, run).await
+            }
+            Err(error) => Err(error),
+        },
+        #[cfg(not(feature = "kafka"))]
+        Source::Kafka(_) => Err(left_out()),
+    };
+    sink.close().await;
+    result
+}
+
+/// Connects to a PostgreSQL warehouse: the warehouse's adapter does not know the source's.
+pub(super) fn connector(endpoint: &Endpoint, pipeline: &str) -> Connect {
+    let (endpoint, application) = (endpoint.clone(), format!("tailwater:{pipeline} warehouse"));
+    Arc::new(move || {
+        let (endpoint, application) = (endpoint.clone(), application.clone());
+        Box::pin(async move { postgres::connect(&endpoint, &application).await })
+    })
+}
+
+fn left_out() -> Error {
+    Error::blocked("this binary was built without the feature that the configuration needs")
+        .remedy("build it with --features kafka,duckdb")
+}
+
+#[cfg(feature = "kafka")]
+fn pairing() -> Error {
+    Error::bug("kafka can't follow kafka; the configuration should have been refused")
+}
+
+/// Fresh meters, for whoever runs a pipeline.
+pub fn meters() -> Arc<Meters> {
+    Meters::new()
+}
