@@ -2,5 +2,6 @@
 
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod kafka_options;
 pub mod postgres;
 pub mod warehouse;

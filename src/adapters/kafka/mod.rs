@@ -7,7 +7,7 @@ mod format;
 mod ledger;
 mod marker;
 mod murmur;
-mod options;
+
 mod partitions;
 mod producer;
 mod reader;
@@ -15,8 +15,8 @@ mod sink;
 mod source;
 mod topics;
 
+pub use crate::adapters::kafka_options::{Cluster, Properties, SinkOptions, SourceOptions};
 pub use check::{check_sink, check_source};
 pub use ledger::Delivery;
-pub use options::{Cluster, Properties, SinkOptions, SourceOptions};
 pub use sink::KafkaSink;
 pub use source::{KafkaSource, TopicPosition};

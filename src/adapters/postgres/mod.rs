@@ -5,6 +5,7 @@
 
 mod ack;
 mod catalog;
+mod check;
 mod endpoint;
 mod options;
 mod publication;
@@ -19,7 +20,9 @@ mod watch;
 mod wire;
 
 pub use ack::Ledger;
+pub use check::{Findings, check};
 pub use endpoint::{Endpoint, SslMode};
 pub use options::{Options, SnapshotMode};
+pub use slot::{SlotStatus, slot_status};
 pub use source::{PostgresSource, SlotPosition};
 pub use sql::connect;

@@ -88,6 +88,19 @@ impl Slot {
         Ok(())
     }
 
+    /// Refuses a slot that a stranger uses now.
+    pub(super) fn held_by_another(&self, options: &Options) -> Result<()> {
+        let owner = self.owner.as_deref().unwrap_or_default();
+        match self.active_pid {
+            Some(pid) if owner != tag(options) => Err(Error::blocked(format!(
+                "slot {} is in use by process {pid} (application_name {owner:?})",
+                options.slot
+            ))
+            .remedy("stop that consumer, or name another slot in source.postgres.slot")),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses to go on from `stored` when the slot has been moved past it.
     pub(super) fn behind(&self, name: &str, stored: &Checkpoint) -> Result<()> {
         let lsn = stored.position.lsn;
@@ -105,14 +118,7 @@ impl Slot {
 /// Ends our own zombie's hold on the slot; refuses a stranger's.
 pub(super) async fn take_over(client: &Client, options: &Options, slot: &Slot) -> Result<()> {
     let Some(pid) = slot.active_pid else { return Ok(()) };
-    let owner = slot.owner.clone().unwrap_or_default();
-    if owner != tag(options) {
-        return Err(Error::blocked(format!(
-            "slot {} is in use by process {pid} (application_name {owner:?})",
-            options.slot
-        ))
-        .remedy("stop that consumer, or name another slot in source.postgres.slot"));
-    }
+    slot.held_by_another(options)?;
     tracing::warn!(
         pid,
         slot = options.slot,
@@ -176,4 +182,41 @@ pub(super) fn start(options: &Options, from: Lsn) -> String {
         quoted(&options.slot),
         literal(&quoted(&options.publication)).trim_start()
     )
+}
+
+/// What the database says of the slot.
+#[derive(Clone, Debug)]
+pub struct SlotStatus {
+    /// What it has been told.
+    pub confirmed: Lsn,
+    /// Whether somebody uses it.
+    pub active: bool,
+    /// Bytes of log it keeps.
+    pub retained: Option<i64>,
+    /// Bytes until its limit.
+    pub safe: Option<i64>,
+    /// `wal_status`
+    pub state: Option<String>,
+}
+
+/// Looks at the slot; `None` when there is none.
+pub async fn slot_status(options: &Options) -> Result<Option<SlotStatus>> {
+    let client = super::sql::connect(&options.endpoint, "tailwater status").await?;
+    let row = client
+        .query_opt(
+            "SELECT confirmed_flush_lsn::text, active, safe_wal_size, wal_status, pg_catalog.pg_wal_lsn_diff(
+                CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END,
+                restart_lsn)::bigint
+             FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
+            &[&options.slot],
+        )
+        .await
+        .map_err(|error| sql_error(error, "reading the slot"))?;
+    Ok(row.map(|row| SlotStatus {
+        confirmed: row.get::<_, Option<&str>>(0).and_then(|lsn| lsn.parse().ok()).unwrap_or(Lsn::ZERO),
+        active: row.get(1),
+        safe: row.get(2),
+        state: row.get(3),
+        retained: row.get(4),
+    }))
 }

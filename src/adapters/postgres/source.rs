@@ -81,7 +81,9 @@ impl PostgresSource {
     pub async fn start(options: Options, resume: Option<Checkpoint>, meters: Arc<Meters>) -> Result<PostgresSource> {
         let client = sql::connect(&options.endpoint, &slot::tag(&options)).await?;
         let facts = catalog::facts(&client).await?;
-        fit(&facts)?;
+        if let Some(problem) = unfit(&facts).into_iter().next() {
+            return Err(problem);
+        }
         let tables = catalog::matching(&client, &options).await?;
         let found = slot::find(&client, &options.slot, &facts).await?;
         publication::ensure(&client, &options, &tables).await?;
@@ -350,20 +352,28 @@ async fn flushed(client: &Client) -> Result<Lsn> {
     Ok(reached)
 }
 
-fn fit(facts: &Facts) -> Result<()> {
+/// What keeps the server from being followed.
+pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
+    let mut problems = Vec::new();
+    if facts.version < 140_000 {
+        problems.push(
+            Error::blocked("the server is older than PostgreSQL 14")
+                .remedy("Tailwater follows PostgreSQL 14 and later"),
+        );
+    }
     if facts.wal_level != "logical" {
-        return Err(Error::blocked(format!("the server's wal_level is {}", facts.wal_level))
-            .remedy("set wal_level = logical in postgresql.conf and restart the server"));
+        problems.push(
+            Error::blocked(format!("the server's wal_level is {}", facts.wal_level))
+                .remedy("set wal_level = logical in postgresql.conf and restart the server"),
+        );
     }
     if !facts.may_replicate {
-        return Err(Error::blocked("the user of the database URL has no REPLICATION right")
-            .remedy("run: ALTER ROLE <user> REPLICATION"));
+        problems.push(
+            Error::blocked("the user of the database URL has no REPLICATION right")
+                .remedy("run: ALTER ROLE ... REPLICATION"),
+        );
     }
-    if facts.version < 140_000 {
-        return Err(Error::blocked("the server is older than PostgreSQL 14")
-            .remedy("Tailwater follows PostgreSQL 14 and later"));
-    }
-    Ok(())
+    problems
 }
 
 /// System and timeline; the LSN is not meaningful yet.

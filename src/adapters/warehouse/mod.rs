@@ -1,6 +1,8 @@
 //! Warehouses as sinks: one flow in `worker`, a driver and a dialect for each warehouse.
 
 mod client;
+#[cfg(feature = "duckdb")]
+pub mod duckdb;
 mod ledger;
 mod options;
 mod postgres;
@@ -8,6 +10,8 @@ mod sink;
 mod worker;
 
 pub use client::Client;
+#[cfg(feature = "duckdb")]
+pub use duckdb::DuckdbClient;
 pub use options::{Connect, DuckdbFile, Flush, Options};
 pub use postgres::PostgresClient;
 pub use sink::WarehouseSink;

@@ -30,6 +30,17 @@ impl PostgresClient {
         }
         Ok(PostgresClient { connection })
     }
+
+    /// Whether schemas may be created.
+    pub async fn may_create(&mut self) -> Result<()> {
+        let rows = self.query("SELECT has_database_privilege(current_database(), 'CREATE')").await?;
+        let may = rows.first().and_then(|row| row.first().cloned().flatten());
+        if may.as_deref() == Some("t") {
+            return Ok(());
+        }
+        Err(Error::blocked("the sink's user may not create schemas in the warehouse")
+            .remedy("run: GRANT CREATE ON DATABASE ... TO the sink's user"))
+    }
 }
 
 impl Client for PostgresClient {

@@ -46,8 +46,9 @@ pub(super) struct Worker<C, D> {
     wanted: bool,
     /// Whether a target transaction is open.
     open: bool,
-    /// The targets that fit the shape named here, and which source table each belongs to.
+    /// The shapes that the targets and their staging tables fit, and which source table each belongs to.
     fitting: HashMap<TableName, Arc<Table>>,
+    staging: HashMap<TableName, Arc<Table>>,
     owners: HashMap<TableName, TableName>,
 }
 
@@ -75,6 +76,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             wanted: false,
             open: false,
             fitting: HashMap::new(),
+            staging: HashMap::new(),
             owners: HashMap::new(),
         };
         Ok((worker, stored))
@@ -141,16 +143,14 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     async fn fold(&mut self, change: Change) -> Result<()> {
-        let place = self.folds.iter().position(|fold| fold.table().name == change.table.name);
+        let place = self.folds.iter().rposition(|fold| fold.table().name == change.table.name);
         let fits = |fold: &Fold| Arc::ptr_eq(fold.table(), &change.table) || fold.table().same_shape(&change.table);
         let place = match place {
             Some(place) if self.folds.get(place).is_some_and(fits) => place,
-            Some(_) => {
-                self.barrier(change.id).await?;
-                self.folds.push(Fold::new(Arc::clone(&change.table)));
-                self.folds.len() - 1
-            }
-            None => {
+            other => {
+                if other.is_some() && self.seen.commit != change.id.commit {
+                    self.barrier().await?;
+                }
                 self.folds.push(Fold::new(Arc::clone(&change.table)));
                 self.folds.len() - 1
             }
@@ -160,17 +160,15 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
     }
 
-    /// A table's shape changes at `next`: what came before is merged under the old one, and committed where a
-    /// transaction ends there, so that the target is altered outside of any transaction with data.
-    async fn barrier(&mut self, next: ChangeId) -> Result<()> {
+    /// A table's shape changes between two transactions: what came before is committed under the old one, so that the
+    /// target is altered outside of any transaction with data. A change of shape inside a transaction becomes one more
+    /// fold of the table, and the target is altered before the first of them is merged.
+    async fn barrier(&mut self) -> Result<()> {
         self.merge().await?;
-        if self.seen.commit != next.commit {
-            let checkpoint = self.ledger.partial(self.seen);
-            if let Some(checkpoint) = checkpoint {
-                self.commit(&checkpoint).await?;
-            }
+        match self.ledger.partial(self.seen) {
+            Some(checkpoint) => self.commit(&checkpoint).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn flush_if_due(&mut self) -> Result<()> {
@@ -231,7 +229,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let statements = self.dialect.merge(&spec);
         let lacking = !spec.missing.is_empty();
         if staged > 0 {
-            self.client.execute(&self.dialect.clear_stage(&target)).await?;
+            self.fit_stage(&target).await?;
             let stage = Stage { name: self.dialect.stage(&target), target: target.clone(), rows: folded.rows };
             let loaded = self.client.load(stage).await?;
             if loaded != staged {
@@ -278,7 +276,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         Ok(())
     }
 
-    /// Makes the target and its staging table fit the shape.
+    /// Makes the target fit the shape.
     async fn fit(&mut self, target: &Target) -> Result<()> {
         if self.fitting.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table)) {
             return Ok(());
@@ -296,10 +294,19 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             tracing::info!(table = %target.name, "{statement}");
             self.client.execute(&statement).await?;
         }
+        self.fitting.insert(target.name.clone(), Arc::clone(&target.table));
+        Ok(())
+    }
+
+    /// Makes the staging table empty and of this shape.
+    async fn fit_stage(&mut self, target: &Target) -> Result<()> {
+        if self.staging.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table)) {
+            return self.client.execute(&self.dialect.clear_stage(target)).await.map(|_| ());
+        }
         for statement in self.dialect.create_stage(target) {
             self.client.execute(&statement).await?;
         }
-        self.fitting.insert(target.name.clone(), Arc::clone(&target.table));
+        self.staging.insert(target.name.clone(), Arc::clone(&target.table));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! Every dialect has its methods in the order of the trait. What all of them say alike is written once, here.
 
 mod control;
+mod duckdb;
 mod postgres;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use crate::model::{ChangeId, Checkpoint, Column, Table, TableName};
 
 pub use control::{CONTROL_SCHEMA, Progress};
+pub use duckdb::Duckdb;
 pub use postgres::Postgres;
 
 /// A source table and where its rows go.

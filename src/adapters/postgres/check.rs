@@ -1,0 +1,90 @@
+//! Everything that is wrong with a source, at once.
+
+use super::options::Options;
+use super::wire::Wire;
+use super::{catalog, publication, slot, sql};
+use crate::model::{Error, Result, TableName};
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is wrong.
+    pub problems: Vec<Error>,
+    /// What may be wrong.
+    pub notes: Vec<Error>,
+    /// The tables that would be followed.
+    pub tables: Vec<TableName>,
+}
+
+/// Looks at everything, as far as it can get.
+pub async fn check(options: &Options) -> Findings {
+    let mut findings = Findings::default();
+    if let Err(error) = look(options, &mut findings).await {
+        findings.problems.push(error);
+    }
+    findings
+}
+
+async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
+    let Findings { problems, notes, tables: names } = findings;
+    let client = sql::connect(&options.endpoint, "tailwater check").await?;
+    let facts = catalog::facts(&client).await?;
+    problems.extend(super::source::unfit(&facts));
+    if facts.may_replicate {
+        let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
+        let connected = Wire::connect(&options.endpoint, "tailwater check", encoding, options.connect_timeout).await;
+        problems.extend(connected.err().map(|error| error.within("the replication connection")));
+    }
+    let tables = catalog::matching(&client, options).await?;
+    names.extend(tables.iter().map(|table| table.name.clone()));
+    if tables.is_empty() {
+        problems.push(
+            Error::blocked("no table matches source.postgres.tables")
+                .remedy("check the patterns: they are matched with schema.table"),
+        );
+    }
+    for table in &tables {
+        if !table.readable {
+            problems.push(Error::blocked(format!("table {} may not be read", table.name)).remedy(format!(
+                "run: GRANT SELECT ON {} TO the user of the database URL",
+                catalog::quoted_table(&table.name)
+            )));
+        }
+        if !table.updatable {
+            notes.push(
+                Error::blocked(format!("table {} has no replica identity: once it is published PostgreSQL refuses its UPDATEs and DELETEs", table.name))
+                    .remedy("give it a primary key or REPLICA IDENTITY FULL, or exclude it; fine as it is if it only gets INSERTs"),
+            );
+        }
+    }
+    match publication::published(&client, &options.publication).await {
+        Err(error) => problems.push(error),
+        Ok(None) if !options.create => problems.push(
+            Error::blocked(format!("publication {} does not exist", options.publication))
+                .remedy("create it, or set create = true"),
+        ),
+        Ok(None) => {}
+        Ok(Some(published)) => {
+            let missing: Vec<String> =
+                tables.iter().filter(|t| !published.contains(&t.name)).map(|t| t.name.to_string()).collect();
+            if !missing.is_empty() && !options.create {
+                problems.push(
+                    Error::blocked(format!("publication {} lacks {}", options.publication, missing.join(", ")))
+                        .remedy("add the tables with ALTER PUBLICATION ... ADD TABLE"),
+                );
+            }
+        }
+    }
+    match slot::find(&client, &options.slot, &facts).await {
+        Err(error) => problems.push(error),
+        Ok(None) if !options.create => problems.push(
+            Error::blocked(format!("slot {} does not exist", options.slot)).remedy("create it, or set create = true"),
+        ),
+        Ok(None) => {}
+        Ok(Some(found)) => {
+            problems.extend(found.usable(&options.slot, &facts).err());
+            problems.extend(found.held_by_another(options).err());
+        }
+    }
+    Ok(())
+}

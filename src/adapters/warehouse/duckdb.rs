@@ -1,0 +1,262 @@
+//! A DuckDB file as a warehouse.
+//!
+//! DuckDB runs inside this process and holds its file alone: another process can't open it while we run, another part
+//! of this process can ask for a [`reader`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use duckdb::arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder};
+use duckdb::arrow::datatypes::{DataType, Field, Schema};
+use duckdb::types::ValueRef;
+use duckdb::{Config, Connection};
+use tokio::task::block_in_place;
+
+use super::client::Client;
+use super::options::DuckdbFile;
+use crate::codecs::dialect::Duckdb;
+use crate::logic::merge::{NetRow, Stage};
+use crate::model::{Cell, Class, Error, Result};
+
+/// What DuckDB may take of memory before it spills beside the file: a merge needs far less, a machine has more.
+const MEMORY: &str = "512MB";
+/// Rows handed over at a time.
+const BATCH: usize = 16 * 1024;
+
+static READERS: Mutex<BTreeMap<PathBuf, Connection>> = Mutex::new(BTreeMap::new());
+
+/// A second connection to a file that a sink of this process holds.
+pub fn reader(path: &Path) -> Option<Connection> {
+    let readers = READERS.lock().unwrap_or_else(PoisonError::into_inner);
+    readers.get(path).and_then(|connection| connection.try_clone().ok())
+}
+
+/// A connection to a DuckDB file.
+pub struct DuckdbClient {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl DuckdbClient {
+    /// Opens the file, or makes it.
+    pub async fn start(file: &DuckdbFile) -> Result<DuckdbClient> {
+        block_in_place(|| DuckdbClient::open(file))
+    }
+
+    /// Whether the file can be opened for writing.
+    pub fn probe(file: &DuckdbFile) -> Result<()> {
+        let existed = file.path.exists();
+        let result = DuckdbClient::open(file).map(drop);
+        if !existed && result.is_ok() {
+            let _ = std::fs::remove_file(&file.path);
+        }
+        result
+    }
+
+    fn open(file: &DuckdbFile) -> Result<DuckdbClient> {
+        let path = file.path.clone();
+        let failed = |error| failure(error, &path);
+        let config = Config::default()
+            .with("memory_limit", MEMORY)
+            .and_then(|c| c.with("autoinstall_known_extensions", "false"))
+            .and_then(|c| c.with("autoload_known_extensions", "false"))
+            .and_then(|c| c.with("preserve_insertion_order", "false"))
+            .map_err(failed)?;
+        let connection = Connection::open_with_flags(&path, config).map_err(failed)?;
+        connection.execute_batch("SET TimeZone = 'UTC'").map_err(failed)?;
+        if let Ok(second) = connection.try_clone() {
+            READERS.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), second);
+        }
+        Ok(DuckdbClient { connection, path })
+    }
+
+    fn rows(&self, sql: &str) -> duckdb::Result<Vec<Vec<Option<String>>>> {
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            let width = row.as_ref().column_count();
+            let cells: duckdb::Result<Vec<_>> = (0..width).map(|i| row.get_ref(i).map(text)).collect();
+            all.push(cells?);
+        }
+        Ok(all)
+    }
+
+    fn stage(&self, stage: &Stage) -> Result<u64> {
+        let failed = |error| failure(error, &self.path);
+        let raw = Duckdb.raw(&stage.target);
+        self.connection.execute_batch(&format!("DELETE FROM \"{raw}\"")).map_err(failed)?;
+        let mut appender = self.connection.appender(&raw).map_err(failed)?;
+        for rows in stage.rows.chunks(BATCH) {
+            appender.append_record_batch(batch(stage, rows)?).map_err(failed)?;
+        }
+        appender.flush().map_err(failed)?;
+        drop(appender);
+        let convert = Duckdb.convert(&stage.target);
+        let rows = self.connection.execute(&convert, []).map_err(|error| self.misfit(stage, error))?;
+        Ok(rows as u64)
+    }
+
+    /// Which column holds a value that its type does not take. DuckDB's own message would show the value.
+    fn misfit(&self, stage: &Stage, error: duckdb::Error) -> Error {
+        let table = &stage.target.table;
+        let key = table.key_columns().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+        // The failed statement has ended the transaction: its rows are gone, the next attempt brings them again.
+        tracing::debug!(table = %table.name, key, "a value does not fit");
+        let text = error.to_string();
+        if !text.contains("Conversion Error") && !text.contains("Out of Range") && !text.contains("Invalid Input") {
+            return failure(error, &self.path);
+        }
+        let wanted = |column: &&crate::model::Column| {
+            text.contains(&crate::codecs::dialect::Dialect::target_type(&Duckdb, column))
+        };
+        let suspects: Vec<&str> = table.columns.iter().filter(wanted).map(|c| c.name.as_str()).collect();
+        Error::blocked(format!(
+            "a value of {} (key {key}) does not fit its DuckDB type; one of the columns {}",
+            table.name,
+            suspects.join(", ")
+        ))
+        .remedy("NaN and infinite numerics and dates beyond DuckDB's range have no place in these types: correct the row at the source")
+    }
+}
+
+impl Drop for DuckdbClient {
+    fn drop(&mut self) {
+        READERS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+    }
+}
+
+impl Client for DuckdbClient {
+    async fn execute(&mut self, sql: &str) -> Result<u64> {
+        block_in_place(|| self.connection.execute(sql, []))
+            .map(|rows| rows as u64)
+            .map_err(|error| failure(error, &self.path))
+    }
+
+    async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        block_in_place(|| self.rows(sql)).map_err(|error| failure(error, &self.path))
+    }
+
+    async fn load(&mut self, stage: Stage) -> Result<u64> {
+        block_in_place(|| self.stage(&stage))
+    }
+
+    /// Moves the log into the file, so that a reader needs only that.
+    async fn close(&mut self) -> Result<()> {
+        block_in_place(|| self.connection.execute_batch("CHECKPOINT")).map_err(|error| failure(error, &self.path))
+    }
+}
+
+fn text(value: ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Null => None,
+        ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::BigInt(number) => Some(number.to_string()),
+        ValueRef::Int(number) => Some(number.to_string()),
+        ValueRef::HugeInt(number) => Some(number.to_string()),
+        ValueRef::UBigInt(number) => Some(number.to_string()),
+        ValueRef::Boolean(flag) => Some(flag.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+/// Staged rows as columns of text, as the raw staging table has them.
+fn batch(stage: &Stage, rows: &[NetRow]) -> Result<RecordBatch> {
+    let table = &stage.target.table;
+    let width = table.columns.len();
+    let mut texts: Vec<StringBuilder> =
+        (0..width).map(|_| StringBuilder::with_capacity(rows.len(), rows.len() * 16)).collect();
+    let (mut lsn, mut seq) = (Int64Builder::new(), Int64Builder::new());
+    let (mut op, mut missing) = (StringBuilder::new(), StringBuilder::new());
+    let mut base: Vec<StringBuilder> = table.key.iter().map(|_| StringBuilder::new()).collect();
+    let mut scratch = Vec::new();
+    for row in rows {
+        for ((builder, cell), column) in texts.iter_mut().zip(row.row.cells()).zip(&table.columns) {
+            builder.append_option(utf8(cell).map_err(|what| misread(stage, &column.name, what))?);
+        }
+        lsn.append_value(i64::try_from(row.id.commit.get()).unwrap_or(i64::MAX));
+        seq.append_value(i64::try_from(row.id.seq).unwrap_or(i64::MAX));
+        op.append_value(row.op.letter().encode_utf8(&mut [0; 4]));
+        missing.append_option(row.missing(&mut scratch).then(|| String::from_utf8_lossy(&scratch).into_owned()));
+        for (builder, &index) in base.iter_mut().zip(&table.key) {
+            let cell = row.base.as_ref().map_or(Cell::Null, |base| base.cell(index));
+            builder.append_option(utf8(cell).map_err(|what| misread(stage, "the key", what))?);
+        }
+    }
+    let mut columns: Vec<ArrayRef> = texts.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef).collect();
+    columns.extend([
+        Arc::new(lsn.finish()) as ArrayRef,
+        Arc::new(seq.finish()),
+        Arc::new(op.finish()),
+        Arc::new(missing.finish()),
+    ]);
+    columns.extend(base.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
+    let fields: Vec<Field> = columns
+        .iter()
+        .enumerate()
+        .map(|(i, column)| {
+            Field::new(
+                format!("c{i}"),
+                if *column.data_type() == DataType::Int64 { DataType::Int64 } else { DataType::Utf8 },
+                true,
+            )
+        })
+        .collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|error| Error::bug("staged rows do not make a batch").because(error))
+}
+
+fn utf8(cell: Cell<'_>) -> std::result::Result<Option<&str>, &'static str> {
+    match cell {
+        Cell::Null | Cell::Unchanged => Ok(None),
+        Cell::Text(text) => std::str::from_utf8(text).map(Some).map_err(|_| "is not UTF-8, which DuckDB asks for"),
+        Cell::Binary(_) => Err("came in binary form"),
+    }
+}
+
+fn misread(stage: &Stage, column: &str, what: &str) -> Error {
+    Error::blocked(format!("a value of {}, column {column}, {what}", stage.target.table.name))
+        .remedy("correct the row at the source")
+}
+
+/// What DuckDB's refusal means. Messages about values are not repeated.
+fn failure(error: duckdb::Error, path: &Path) -> Error {
+    let text = error.to_string();
+    let file = path.display();
+    let has = |part: &str| text.contains(part);
+    if has("Conflicting lock") || has("Could not set lock") {
+        return Error::blocked(format!("another process holds {file}"))
+            .remedy("stop it: DuckDB lets one process at a time open a file for writing");
+    }
+    if has("No space left") || has("Disk full") || has("could not write all bytes") {
+        return Error::transient(format!("the disk of {file} is full"))
+            .remedy("make room; nothing is lost, it goes on by itself");
+    }
+    if has("Permission denied") || has("Read-only file system") || has("read-only") {
+        return Error::blocked(format!("{file} can't be written"))
+            .remedy("check the rights of the file and its directory");
+    }
+    if has("Cannot open file") || has("No such file") {
+        return Error::blocked(format!("{file} can't be opened"))
+            .remedy("check that its directory exists and may be written");
+    }
+    if has("not a valid DuckDB database") || has("different version") || has("newer version") {
+        return Error::blocked(format!("{file} is not a DuckDB file of this version")).remedy("name another path");
+    }
+    if has("has altered this table") {
+        return Error::blocked(
+            "a table's shape changed inside a source transaction too large for one flush, which DuckDB can't apply",
+        )
+        .remedy("raise sink.duckdb.flush.bytes above the transaction's size and start again");
+    }
+    let kind = text.split(':').next().unwrap_or_default();
+    let class = if kind.contains("IO Error") || kind.contains("Out of Memory") || kind.contains("TransactionContext") {
+        Class::Transient
+    } else {
+        Class::Blocked
+    };
+    let quiet = kind.contains("Conversion") || kind.contains("Constraint") || kind.contains("Invalid Input");
+    let detail = if quiet { kind.to_owned() } else { text };
+    Error::new(class, format!("DuckDB ({file}) says: {detail}"))
+}

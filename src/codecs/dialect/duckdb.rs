@@ -1,0 +1,198 @@
+//! DuckDB. Never MERGE, UPDATE or ON CONFLICT on a target: they rewrite what they touch at every commit, delete and
+//! insert only mark and append.
+
+use super::{Dialect, MergeSpec, Target, base_match, control, key_match, list, literal, quote, stage_extras, table};
+use crate::model::pg_type::numeric_modifier;
+use crate::model::{Column, PgType, TableName};
+
+/// DuckDB 1.5.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Duckdb;
+
+impl Dialect for Duckdb {
+    fn target_type(&self, column: &Column) -> String {
+        let plain = match &column.pg_type {
+            PgType::Int2 => "SMALLINT",
+            PgType::Int4 => "INTEGER",
+            PgType::Int8 => "BIGINT",
+            PgType::Oid => "UINTEGER",
+            PgType::Float4 => "FLOAT",
+            PgType::Float8 => "DOUBLE",
+            PgType::Bool => "BOOLEAN",
+            PgType::Bytea => "BLOB",
+            PgType::Date => "DATE",
+            PgType::Time => "TIME",
+            PgType::Timestamp => "TIMESTAMP",
+            PgType::Timestamptz => "TIMESTAMP WITH TIME ZONE",
+            PgType::Uuid => "UUID",
+            PgType::Json | PgType::Jsonb => "JSON",
+            PgType::Numeric => match numeric_modifier(column.modifier) {
+                Some((precision @ 1..=38, scale)) if u16::try_from(scale).is_ok_and(|scale| scale <= precision) => {
+                    return format!("DECIMAL({precision},{scale})");
+                }
+                // Unbounded numbers keep their digits as text.
+                _ => "VARCHAR",
+            },
+            _ => "VARCHAR",
+        };
+        plain.to_owned()
+    }
+
+    fn stage_type(&self, column: &Column) -> String {
+        self.target_type(column)
+    }
+
+    fn create(&self, target: &Target) -> Vec<String> {
+        let t = &target.table;
+        let mut columns: Vec<String> =
+            t.columns.iter().map(|c| format!("{} {}", quote(&c.name), self.target_type(c))).collect();
+        columns.extend(["_tw_lsn BIGINT".to_owned(), "_tw_seq BIGINT".to_owned()]);
+        if !t.has_key() {
+            columns.push("_tw_op VARCHAR".to_owned());
+        }
+        vec![
+            format!("CREATE SCHEMA IF NOT EXISTS {}", quote(&target.name.schema)),
+            format!("CREATE TABLE IF NOT EXISTS {} ({})", table(&target.name), list(columns)),
+        ]
+    }
+
+    fn add_column(&self, target: &Target, column: &Column) -> String {
+        format!(
+            "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}",
+            table(&target.name),
+            quote(&column.name),
+            self.target_type(column)
+        )
+    }
+
+    fn columns(&self, target: &TableName) -> String {
+        format!(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() \
+             AND schema_name = {} AND table_name = {} ORDER BY column_index",
+            literal(&target.schema),
+            literal(&target.name)
+        )
+    }
+
+    fn create_stage(&self, target: &Target) -> Vec<String> {
+        let typed = |text: bool| {
+            let of = move |c: &Column| if text { "VARCHAR".to_owned() } else { self.target_type(c) };
+            let columns = target.table.columns.iter().map(|c| format!("{} {}", quote(&c.name), of(c)));
+            list(columns.chain(stage_extras(target, "VARCHAR", of)))
+        };
+        vec![
+            format!("CREATE OR REPLACE TEMP TABLE {} ({})", quote(&self.raw(target)), typed(true)),
+            format!("CREATE OR REPLACE TEMP TABLE {} ({})", quote(&target.stage()), typed(false)),
+        ]
+    }
+
+    fn clear_stage(&self, target: &Target) -> String {
+        format!("DELETE FROM {}", self.stage(target))
+    }
+
+    fn create_control(&self) -> Vec<String> {
+        control::tables("VARCHAR", "TIMESTAMP WITH TIME ZONE")
+    }
+
+    fn prepare(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn merge(&self, spec: &MergeSpec<'_>) -> Vec<String> {
+        let target = spec.target;
+        let (t, s) = (table(&target.name), self.stage(target));
+        let mut all = Vec::new();
+        if let Some(horizon) = spec.horizon {
+            let (lsn, seq) = (horizon.commit.get(), horizon.seq);
+            all.push(format!("DELETE FROM {t} WHERE _tw_lsn < {lsn} OR (_tw_lsn = {lsn} AND _tw_seq < {seq})"));
+        }
+        if !spec.staged {
+            return all;
+        }
+        let names: Vec<String> = target.table.columns.iter().map(|c| quote(&c.name)).collect();
+        let columns = list(names.iter().cloned());
+        if !target.table.has_key() {
+            all.push(format!(
+                "INSERT INTO {t} ({columns}, _tw_lsn, _tw_seq, _tw_op) SELECT {columns}, _tw_lsn, _tw_seq, _tw_op FROM {s}"
+            ));
+            return all;
+        }
+        for &missing in &spec.missing {
+            let Some(name) = names.get(missing) else { continue };
+            all.push(format!(
+                "UPDATE {s} AS s SET {name} = t.{name} FROM {t} AS t WHERE substr(s._tw_missing, {}, 1) = '1' AND {}",
+                missing + 1,
+                base_match(target)
+            ));
+        }
+        let on = key_match(target);
+        all.push(format!(
+            "DELETE FROM {t} AS t USING {s} AS s WHERE {on} \
+             AND (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq))"
+        ));
+        all.push(format!(
+            "INSERT INTO {t} ({columns}, _tw_lsn, _tw_seq) SELECT {columns}, _tw_lsn, _tw_seq FROM {s} AS s \
+             WHERE s._tw_op <> 'd' AND NOT EXISTS (SELECT 1 FROM {t} AS t WHERE {on})"
+        ));
+        all
+    }
+
+    fn stage(&self, target: &Target) -> String {
+        quote(&target.stage())
+    }
+}
+
+impl Duckdb {
+    /// The table that takes the rows as text; DuckDB itself parses them, a column at a time.
+    pub fn raw(&self, target: &Target) -> String {
+        format!("{}_raw", target.stage())
+    }
+
+    /// Parses the raw rows into the staging table.
+    pub fn convert(&self, target: &Target) -> String {
+        let columns = &target.table.columns;
+        let own = columns.iter().map(|c| self.parse(c, &quote(&c.name)));
+        let extras = ["_tw_lsn", "_tw_seq", "_tw_op", "_tw_missing"].map(str::to_owned);
+        let base = (1..).zip(target.table.key_columns()).map(|(n, c)| self.parse(c, &format!("_tw_base_{n}")));
+        format!(
+            "INSERT INTO {} SELECT {} FROM {}",
+            self.stage(target),
+            list(own.chain(extras).chain(base)),
+            quote(&self.raw(target))
+        )
+    }
+
+    /// A query for how many raw values of a column can't be parsed.
+    pub fn misfits(&self, target: &Target, column: &Column) -> String {
+        let name = quote(&column.name);
+        format!(
+            "SELECT count(*) FROM {} WHERE {name} IS NOT NULL AND TRY_CAST({} AS {}) IS NULL",
+            quote(&self.raw(target)),
+            self.prepared(column, &name),
+            self.target_type(column)
+        )
+    }
+
+    fn parse(&self, column: &Column, name: &str) -> String {
+        match column.pg_type {
+            PgType::Bytea => format!("unhex(substr({name}, 3))"),
+            _ => match self.target_type(column).as_str() {
+                "VARCHAR" => name.to_owned(),
+                wanted => format!("CAST({} AS {wanted})", self.prepared(column, name)),
+            },
+        }
+    }
+
+    /// PostgreSQL writes BC behind a date, DuckDB in brackets behind the day.
+    fn prepared(&self, column: &Column, name: &str) -> String {
+        match column.pg_type {
+            PgType::Date => format!("replace({name}, ' BC', ' (BC)')"),
+            PgType::Timestamp | PgType::Timestamptz => {
+                format!(
+                    "CASE WHEN {name} LIKE '% BC' THEN regexp_replace({name}, '^(\\S+) (.*) BC$', '\\1 (BC) \\2') ELSE {name} END"
+                )
+            }
+            _ => name.to_owned(),
+        }
+    }
+}
