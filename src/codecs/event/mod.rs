@@ -1,1 +1,52 @@
-//! event
+//! Change events as JSON in Debezium's envelope, written and read back.
+//!
+//! ```text
+//! Change ─▶ Encoder (a plan for each table version) ─▶ Records: key, value, headers
+//! headers ─▶ Stamp ─▶ Decoder of that table version ─▶ Change
+//! ```
+//!
+//! Why nothing is lost: each kind of value has one JSON form that leads back to PostgreSQL's text, and a value that its
+//! form can't say (a numeric NaN, a timestamp beyond 64 bits, an array of two dimensions) travels as its text in a JSON
+//! string instead. What the envelope has no place for is in headers: the change's id, the table's version, the
+//! columns whose large values did not change. The two halves of a key change name themselves, and the second carries
+//! the old key, so that a reader makes one update of them.
+
+mod decode;
+mod encode;
+mod json;
+mod kind;
+mod read;
+mod records;
+mod source;
+mod stamp;
+mod tables;
+mod topic;
+mod write;
+
+pub use decode::{DecodeError, Decoder};
+pub use encode::{EncodeError, Encoder, Settings};
+pub use records::{Record, Records};
+pub use stamp::{Part, Stamp, version_name};
+pub use tables::{decode_table, encode_table};
+pub use topic::{progress_topic, tables_topic, topic};
+
+/// Stands in for a large value that the update did not touch and that is not known here.
+pub const PLACEHOLDER: &str = "__debezium_unavailable_value";
+
+/// The names of the headers.
+pub mod header {
+    /// The commit LSN of the change's transaction, in decimal digits.
+    pub const COMMIT_LSN: &str = "tw.commit_lsn";
+    /// The change's ordinal in its transaction, in decimal digits.
+    pub const SEQ: &str = "tw.seq";
+    /// `schema.table@version`: the record of the tables topic that explains the event.
+    pub const TABLE: &str = "tw.table";
+    /// A JSON array of the columns that hold the placeholder.
+    pub const UNCHANGED: &str = "tw.unchanged";
+    /// `delete` or `create`: which half of a key change the record is.
+    pub const PART: &str = "tw.part";
+    /// The key that follows, on the delete half of a key change.
+    pub const NEW_KEY: &str = "__debezium.newkey";
+    /// The key that was, on the create half of a key change.
+    pub const OLD_KEY: &str = "__debezium.oldkey";
+}

@@ -1,0 +1,147 @@
+//! Values: from JSON back to PostgreSQL's text.
+
+use super::json::{self, Reader};
+use super::kind::{Kind, Unit};
+use super::write::{EPOCH, INFINITY, NEG_INFINITY};
+use crate::model::value::{self, ArrayWriter, Finite, ValueError, print};
+
+/// Whether a value was there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    Null,
+    Text,
+}
+
+/// Takes a value of this kind and appends its text.
+pub(super) fn value(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<Found, ValueError> {
+    if json.null()? {
+        return Ok(Found::Null);
+    }
+    match json.peek() {
+        b'"' => string(kind, json.raw_string()?, out)?,
+        b'[' => list(kind, json, out)?,
+        b'{' => variable(json, out)?,
+        _ => word(kind, json.word()?, out)?,
+    }
+    Ok(Found::Text)
+}
+
+fn string(kind: &Kind, raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match kind {
+        Kind::Bytes => {
+            let mut bytes = Vec::new();
+            json::unbase64(raw, &mut bytes)?;
+            print::bytea(&bytes, out);
+            Ok(())
+        }
+        Kind::Decimal { scale } if raw != b"NaN" => {
+            let mut bytes = Vec::new();
+            json::unbase64(raw, &mut bytes)?;
+            print::decimal(&bytes, *scale, out);
+            Ok(())
+        }
+        Kind::Timestamptz { .. } if raw.ends_with(b"Z") => instant(raw, out),
+        _ => json::unescape(raw, out),
+    }
+}
+
+fn word(kind: &Kind, word: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match (kind, word) {
+        (Kind::Bool, b"true") => out.push(b't'),
+        (Kind::Bool, b"false") => out.push(b'f'),
+        // Decimals are plain numbers in the headers that carry keys.
+        (Kind::Int | Kind::Float | Kind::Decimal { .. }, _) => out.extend_from_slice(word),
+        (Kind::Date, _) => print::date(day(value::int(word)?)?, out),
+        (Kind::Time(unit), _) => print::time(micros(value::int(word)?, *unit)?, out),
+        (Kind::Timestamp(unit), _) => timestamp(value::int(word)?, *unit, out)?,
+        _ => return Err(ValueError::new("the column's form")),
+    }
+    Ok(())
+}
+
+fn day(number: i64) -> Result<Finite<i32>, ValueError> {
+    Ok(match i32::try_from(number).map_err(|_| ValueError::new("days since 1970"))? {
+        i32::MIN => Finite::NegInfinity,
+        i32::MAX => Finite::Infinity,
+        days => Finite::Value(days),
+    })
+}
+
+fn micros(number: i64, unit: Unit) -> Result<i64, ValueError> {
+    let factor = if unit == Unit::Millis { 1000 } else { 1 };
+    number.checked_mul(factor).ok_or(ValueError::new("a time"))
+}
+
+/// Counted from 2000, so that milliseconds reach as far as PostgreSQL does.
+fn timestamp(number: i64, unit: Unit, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let (shift, factor) = match unit {
+        Unit::Micros => (EPOCH, 1),
+        Unit::Millis => (EPOCH / 1000, 1000),
+    };
+    let moment = match number {
+        _ if number == INFINITY / factor => Finite::Infinity,
+        _ if number == NEG_INFINITY / factor => Finite::NegInfinity,
+        _ => Finite::Value(micros(number.checked_sub(shift).ok_or(ValueError::new("a time"))?, unit)?),
+    };
+    print::pg_timestamp(moment, out);
+    Ok(())
+}
+
+/// `[+-]year-mm-ddThh:mm:ss[.fraction]Z` as a `timestamptz`.
+fn instant(iso: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    const ERROR: ValueError = ValueError::new("an instant");
+    let text = iso.strip_suffix(b"Z").ok_or(ERROR)?;
+    let (before, text) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    };
+    let (day, clock) = text.split_at_checked(memchr::memchr(b'T', text).ok_or(ERROR)?).ok_or(ERROR)?;
+    let (year, month) = day.split_at_checked(memchr::memchr(b'-', day).ok_or(ERROR)?).ok_or(ERROR)?;
+    let year = value::int(year)?;
+    let (year, era) = match (before, year) {
+        (true, year) => (year + 1, &b" BC"[..]),
+        (false, 0) => (1, &b" BC"[..]),
+        (false, year) => (year, &b""[..]),
+    };
+    let mut plain = format!("{year:04}").into_bytes();
+    plain.extend([month, b" ", clock.get(1..).ok_or(ERROR)?, b"+00", era].concat());
+    print::pg_timestamptz(value::pg_timestamptz(&plain)?, out);
+    Ok(())
+}
+
+fn list(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let Kind::List(element) = kind else { return Err(ValueError::new("the column's form")) };
+    json.expect(b'[')?;
+    let mut array = ArrayWriter::new(out, b',');
+    let mut text = Vec::new();
+    let mut first = true;
+    while json.item(std::mem::take(&mut first), b']')? {
+        text.clear();
+        let found = value(element, json, &mut text)?;
+        array.push((found == Found::Text).then_some(text.as_slice()));
+    }
+    array.finish();
+    Ok(())
+}
+
+fn variable(json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    const ERROR: ValueError = ValueError::new("a decimal of variable scale");
+    field(json, b'{', b"scale")?;
+    let scale = i32::try_from(value::int(json.word()?)?).map_err(|_| ERROR)?;
+    field(json, b',', b"value")?;
+    let mut bytes = Vec::new();
+    json::unbase64(json.raw_string()?, &mut bytes)?;
+    json.expect(b'}')?;
+    print::decimal(&bytes, scale, out);
+    Ok(())
+}
+
+/// Takes what comes before the value of the field `name`.
+fn field(json: &mut Reader<'_>, open: u8, name: &[u8]) -> Result<(), ValueError> {
+    json.expect(open)?;
+    if json.raw_string()? != name {
+        return Err(ValueError::new("a decimal of variable scale"));
+    }
+    json.expect(b':')
+}

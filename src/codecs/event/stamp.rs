@@ -1,0 +1,58 @@
+//! What an event's headers say.
+
+use super::header;
+use crate::model::{ChangeId, Lsn, Table};
+
+/// The name of a table version in headers and as a key: `schema.table@version`.
+pub fn version_name(table: &Table) -> String {
+    format!("{}@{}", table.name, table.version)
+}
+
+/// Which half of a key change a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// The old key's end: it says nothing that the other half does not say.
+    Delete,
+    /// The new key's beginning.
+    Create,
+}
+
+/// What the headers of one of our records say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp<'a> {
+    /// The change.
+    pub id: ChangeId,
+    /// `schema.table@version`
+    pub table: &'a str,
+    /// Which half it is, where the change needs two.
+    pub part: Option<Part>,
+    /// JSON names of the columns that did not change.
+    pub(super) unchanged: Option<&'a [u8]>,
+    /// JSON of the key that was.
+    pub(super) old_key: Option<&'a [u8]>,
+}
+
+impl<'a> Stamp<'a> {
+    /// Reads headers; `None` when the record is not ours.
+    pub fn read(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Option<Stamp<'a>> {
+        let (mut commit, mut seq, mut table) = (None, None, None);
+        let (mut part, mut unchanged, mut old_key) = (None, None, None);
+        for (name, value) in headers {
+            match name {
+                header::COMMIT_LSN => commit = Some(number(value)?),
+                header::SEQ => seq = Some(number(value)?),
+                header::TABLE => table = std::str::from_utf8(value).ok(),
+                header::UNCHANGED => unchanged = Some(value),
+                header::OLD_KEY => old_key = Some(value),
+                header::PART => part = Some(if value == b"delete" { Part::Delete } else { Part::Create }),
+                _ => {}
+            }
+        }
+        let id = ChangeId { commit: Lsn::new(commit?), seq: seq? };
+        Some(Stamp { id, table: table?, part, unchanged, old_key })
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}

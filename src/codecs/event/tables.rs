@@ -1,0 +1,123 @@
+//! The record of a table version: what an event's JSON alone does not say.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DecodeError, version_name};
+use crate::model::{Column, Oid, PgType, ReplicaIdentity, Table, TableName};
+
+const ERROR: DecodeError = DecodeError::new("a table version");
+
+#[derive(Serialize, Deserialize)]
+struct JsonTable {
+    schema: String,
+    table: String,
+    version: u32,
+    oid: u32,
+    identity: JsonIdentity,
+    /// Column names, in the key's order.
+    key: Vec<String>,
+    columns: Vec<JsonColumn>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JsonColumn {
+    name: String,
+    #[serde(rename = "type")]
+    pg_type: String,
+    oid: u32,
+    modifier: i32,
+    optional: bool,
+    /// Of an enumeration, or of the elements of an array of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<String>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum JsonIdentity {
+    Default,
+    Index,
+    Full,
+    Nothing,
+}
+
+/// The record's key and value.
+pub fn encode_table(table: &Table) -> (Vec<u8>, Vec<u8>) {
+    let json = JsonTable {
+        schema: table.name.schema.clone(),
+        table: table.name.name.clone(),
+        version: table.version,
+        oid: table.oid.0,
+        identity: match table.identity {
+            ReplicaIdentity::Default => JsonIdentity::Default,
+            ReplicaIdentity::Index => JsonIdentity::Index,
+            ReplicaIdentity::Full => JsonIdentity::Full,
+            ReplicaIdentity::Nothing => JsonIdentity::Nothing,
+        },
+        key: table.key_columns().map(|column| column.name.clone()).collect(),
+        columns: table.columns.iter().map(JsonColumn::of).collect(),
+    };
+    let value = serde_json::to_vec(&json).expect("texts and numbers are always JSON");
+    (version_name(table).into_bytes(), value)
+}
+
+/// Reads a record's value.
+pub fn decode_table(value: &[u8]) -> Result<Table, DecodeError> {
+    let json: JsonTable = serde_json::from_slice(value).map_err(|_| ERROR)?;
+    let place = |name: &String| json.columns.iter().position(|column| column.name == *name).ok_or(ERROR);
+    Ok(Table {
+        key: json.key.iter().map(place).collect::<Result<_, _>>()?,
+        oid: Oid(json.oid),
+        name: TableName::new(json.schema, json.table),
+        version: json.version,
+        identity: match json.identity {
+            JsonIdentity::Default => ReplicaIdentity::Default,
+            JsonIdentity::Index => ReplicaIdentity::Index,
+            JsonIdentity::Full => ReplicaIdentity::Full,
+            JsonIdentity::Nothing => ReplicaIdentity::Nothing,
+        },
+        columns: json.columns.into_iter().map(JsonColumn::column).collect(),
+    })
+}
+
+impl JsonColumn {
+    fn of(column: &Column) -> JsonColumn {
+        JsonColumn {
+            name: column.name.clone(),
+            pg_type: column.pg_type.name(),
+            oid: column.oid.0,
+            modifier: column.modifier,
+            optional: column.optional,
+            labels: labels(&column.pg_type).cloned(),
+        }
+    }
+
+    fn column(self) -> Column {
+        Column {
+            pg_type: named(self.pg_type, self.labels),
+            name: self.name,
+            oid: Oid(self.oid),
+            modifier: self.modifier,
+            optional: self.optional,
+        }
+    }
+}
+
+fn labels(pg_type: &PgType) -> Option<&Vec<String>> {
+    match pg_type {
+        PgType::Enum { labels, .. } => Some(labels),
+        PgType::Array(element) => labels(element),
+        _ => None,
+    }
+}
+
+/// Labels make it an enumeration, a name in the catalog of built-in types one of those.
+fn named(name: String, labels: Option<Vec<String>>) -> PgType {
+    if let Some(element) = name.strip_suffix("[]") {
+        return PgType::Array(Box::new(named(element.to_owned(), labels)));
+    }
+    match labels {
+        Some(labels) => PgType::Enum { name, labels },
+        None => PgType::named(&name).unwrap_or(PgType::Other { name }),
+    }
+}

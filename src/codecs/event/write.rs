@@ -1,0 +1,146 @@
+//! Values: from PostgreSQL's text to JSON.
+
+use super::json;
+use super::kind::{Kind, Unit};
+use crate::model::value::{self, Array, Finite, Numeric, ValueError, print};
+
+/// What infinity is in microseconds since 1970, as Debezium has it.
+pub(super) const INFINITY: i64 = 9_223_372_036_825_200_000;
+/// What minus infinity is in microseconds since 1970.
+pub(super) const NEG_INFINITY: i64 = -9_223_372_036_832_400_000;
+/// Microseconds from 1970 to 2000.
+pub(super) const EPOCH: i64 = 946_684_800_000_000;
+
+/// Appends the JSON of a value.
+pub(super) fn value(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
+    match kind {
+        Kind::Text | Kind::Uuid => return json::string(text, out),
+        Kind::Int => integer(text, out)?,
+        Kind::Float => float(text, out)?,
+        Kind::Bool => out.extend_from_slice(if value::boolean(text)? { b"true" } else { b"false" }),
+        Kind::Bytes => {
+            scratch.clear();
+            value::bytea(text, scratch)?;
+            json::base64(scratch, out);
+        }
+        Kind::Decimal { scale } => match Numeric::parse(text)? {
+            numeric @ Numeric::Finite { .. } => unscaled(numeric, *scale, out, scratch)?,
+            _ => return json::string(text, out),
+        },
+        Kind::VariableDecimal => match Numeric::parse(text)? {
+            numeric @ Numeric::Finite { .. } => variable(numeric, out, scratch)?,
+            _ => return json::string(text, out),
+        },
+        Kind::Date => counted(date(text)?, text, out)?,
+        Kind::Time(unit) => counted(in_unit(value::time(text)?, *unit), text, out)?,
+        Kind::Timestamp(unit) => counted(timestamp(text, *unit)?, text, out)?,
+        Kind::Timestamptz { digits } => match value::pg_timestamptz(text)? {
+            Finite::Value(micros) => {
+                out.push(b'"');
+                print::iso_pg_instant(micros, *digits, out);
+                out.push(b'"');
+            }
+            _ => return json::string(text, out),
+        },
+        Kind::List(element) => return list(element, text, out, scratch),
+    }
+    Ok(())
+}
+
+fn integer(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(ValueError::new("an integer"));
+    }
+    out.extend_from_slice(text);
+    Ok(())
+}
+
+/// PostgreSQL prints finite floats as JSON has them.
+fn float(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match text {
+        b"NaN" | b"Infinity" | b"-Infinity" => return json::string(text, out),
+        _ if text.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'+' | b'-')) && !text.is_empty() => {
+            out.extend_from_slice(text);
+        }
+        _ => return Err(ValueError::new("a floating-point number")),
+    }
+    Ok(())
+}
+
+fn unscaled(numeric: Numeric<'_>, scale: i32, out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
+    scratch.clear();
+    numeric.unscaled_be(scale, scratch)?;
+    json::base64(scratch, out);
+    Ok(())
+}
+
+/// The scale is the one that PostgreSQL shows: zeros at the end stay.
+fn variable(numeric: Numeric<'_>, out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
+    let scale = i32::try_from(numeric.scale()).map_err(|_| ValueError::new("a numeric"))?;
+    out.extend_from_slice(b"{\"scale\":");
+    json::number(i64::from(scale), out);
+    out.extend_from_slice(b",\"value\":");
+    unscaled(numeric, scale, out, scratch)?;
+    out.push(b'}');
+    Ok(())
+}
+
+/// A number where there is one, else the text.
+fn counted(number: Option<i64>, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match number {
+        Some(number) => json::number(number, out),
+        None => return json::string(text, out),
+    }
+    Ok(())
+}
+
+fn date(text: &[u8]) -> Result<Option<i64>, ValueError> {
+    Ok(Some(i64::from(match value::date(text)? {
+        Finite::NegInfinity => i32::MIN,
+        Finite::Value(days) => days,
+        Finite::Infinity => i32::MAX,
+    })))
+}
+
+fn in_unit(micros: i64, unit: Unit) -> Option<i64> {
+    match unit {
+        Unit::Micros => Some(micros),
+        Unit::Millis => (micros % 1000 == 0).then_some(micros / 1000),
+    }
+}
+
+/// `None` for the few that would not come back: beyond 64 bits, or where infinity is.
+fn timestamp(text: &[u8], unit: Unit) -> Result<Option<i64>, ValueError> {
+    let (shift, factor) = match unit {
+        Unit::Micros => (EPOCH, 1),
+        Unit::Millis => (EPOCH / 1000, 1000),
+    };
+    Ok(match value::pg_timestamp(text)? {
+        Finite::NegInfinity => Some(NEG_INFINITY / factor),
+        Finite::Infinity => Some(INFINITY / factor),
+        Finite::Value(micros) => {
+            let number = in_unit(micros, unit).and_then(|number| number.checked_add(shift));
+            number.filter(|number| *number != INFINITY / factor)
+        }
+    })
+}
+
+fn list(element: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
+    let array = Array::parse(text, b',')?;
+    if array.bounds || array.dimensions > 1 {
+        return json::string(text, out);
+    }
+    out.push(b'[');
+    for (at, item) in array.elements().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        match item? {
+            Some(item) => value(element, &item, out, scratch)?,
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b']');
+    Ok(())
+}
