@@ -32,6 +32,7 @@ pub mod runtime;
 pub mod session;
 pub mod supervised;
 pub mod tailwater;
+pub mod workload;
 
 use std::time::{Duration, Instant};
 

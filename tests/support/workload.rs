@@ -147,19 +147,33 @@ impl Writer {
             0..=2 => insert_items(from, rows),
             3 => format!("UPDATE items SET a = {x} % 1000, tz = now(), m = m + 0.10 WHERE id BETWEEN {from} AND {to}"),
             4 => format!("UPDATE items SET b = 'b{x}', big = repeat('{x}', 500) WHERE id BETWEEN {from} AND {to}"),
-            5 => format!("UPDATE items SET id = id + 10000 WHERE id BETWEEN {from} AND {to} AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = items.id + 10000)"),
-            6 => format!("UPDATE items SET id = id - 10000, a = {x} % 77 WHERE id BETWEEN 10000 + {from} AND 10000 + {to} AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = items.id - 10000)"),
+            5 => format!(
+                "UPDATE items SET id = id + 10000 WHERE id BETWEEN {from} AND {to} AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = items.id + 10000)"
+            ),
+            6 => format!(
+                "UPDATE items SET id = id - 10000, a = {x} % 77 WHERE id BETWEEN 10000 + {from} AND 10000 + {to} AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = items.id - 10000)"
+            ),
             7 => format!("DELETE FROM items WHERE id % 5 = {x} % 5 AND id BETWEEN {from} AND {to}"),
-            8 => format!("INSERT INTO pairs SELECT g % 10, 'c' || g, {x} % 100, repeat('p{x}', 900) FROM generate_series({from}, {to}) g ON CONFLICT (tenant, code) DO UPDATE SET v = excluded.v"),
+            8 => format!(
+                "INSERT INTO pairs SELECT g % 10, 'c' || g, {x} % 100, repeat('p{x}', 900) FROM generate_series({from}, {to}) g ON CONFLICT (tenant, code) DO UPDATE SET v = excluded.v"
+            ),
             9 => format!("UPDATE pairs SET code = code || '''x' WHERE v = {x} % 100 AND length(code) < 40"),
             10 => format!("DELETE FROM pairs WHERE tenant = {x} % 10 AND v % 3 = 0"),
-            11 => format!("INSERT INTO full_old SELECT g, 'v{x}', repeat('f{x}', 900) FROM generate_series({from}, {to}) g ON CONFLICT (id) DO UPDATE SET v = excluded.v"),
+            11 => format!(
+                "INSERT INTO full_old SELECT g, 'v{x}', repeat('f{x}', 900) FROM generate_series({from}, {to}) g ON CONFLICT (id) DO UPDATE SET v = excluded.v"
+            ),
             12 => format!("DELETE FROM full_old WHERE id BETWEEN {from} AND {to}"),
-            13 => format!("INSERT INTO wiped SELECT g, 'w{x}' FROM generate_series({from}, {to}) g ON CONFLICT DO NOTHING"),
+            13 => format!(
+                "INSERT INTO wiped SELECT g, 'w{x}' FROM generate_series({from}, {to}) g ON CONFLICT DO NOTHING"
+            ),
             14 if r.random_ratio(1, 4) => "TRUNCATE wiped".to_owned(),
-            14 => format!("UPDATE items SET feeling = (enum_range(NULL::mood))[1 + {x} % 3], flag = NOT flag, tags = tags || 't{x}'::text WHERE id BETWEEN {from} AND {to} AND cardinality(tags) < 20"),
+            14 => format!(
+                "UPDATE items SET feeling = (enum_range(NULL::mood))[1 + {x} % 3], flag = NOT flag, tags = tags || 't{x}'::text WHERE id BETWEEN {from} AND {to} AND cardinality(tags) < 20"
+            ),
             // A swap of two keys through a third.
-            _ => format!("WITH s AS (SELECT id FROM items WHERE id < 9000 ORDER BY id OFFSET {from} % 400 LIMIT 1) UPDATE items SET id = -items.id FROM s WHERE items.id = s.id AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = -s.id)"),
+            _ => format!(
+                "WITH s AS (SELECT id FROM items WHERE id < 9000 ORDER BY id OFFSET {from} % 400 LIMIT 1) UPDATE items SET id = -items.id FROM s WHERE items.id = s.id AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = -s.id)"
+            ),
         }
     }
 }

@@ -1,0 +1,121 @@
+//! `kill -9` at random moments under a mixed write load: nothing is lost, nothing is doubled.
+//!
+//! `TAILWATER_KILLS` says how often each wiring is killed: a few in `make test`, fifty in `make kill`.
+//! `TAILWATER_SEED` replays the moments of an earlier run; the writers' interleaving is the server's own.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::support::compare::{Copy, assert_all_equal};
+use crate::support::dir::Dir;
+#[cfg(feature = "kafka")]
+use crate::support::kafka::Kafka;
+use crate::support::postgres::{Database, Postgres};
+use crate::support::runtime::wait;
+use crate::support::tailwater::Tailwater;
+use crate::support::workload::{self, Load};
+
+fn kills() -> u32 {
+    std::env::var("TAILWATER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6)
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("TAILWATER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    println!("TAILWATER_SEED={seed}");
+    seed
+}
+
+/// Writes, kills, lets it finish: afterwards the copy has to equal the source.
+fn storm(source: &Database<'_>, processes: &[Tailwater]) {
+    let seed = seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let url = source.url();
+    let load = wait(async move {
+        workload::create(&url).await;
+        Load::start(&url, 3, 5000, seed).await
+    });
+    let mut running: Vec<_> = processes.iter().map(|process| Some(process.run())).collect();
+    for _ in 0..kills() {
+        std::thread::sleep(Duration::from_millis(random.random_range(30..1200)));
+        let victim = random.random_range(0..running.len());
+        running[victim].take().unwrap().kill9();
+        running[victim] = Some(processes[victim].run());
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let progress = wait(load.stop());
+    // The end of one of these moments is a stop in good order.
+    for process in running.into_iter().flatten() {
+        process.terminate().code(0);
+    }
+    for process in processes {
+        process.run_until_current().success();
+    }
+    let count = |what: &std::sync::atomic::AtomicU64| what.load(std::sync::atomic::Ordering::Relaxed);
+    println!(
+        "{} kills, {} transactions committed, {} rolled back, {} rows written, ledger of {}",
+        kills(),
+        count(&progress.committed),
+        count(&progress.rolled_back),
+        count(&progress.rows),
+        source.one("SELECT count(*) FROM ledger_plain"),
+    );
+    assert!(count(&progress.committed) > 20, "the load did next to nothing");
+}
+
+#[test]
+fn postgres_to_postgres_survives_kills() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("kill_pp_source"), server.database("kill_pp_target"));
+    let tailwater =
+        Tailwater::new("kill_pp").source_postgres(&source.url(), &["public.*"]).sink_postgres(&target.url(), None);
+    storm(&source, &[tailwater]);
+    assert_all_equal(&source.session(), &workload::TABLES, Copy::Postgres(&target.session()));
+}
+
+#[cfg(feature = "duckdb")]
+#[test]
+fn postgres_to_duckdb_survives_kills() {
+    let source = Postgres::shared(15).database("kill_pd_source");
+    let dir = Dir::new();
+    let file = dir.join("warehouse.duckdb");
+    let tailwater = Tailwater::new("kill_pd").source_postgres(&source.url(), &["public.*"]).sink_duckdb(&file);
+    storm(&source, &[tailwater]);
+    assert_all_equal(&source.session(), &workload::TABLES, Copy::Duckdb(&file));
+}
+
+/// The two processes of a pipeline through Kafka; the sink's is unfinished.
+#[cfg(feature = "kafka")]
+fn through_kafka(name: &str, source: &Database<'_>) -> (Tailwater, Tailwater) {
+    let kafka = Kafka::shared();
+    let prefix = kafka.prefix(name);
+    let publish = Tailwater::new(&format!("{name}_in"))
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_kafka(&kafka.bootstrap(), &prefix)
+        .toml("[sink.kafka.topic]\npartitions = 3\nreplication = 1");
+    let apply =
+        Tailwater::new(&format!("{name}_out")).source_kafka(&kafka.bootstrap(), &[&format!("{prefix}.public.*")], name);
+    (publish, apply)
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn postgres_to_kafka_to_postgres_survives_kills() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("kill_pkp_source"), server.database("kill_pkp_target"));
+    let (publish, apply) = through_kafka("kill_pkp", &source);
+    storm(&source, &[publish, apply.sink_postgres(&target.url(), None)]);
+    assert_all_equal(&source.session(), &workload::TABLES, Copy::Postgres(&target.session()));
+}
+
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+#[test]
+fn postgres_to_kafka_to_duckdb_survives_kills() {
+    let source = Postgres::shared(17).database("kill_pkd_source");
+    let dir = Dir::new();
+    let file = dir.join("warehouse.duckdb");
+    let (publish, apply) = through_kafka("kill_pkd", &source);
+    storm(&source, &[publish, apply.sink_duckdb(&file)]);
+    assert_all_equal(&source.session(), &workload::TABLES, Copy::Duckdb(&file));
+}
