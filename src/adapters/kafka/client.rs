@@ -115,6 +115,8 @@ pub(super) fn consumer_config(cluster: &Cluster, group: &str, queue: usize) -> R
             ("max.partition.fetch.bytes", &partition),
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.wait.max.ms", "100"),
+            // A connection whose broker has frozen is given up after this; nothing we ask takes a broker long.
+            ("socket.timeout.ms", "15000"),
             ("socket.nagle.disable", "true"),
         ],
     )

@@ -153,7 +153,7 @@ impl Control {
             let mut end = 0;
             self.read(topic, from, |message| {
                 let marked = Marked::read(message)?;
-                if marked.marker.complete {
+                if marked.marker.inside.is_none() {
                     end = marked.offset + 1;
                 }
                 Ok(())

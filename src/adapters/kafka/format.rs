@@ -97,10 +97,36 @@ fn cell(cell: Cell<'_>) -> Value {
 /// The record of a table version: key and value.
 pub(super) fn encode_table(table: &Table) -> (Vec<u8>, Vec<u8>) {
     let columns: Vec<_> =
-        table.columns.iter().map(|c| json!([c.name, c.pg_type.name(), c.oid.0, c.modifier, c.optional])).collect();
+        table.columns.iter().map(|c| json!([c.name, pg_type(&c.pg_type), c.oid.0, c.modifier, c.optional])).collect();
     let value = json!({"oid": table.oid.0, "schema": table.name.schema, "name": table.name.name,
-        "version": table.version, "columns": columns, "key": table.key});
+    "version": table.version, "columns": columns, "key": table.key,
+    "identity": match table.identity {
+        ReplicaIdentity::Default => "default",
+        ReplicaIdentity::Index => "index",
+        ReplicaIdentity::Full => "full",
+        ReplicaIdentity::Nothing => "nothing",
+    }});
     (version_name(table).into_bytes(), serde_json::to_vec(&value).unwrap_or_default())
+}
+
+/// A type by its name; an enumeration with its labels too.
+fn pg_type(pg_type: &PgType) -> Value {
+    match pg_type {
+        PgType::Enum { name, labels } => json!({"enum": name, "labels": labels}),
+        PgType::Array(element) => json!({"array": self::pg_type(element)}),
+        plain => Value::String(plain.name()),
+    }
+}
+
+fn read_type(value: &Value) -> Option<PgType> {
+    if let Some(name) = value.as_str() {
+        return Some(PgType::named(name).unwrap_or_else(|| PgType::Other { name: name.to_owned() }));
+    }
+    if let Some(element) = value.get("array") {
+        return Some(PgType::Array(Box::new(read_type(element)?)));
+    }
+    let labels = value.get("labels")?.as_array()?.iter().map(|label| label.as_str().map(str::to_owned));
+    Some(PgType::Enum { name: value.get("enum")?.as_str()?.to_owned(), labels: labels.collect::<Option<_>>()? })
 }
 
 /// Reads the record of a table version.
@@ -112,10 +138,9 @@ pub(super) fn decode_table(value: &[u8]) -> Result<Table> {
     let part = |key: &str| v.get(key).ok_or_else(wrong);
     let columns = part("columns")?.as_array().ok_or_else(wrong)?.iter().map(|c| {
         let at = |i: usize| c.get(i).ok_or_else(wrong);
-        let name = text(at(1)?)?;
         Ok(Column {
             name: text(at(0)?)?,
-            pg_type: PgType::named(&name).unwrap_or(PgType::Other { name }),
+            pg_type: read_type(at(1)?).ok_or_else(wrong)?,
             oid: Oid(number(at(2)?)? as u32),
             modifier: number(at(3)?)? as i32,
             optional: at(4)?.as_bool().ok_or_else(wrong)?,
@@ -126,7 +151,13 @@ pub(super) fn decode_table(value: &[u8]) -> Result<Table> {
         name: TableName::new(text(part("schema")?)?, text(part("name")?)?),
         version: number(part("version")?)? as u32,
         columns: columns.collect::<Result<_>>()?,
-        identity: ReplicaIdentity::Default,
+        identity: match part("identity")?.as_str() {
+            Some("default") => ReplicaIdentity::Default,
+            Some("index") => ReplicaIdentity::Index,
+            Some("full") => ReplicaIdentity::Full,
+            Some("nothing") => ReplicaIdentity::Nothing,
+            _ => return Err(wrong()),
+        },
         key: serde_json::from_value(part("key")?.clone()).map_err(|_| wrong())?,
     })
 }
@@ -200,5 +231,26 @@ impl Reader {
             snapshot: None,
         };
         Ok(Some(Change { id, origin, table: Arc::clone(table), op }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_version_comes_back_as_it_was() {
+        let mood = PgType::Enum { name: "public.mood".into(), labels: vec!["sad".into(), "ok".into()] };
+        let types = [PgType::Int4, PgType::Array(Box::new(mood)), PgType::Other { name: "tsvector".into() }];
+        let column = |pg_type| Column { name: "c".into(), pg_type, oid: Oid(u32::MAX), modifier: -1, optional: true };
+        let table = Table {
+            oid: Oid(16_384),
+            name: TableName::new("a b", "c.d"),
+            version: 3,
+            columns: types.into_iter().map(column).collect(),
+            identity: ReplicaIdentity::Full,
+            key: vec![2, 0],
+        };
+        assert_eq!(decode_table(&encode_table(&table).1).unwrap(), table);
     }
 }

@@ -7,11 +7,11 @@ use crate::model::{ChangeId, Checkpoint, Error, Lsn, Phase, Result, SourcePositi
 /// The value of one record of the progress topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Marker {
-    /// The last complete position, its offsets being the next offset of each partition written since the marker
-    /// before; and the last change that lies below them.
+    /// The last complete position: a writer goes on there. Its offsets are the next offset of each partition written
+    /// since the marker before.
     pub(super) checkpoint: Checkpoint,
-    /// Whether `checkpoint.change` ends a transaction. If not, the rest of it follows under a later marker.
-    pub(super) complete: bool,
+    /// The last change below the offsets, where that is inside a transaction whose rest follows under a later marker.
+    pub(super) inside: Option<ChangeId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -26,8 +26,15 @@ struct Json<'a> {
     commit_lsn: std::borrow::Cow<'a, str>,
     seq: u64,
     phase: JsonPhase,
-    complete: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inside: Option<JsonChange>,
     offsets: Vec<(String, i32, i64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JsonChange {
+    commit_lsn: String,
+    seq: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +45,11 @@ enum JsonPhase {
 }
 
 impl Marker {
+    /// The last change below the offsets.
+    pub(super) fn last(&self) -> ChangeId {
+        self.inside.unwrap_or(self.checkpoint.change)
+    }
+
     /// The record's value.
     pub(super) fn encode(&self) -> Vec<u8> {
         let Checkpoint { position, change, phase, offsets } = &self.checkpoint;
@@ -51,7 +63,7 @@ impl Marker {
                 Phase::Snapshot => JsonPhase::Snapshot,
                 Phase::Stream => JsonPhase::Stream,
             },
-            complete: self.complete,
+            inside: self.inside.map(|id| JsonChange { commit_lsn: id.commit.to_string(), seq: id.seq }),
             offsets: offsets.clone(),
         };
         serde_json::to_vec(&json).expect("texts and numbers are always JSON")
@@ -77,7 +89,10 @@ impl Marker {
                 },
                 offsets: json.offsets,
             },
-            complete: json.complete,
+            inside: match json.inside {
+                Some(id) => Some(ChangeId { commit: lsn(&id.commit_lsn)?, seq: id.seq }),
+                None => None,
+            },
         })
     }
 }
@@ -96,7 +111,7 @@ mod tests {
                 phase: Phase::Snapshot,
                 offsets: vec![("shop.public.a".into(), 2, 41)],
             },
-            complete: false,
+            inside: Some(ChangeId { commit: Lsn::new(0x1_0000_0040), seq: 9 }),
         };
         assert_eq!(Marker::decode(&marker.encode()).unwrap(), marker);
     }

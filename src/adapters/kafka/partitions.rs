@@ -74,8 +74,18 @@ impl Partitions {
         Ok(())
     }
 
-    /// The partition's first offset and the one after its last.
+    /// The partition's first offset and the one after its last. Brokers that do not answer are asked again.
     pub(super) fn range(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        let began = Instant::now();
+        loop {
+            match self.ask(topic, partition) {
+                Err(error) if error.class() == Class::Transient && began.elapsed() < STANDSTILL => self.serve()?,
+                answer => return answer,
+            }
+        }
+    }
+
+    fn ask(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
         let range = self.consumer.fetch_watermarks(topic, partition, ANSWER);
         range.map_err(|error| self.context.explain(&format!("asking for the range of {topic}[{partition}]"), &error))
     }
@@ -121,7 +131,7 @@ impl Partitions {
             if moved.elapsed() > SUSPICIOUS && looked.elapsed() > SUSPICIOUS {
                 looked = Instant::now();
                 // While no broker answers, this says nothing.
-                if let Ok((low, high)) = self.range(topic, partition) {
+                if let Ok((low, high)) = self.ask(topic, partition) {
                     check_range(topic, partition, next, (low, high))?;
                     check_range(topic, partition, upto, (low, high))?;
                 }
@@ -134,10 +144,13 @@ impl Partitions {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::transient("the Kafka source has been stopped"));
         }
-        match self.consumer.poll(Duration::ZERO) {
-            Some(Ok(_)) => Err(Error::bug("a record arrived outside of its partition's queue")),
-            Some(Err(_)) | None => self.context.blocked().map_or(Ok(()), Err),
+        // A line of the client's log ends a poll like silence does, so several are made.
+        for _ in 0..8 {
+            if let Some(Ok(_)) = self.consumer.poll(Duration::ZERO) {
+                return Err(Error::bug("a record arrived outside of its partition's queue"));
+            }
         }
+        self.context.blocked().map_or(Ok(()), Err)
     }
 }
 

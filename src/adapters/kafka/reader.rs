@@ -163,7 +163,7 @@ impl Reader {
     /// Yields what the marker promises; `false` when nobody wants it any more.
     fn follow(&mut self, marker: Marker, progress: i64, outlet: &Outlet) -> Result<bool> {
         self.check_system(&marker.checkpoint)?;
-        let last = marker.checkpoint.change;
+        let last = marker.last();
         let mut changes = Vec::new();
         for (topic, partition, next) in &marker.checkpoint.offsets {
             if self.choice.wants(topic) {
@@ -176,8 +176,8 @@ impl Reader {
         changes.dedup_by_key(|change| change.id);
         // A writer that began again may speak of changes that its predecessor's last marker has already told of.
         if last >= self.at.change {
-            self.at = Checkpoint { offsets: Vec::new(), ..marker.checkpoint };
-            self.complete = marker.complete;
+            self.complete = marker.inside.is_none();
+            self.at = Checkpoint { offsets: Vec::new(), change: last, ..marker.checkpoint };
         }
         self.meters.server.raise(self.at.position.lsn);
         self.meters.received.raise(self.at.position.lsn);

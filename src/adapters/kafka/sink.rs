@@ -148,7 +148,8 @@ impl KafkaSink {
             if let Some(marked) = &last {
                 check_pipeline(&topic, marked, &pipeline)?;
             }
-            Ok((last.map(|marked| marked.marker.checkpoint), read_versions(&control, &tables, &prefix)?))
+            let last = last.map(|marked| Checkpoint { offsets: Vec::new(), ..marked.marker.checkpoint });
+            Ok((last, read_versions(&control, &tables, &prefix)?))
         })
         .await?;
         let ledger = Arc::new(Ledger::default());
@@ -159,9 +160,10 @@ impl KafkaSink {
             ledger: Arc::clone(&ledger),
             topic: progress,
             pipeline: options.pipeline.clone(),
-            last: stored.clone().map(|checkpoint| (checkpoint.position, checkpoint.phase)),
+            last: stored.clone().unwrap_or_else(nowhere),
         };
-        let stored = stored.map(|checkpoint| Checkpoint { offsets: Vec::new(), ..checkpoint });
+        // A writer before that never reached a complete position has left nothing to go on from.
+        let stored = stored.filter(|checkpoint| checkpoint.position.system_id != 0);
         let sink = KafkaSink {
             options,
             topics,
@@ -320,7 +322,8 @@ struct Scribe {
     ledger: Arc<Ledger>,
     topic: String,
     pipeline: String,
-    last: Option<(SourcePosition, Phase)>,
+    /// The last complete position.
+    last: Checkpoint,
 }
 
 impl Scribe {
@@ -360,18 +363,23 @@ impl Scribe {
     }
 
     fn marker(&mut self, due: &Due) -> Marker {
-        let (checkpoint, complete) = match &due.end {
+        let inside = match &due.end {
             End::Complete(checkpoint) => {
-                self.last = Some((checkpoint.position, checkpoint.phase));
-                (checkpoint.clone(), true)
+                self.last = Checkpoint { offsets: Vec::new(), ..checkpoint.clone() };
+                None
             }
-            End::Inside(change) => {
-                // Before the first complete position there is only a snapshot that has not come to its end.
-                let nowhere = SourcePosition { system_id: 0, timeline: 0, lsn: Lsn::ZERO };
-                let (position, phase) = self.last.unwrap_or((nowhere, Phase::Snapshot));
-                (Checkpoint { position, change: *change, phase, offsets: Vec::new() }, false)
-            }
+            End::Inside(change) => Some(*change),
         };
-        Marker { checkpoint: Checkpoint { offsets: due.offsets.clone(), ..checkpoint }, complete }
+        Marker { checkpoint: Checkpoint { offsets: due.offsets.clone(), ..self.last.clone() }, inside }
+    }
+}
+
+/// Before the first complete position.
+fn nowhere() -> Checkpoint {
+    Checkpoint {
+        position: SourcePosition { system_id: 0, timeline: 0, lsn: Lsn::ZERO },
+        change: ChangeId::ZERO,
+        phase: Phase::Snapshot,
+        offsets: Vec::new(),
     }
 }
