@@ -1,19 +1,22 @@
 //! librdkafka's clients: how they are configured, what they say, and what their errors mean.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 
 use super::Cluster;
 use crate::model::{Class, Error, Result};
 
 /// How long a question to the brokers (metadata, offsets, creating a topic) may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(15);
+
+/// How long a topic that has been created may be unknown to some broker.
+const YOUNG: Duration = Duration::from_secs(10);
 
 /// How long a record may be retried before the pipeline is torn down and set up again.
 const DELIVERY: Duration = Duration::from_secs(300);
@@ -202,6 +205,30 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+/// A partition's first offset and the one after its last; waits a moment for a topic that has just been created.
+pub(super) fn range(consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {
+    let began = Instant::now();
+    loop {
+        let range = consumer.fetch_watermarks(topic, partition, ANSWER);
+        let young = range.as_ref().err().and_then(KafkaError::rdkafka_error_code).is_some_and(|code| {
+            matches!(
+                code,
+                Code::UnknownPartition
+                    | Code::UnknownTopic
+                    | Code::UnknownTopicOrPartition
+                    | Code::LeaderNotAvailable
+                    | Code::NotLeaderForPartition
+            )
+        });
+        if !young || began.elapsed() > YOUNG {
+            return range;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        // The client remembers that it did not find the topic, until it is made to look again.
+        let _ = consumer.fetch_metadata(Some(topic), ANSWER);
+    }
+}
 
 /// Whether trying again helps after this code.
 pub(super) fn classify(code: Code) -> Class {

@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Cluster;
-use super::client::{ANSWER, Context, classify, coded, consumer_config, create, failed};
+use super::client::{self, Context, classify, coded, consumer_config, create, failed};
 use super::marker::Marker;
 use crate::model::{Class, Error, Result, TableName};
 
@@ -92,7 +92,7 @@ impl Control {
 
     /// The topic's first offset and the one after its last.
     pub(super) fn range(&self, topic: &str) -> Result<(i64, i64)> {
-        let range = self.consumer.fetch_watermarks(topic, 0, ANSWER);
+        let range = client::range(&self.consumer, topic, 0);
         range.map_err(|error| self.explain(&format!("asking for the end of {topic}"), &error))
     }
 

@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{ANSWER, Context, classify, coded, failed};
+use super::client::{self, Context, classify, coded, failed};
 use crate::model::{Class, Error, Result};
 
 /// How long one look into a queue waits.
@@ -86,7 +86,7 @@ impl Partitions {
     }
 
     fn ask(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        let range = self.consumer.fetch_watermarks(topic, partition, ANSWER);
+        let range = client::range(&self.consumer, topic, partition);
         range.map_err(|error| self.context.explain(&format!("asking for the range of {topic}[{partition}]"), &error))
     }
 

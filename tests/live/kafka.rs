@@ -1,0 +1,468 @@
+//! What the Kafka sink writes, the Kafka source yields again: in order, once, whatever happened in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tailwater::adapters::kafka::{Cluster, KafkaSink, KafkaSource, Properties, SinkOptions, SourceOptions};
+use tailwater::logic::pipeline::{Batch, Sink, Source};
+use tailwater::model::{
+    Cell, Change, ChangeId, Checkpoint, Class, Column, Error, Lsn, Meters, Oid, OldRow, Op, Origin, Pattern,
+    PgTimestamp, PgType, Phase, Position, ReplicaIdentity, Row, SourcePosition, Table, TableName, Xid,
+};
+
+use crate::support::kafka::{Isolation, Kafka};
+
+/// A position that is what it stores.
+#[derive(Clone, Debug)]
+struct At(Checkpoint);
+
+impl Position for At {
+    fn checkpoint(&self) -> Checkpoint {
+        self.0.clone()
+    }
+
+    fn reaches(&self, goal: &At) -> bool {
+        self.0.position.lsn >= goal.0.position.lsn
+    }
+}
+
+/// A prefix that no other test uses.
+fn prefix(name: &str) -> String {
+    Kafka::shared().prefix(name)
+}
+
+fn cluster(kafka: &Kafka) -> Cluster {
+    Cluster { bootstrap: kafka.bootstrap(), properties: Properties::default() }
+}
+
+fn sink_options(prefix: &str) -> SinkOptions {
+    SinkOptions {
+        pipeline: "shop".into(),
+        cluster: cluster(Kafka::shared()),
+        prefix: prefix.into(),
+        database: "shop".into(),
+        partitions: 4,
+        replication: 1,
+        tombstones: true,
+        truncates: true,
+        placeholder: "__debezium_unavailable_value".into(),
+        buffer_bytes: 64 << 20,
+    }
+}
+
+fn source_options(prefix: &str) -> SourceOptions {
+    SourceOptions {
+        pipeline: "warehouse".into(),
+        cluster: cluster(Kafka::shared()),
+        topics: vec![Pattern::new(format!("{prefix}.public.*"))],
+        prefix: None,
+        group: format!("group-{prefix}"),
+        buffer_bytes: 64 << 20,
+    }
+}
+
+async fn sink(prefix: &str) -> (KafkaSink, Option<Checkpoint>) {
+    KafkaSink::start(sink_options(prefix), Meters::new()).await.unwrap()
+}
+
+async fn source(prefix: &str, resume: Option<Checkpoint>) -> KafkaSource {
+    KafkaSource::start(source_options(prefix), resume, Meters::new()).await.unwrap()
+}
+
+fn table(name: &str, key: &[usize]) -> Arc<Table> {
+    let column = |name: &str, pg_type: PgType, oid: u32, optional: bool| Column {
+        name: name.into(),
+        pg_type,
+        oid: Oid(oid),
+        modifier: -1,
+        optional,
+    };
+    Arc::new(Table {
+        oid: Oid(16_384),
+        name: TableName::new("public", name),
+        version: 1,
+        columns: vec![column("id", PgType::Int8, 20, false), column("note", PgType::Text, 25, true)],
+        identity: ReplicaIdentity::Default,
+        key: key.to_vec(),
+    })
+}
+
+fn row(id: i64, note: &str) -> Row {
+    [Cell::Text(id.to_string().as_bytes()), Cell::Text(note.as_bytes())].into_iter().collect()
+}
+
+fn change(table: &Arc<Table>, commit: u64, seq: u64, op: Op) -> Change {
+    Change {
+        id: ChangeId { commit: Lsn::new(commit), seq },
+        origin: Origin {
+            at: PgTimestamp(commit as i64),
+            xid: Some(Xid(commit as u32)),
+            lsn: Lsn::new(commit - 8),
+            last_commit: None,
+            snapshot: None,
+        },
+        table: Arc::clone(table),
+        op,
+    }
+}
+
+fn insert(table: &Arc<Table>, commit: u64, seq: u64) -> Change {
+    let id = (commit * 1000 + seq) as i64;
+    change(table, commit, seq, Op::Insert { new: row(id, &format!("note {commit} {seq}")) })
+}
+
+/// The position after the transaction whose last change is this.
+fn after(last: ChangeId) -> At {
+    At(Checkpoint {
+        position: SourcePosition { system_id: 7, timeline: 1, lsn: Lsn::new(last.commit.get() + 8) },
+        change: last,
+        phase: Phase::Stream,
+        offsets: Vec::new(),
+    })
+}
+
+fn batch(changes: Vec<Change>) -> Batch<At> {
+    let upto = changes.last().map(|last| after(last.id));
+    piece(changes, upto)
+}
+
+fn piece(changes: Vec<Change>, upto: Option<At>) -> Batch<At> {
+    let bytes = changes.iter().map(Change::size).sum();
+    Batch { changes, bytes, upto }
+}
+
+/// What a change comes to for a reader: everything but the address of its table.
+fn gist(change: &Change) -> (ChangeId, String, Op, PgTimestamp) {
+    (change.id, change.table.name.to_string(), change.op.clone(), change.origin.at)
+}
+
+fn gists(changes: &[Change]) -> Vec<(ChangeId, String, Op, PgTimestamp)> {
+    changes.iter().map(gist).collect()
+}
+
+async fn next(source: &mut KafkaSource) -> Batch<<KafkaSource as Source>::Position> {
+    tokio::time::timeout(Duration::from_secs(30), source.next()).await.expect("a batch in time").unwrap()
+}
+
+/// Everything up to the position that counts as current; and the last checkpoint, with all offsets ever told.
+async fn drain(source: &mut KafkaSource, resume: Option<Checkpoint>) -> (Vec<Change>, Checkpoint) {
+    let goal = source.current().await.unwrap();
+    let mut changes = Vec::new();
+    let mut offsets: std::collections::BTreeMap<(String, i32), i64> =
+        resume.into_iter().flat_map(|resume| resume.offsets).map(|(t, p, o)| ((t, p), o)).collect();
+    loop {
+        let batch = next(source).await;
+        changes.extend(batch.changes);
+        if let Some(upto) = batch.upto {
+            let checkpoint = upto.checkpoint();
+            offsets.extend(checkpoint.offsets.iter().map(|(t, p, o)| ((t.clone(), *p), *o)));
+            source.ack(upto.clone()).await.unwrap();
+            if upto.reaches(&goal) {
+                let offsets = offsets.into_iter().map(|((t, p), o)| (t, p, o)).collect();
+                return (changes, Checkpoint { offsets, ..checkpoint });
+            }
+        }
+    }
+}
+
+/// A few hundred transactions over two tables, with each kind of change.
+fn script(orders: &Arc<Table>, events: &Arc<Table>) -> Vec<Vec<Change>> {
+    (1..300u64)
+        .map(|n| {
+            let commit = n * 16;
+            let id = (n % 40) as i64;
+            let old = OldRow::Key([Cell::Text(id.to_string().as_bytes()), Cell::Null].into_iter().collect());
+            vec![
+                change(orders, commit, 0, Op::Insert { new: row(id, "new") }),
+                change(events, commit, 1, Op::Insert { new: row(n as i64, "ledger") }),
+                change(orders, commit, 2, Op::Update { old: None, new: row(id, &format!("changed {n}")) }),
+                change(events, commit, 3, Op::Insert { new: row(n as i64, "ledger") }),
+                change(orders, commit, 4, Op::Delete { old }),
+            ]
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_sink_writes_comes_back_in_the_same_order_from_all_partitions() {
+    let prefix = prefix("order");
+    let (orders, events) = (table("orders", &[0]), table("events", &[]));
+    let script = script(&orders, &events);
+    let (mut sink, stored) = sink(&prefix).await;
+    assert_eq!(stored, None);
+    let mut deliveries = Vec::new();
+    for transaction in &script {
+        deliveries.push(sink.apply(batch(transaction.clone())).await.unwrap());
+    }
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    let (changes, checkpoint) = drain(&mut source(&prefix, None).await, None).await;
+    let written: Vec<Change> = script.into_iter().flatten().collect();
+    assert_eq!(gists(&changes), gists(&written));
+    assert_eq!(checkpoint.change, written.last().unwrap().id);
+    let partitions = checkpoint.offsets.iter().filter(|(topic, ..)| topic.ends_with(".orders")).count();
+    assert_eq!(partitions, 4, "{:?}", checkpoint.offsets);
+    let spread = checkpoint.offsets.iter().filter(|(topic, ..)| topic.ends_with(".events")).count();
+    assert_eq!(spread, 4, "rows without a key are spread over all partitions: {:?}", checkpoint.offsets);
+
+    // The next writer is told where this one came to, and a reader with these offsets goes on behind them.
+    drop(sink);
+    let (mut sink, stored) = self::sink(&prefix).await;
+    assert_eq!(stored.unwrap().change, checkpoint.change);
+    let more = vec![insert(&orders, 10_000, 0), insert(&events, 10_000, 1)];
+    sink.apply(batch(more.clone())).await.unwrap().await.unwrap();
+    let (changes, _) = drain(&mut source(&prefix, Some(checkpoint.clone())).await, Some(checkpoint)).await;
+    assert_eq!(gists(&changes), gists(&more));
+}
+
+/// Writes records of `from` whose commit is in `commits` under `to` as well: what a writer leaves that has died between
+/// its records and its marker.
+fn leave(from: &str, to: &str, commits: std::ops::Range<u64>) {
+    let kafka = Kafka::shared();
+    let mut config = rdkafka::ClientConfig::new();
+    let producer: BaseProducer = config.set("bootstrap.servers", kafka.bootstrap()).create().unwrap();
+    for table in ["orders", "events"] {
+        for record in kafka.consume_all(&format!("{from}.public.{table}"), Isolation::Committed) {
+            let commit: Lsn = record.header("tw.commit_lsn").unwrap().parse().unwrap();
+            if !commits.contains(&commit.get()) {
+                continue;
+            }
+            let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: value.as_ref() })
+            });
+            let topic = format!("{to}.public.{table}");
+            let copy =
+                BaseRecord { key: record.key.as_ref(), payload: record.value.as_ref(), ..BaseRecord::to(&topic) };
+            producer.send(copy.partition(record.partition).headers(headers)).map_err(|(error, _)| error).unwrap();
+        }
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crashed_writer_left_without_a_marker_is_not_yielded_twice() {
+    let (reference, prefix) = (prefix("whole"), prefix("crash"));
+    let (orders, events) = (table("orders", &[0]), table("events", &[]));
+    let script = script(&orders, &events);
+    let (mut whole, _) = sink(&reference).await;
+    for transaction in &script {
+        whole.apply(batch(transaction.clone())).await.unwrap();
+    }
+    Sink::<At>::flush(&mut whole).await.unwrap();
+    // Each writer leaves records without a marker; the next goes on where the last marker says.
+    for round in 1..=6usize {
+        let (mut sink, stored) = sink(&prefix).await;
+        let begin = stored.map_or(0, |stored| {
+            script.iter().position(|transaction| transaction.last().unwrap().id > stored.change).unwrap()
+        });
+        assert_eq!(begin, (round - 1) * 50);
+        for transaction in &script[begin..(round * 50).min(script.len())] {
+            sink.apply(batch(transaction.clone())).await.unwrap();
+        }
+        Sink::<At>::flush(&mut sink).await.unwrap();
+        drop(sink);
+        if round < 6 {
+            let last = round as u64 * 50 * 16;
+            tokio::task::block_in_place(|| leave(&reference, &prefix, last + 1..last + 70 * 16));
+        }
+    }
+    let (changes, checkpoint) = drain(&mut source(&prefix, None).await, None).await;
+    let written: Vec<Change> = script.into_iter().flatten().collect();
+    assert_eq!(gists(&changes), gists(&written));
+    // Each delete is two records; without repeats in the topics this test would show nothing.
+    let records: i64 = checkpoint.offsets.iter().filter(|(t, ..)| t.contains(".public.")).map(|(.., next)| next).sum();
+    assert!(records > 299 * 6 + 1000, "{records}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_transaction_comes_in_pieces_and_its_position_only_at_its_end() {
+    let prefix = prefix("large");
+    let orders = table("orders", &[0]);
+    let (mut sink, _) = sink(&prefix).await;
+    let before = vec![insert(&orders, 8, 0)];
+    sink.apply(batch(before.clone())).await.unwrap().await.unwrap();
+    let all: Vec<Change> = (0..60_000).map(|seq| insert(&orders, 800, seq)).collect();
+    for chunk in all.chunks(5_000) {
+        let last = chunk.last().unwrap().id.seq == 59_999;
+        let upto = last.then(|| after(chunk.last().unwrap().id));
+        sink.apply(piece(chunk.to_vec(), upto)).await.unwrap().await.unwrap();
+    }
+    let mut source = source(&prefix, None).await;
+    let (mut changes, mut positions, mut batches) = (Vec::new(), Vec::new(), 0);
+    while changes.len() < 60_001 {
+        let batch = next(&mut source).await;
+        batches += 1;
+        assert!(batch.bytes <= 2 << 20, "{} bytes", batch.bytes);
+        changes.extend(batch.changes);
+        positions.extend(batch.upto.map(|upto| (changes.len(), upto.checkpoint().change)));
+    }
+    assert!(batches > 5, "{batches}");
+    assert_eq!(positions.first(), Some(&(1, before[0].id)));
+    assert_eq!(positions.last(), Some(&(60_001, all.last().unwrap().id)));
+    assert_eq!(positions.len(), 2, "{positions:?}");
+    let written: Vec<Change> = before.into_iter().chain(all).collect();
+    assert_eq!(gists(&changes), gists(&written));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_beyond_kafkas_limit_stops_with_the_table_its_key_and_the_sizes() {
+    let prefix = prefix("huge");
+    let orders = table("orders", &[0]);
+    Kafka::shared().create_topic(&format!("{prefix}.public.orders"), 4, &[("max.message.bytes", "1048588")]);
+    let (mut sink, _) = sink(&prefix).await;
+    // Not to be compressed.
+    let mut state = 88_172_645_463_325_252u64;
+    let noise: String = (0..3_000_000)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(b'0' + (state % 75) as u8)
+        })
+        .map(|c| if c == '\\' || c == '"' { 'x' } else { c })
+        .collect();
+    let huge = change(&orders, 8, 0, Op::Insert { new: row(1, &noise) });
+    let outcome = tokio::time::timeout(Duration::from_secs(20), async { sink.apply(batch(vec![huge])).await?.await });
+    let error: Error = outcome.await.expect("an answer in time").unwrap_err();
+    assert_eq!(error.class(), Class::Blocked);
+    let text = error.to_string();
+    for part in ["public.orders", "key id", "limit of 1048588 bytes", "max.message.bytes"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains(&noise[..20]));
+    let again = sink.apply(batch(vec![insert(&orders, 16, 0)])).await.unwrap_err();
+    assert_eq!(again.class(), Class::Blocked, "nothing goes on behind a failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_reached_already_is_said_so() {
+    let prefix = prefix("current");
+    let orders = table("orders", &[0]);
+    let (mut sink, _) = sink(&prefix).await;
+    let (changes, nothing) = drain(&mut source(&prefix, None).await, None).await;
+    assert!(changes.is_empty());
+    assert_eq!(nothing.change, ChangeId::ZERO);
+    sink.apply(batch(vec![insert(&orders, 8, 0)])).await.unwrap().await.unwrap();
+    // A transaction that its writer never ended is not waited for.
+    sink.apply(piece(vec![insert(&orders, 16, 0)], None)).await.unwrap().await.unwrap();
+    let (changes, stored) = drain(&mut source(&prefix, None).await, None).await;
+    assert_eq!(changes.len(), 1);
+    let (changes, _) = drain(&mut source(&prefix, Some(stored.clone())).await, Some(stored)).await;
+    assert!(changes.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pipeline_may_not_write_under_the_same_prefix() {
+    let prefix = prefix("owner");
+    let (mut sink, _) = sink(&prefix).await;
+    sink.apply(batch(vec![insert(&table("orders", &[0]), 8, 0)])).await.unwrap().await.unwrap();
+    let options = SinkOptions { pipeline: "other".into(), ..sink_options(&prefix) };
+    let error = KafkaSink::start(options, Meters::new()).await.err().unwrap();
+    assert_eq!(error.class(), Class::Blocked);
+    assert!(error.to_string().contains("belongs to the pipeline shop"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tables_that_come_to_one_topic_are_refused_with_both_names() {
+    let prefix = prefix("clash");
+    let (mut sink, _) = sink(&prefix).await;
+    sink.apply(batch(vec![insert(&table("a b", &[0]), 8, 0)])).await.unwrap().await.unwrap();
+    let error = sink.apply(batch(vec![insert(&table("a_b", &[0]), 16, 0)])).await.unwrap_err();
+    assert_eq!(error.class(), Class::Blocked);
+    assert!(error.to_string().contains("public.a b") && error.to_string().contains("public.a_b"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_keeps_its_version_number_over_a_restart_and_gets_a_new_one_with_a_new_shape() {
+    let prefix = prefix("version");
+    let orders = table("orders", &[0]);
+    for commit in [8, 16] {
+        let (mut sink, _) = sink(&prefix).await;
+        // The source counts from 1 again, in an allocation of its own.
+        let same = Arc::new(Table::clone(&orders));
+        sink.apply(batch(vec![insert(&same, commit, 0)])).await.unwrap().await.unwrap();
+    }
+    let mut wider = Table::clone(&orders);
+    wider.columns[1].optional = false;
+    let (mut sink, _) = sink(&prefix).await;
+    sink.apply(batch(vec![insert(&Arc::new(wider), 24, 0)])).await.unwrap().await.unwrap();
+    let (changes, _) = drain(&mut source(&prefix, None).await, None).await;
+    assert_eq!(changes.iter().map(|change| change.table.version).collect::<Vec<_>>(), [1, 1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_appears_while_reading_joins_without_a_restart() {
+    let prefix = prefix("join");
+    let (mut sink, _) = sink(&prefix).await;
+    let mut source = source(&prefix, None).await;
+    for (n, name) in ["one", "two", "three"].into_iter().enumerate() {
+        let written = vec![insert(&table(name, &[0]), 8 * (n as u64 + 1), 0)];
+        sink.apply(batch(written.clone())).await.unwrap().await.unwrap();
+        assert_eq!(gists(&next(&mut source).await.changes), gists(&written));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_does_not_answer_is_named() {
+    let cluster = Cluster { bootstrap: "127.0.0.1:1".into(), properties: Properties::default() };
+    let options = SinkOptions { cluster, ..sink_options("none") };
+    let error = KafkaSink::start(options, Meters::new()).await.err().unwrap();
+    assert_eq!(error.class(), Class::Transient);
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_dies_or_freezes_for_a_while_is_waited_for_on_both_sides() {
+    let kafka = Kafka::nodes(1).start();
+    let orders = table("orders", &[0]);
+    let options = SinkOptions { cluster: cluster(&kafka), ..sink_options("away") };
+    let (mut sink, _) = KafkaSink::start(options, Meters::new()).await.unwrap();
+    let options = SourceOptions { cluster: cluster(&kafka), ..source_options("away") };
+    let mut source = KafkaSource::start(options, None, Meters::new()).await.unwrap();
+    let mut seen = Vec::new();
+    let mut commit = 0;
+    for outage in 0..3 {
+        let mut deliveries = Vec::new();
+        for n in 0..100u64 {
+            if n == 10 {
+                match outage {
+                    1 => kafka.kill9(1),
+                    2 => signal(&kafka, Signal::SIGSTOP),
+                    _ => {}
+                }
+            }
+            commit += 8;
+            deliveries.push(sink.apply(batch(vec![insert(&orders, commit, 0)])).await.unwrap());
+        }
+        match outage {
+            1 => {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                tokio::task::block_in_place(|| kafka.restart(1));
+            }
+            2 => {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                signal(&kafka, Signal::SIGCONT);
+            }
+            _ => {}
+        }
+        for delivery in deliveries {
+            tokio::time::timeout(Duration::from_secs(60), delivery).await.expect("confirmed in time").unwrap();
+        }
+        while seen.len() < (outage + 1) * 100 {
+            let batch = tokio::time::timeout(Duration::from_secs(60), source.next()).await;
+            seen.extend(batch.expect("read in time").unwrap().changes.iter().map(|change| change.id));
+        }
+    }
+    let expected: Vec<ChangeId> = (1..=300).map(|n| ChangeId { commit: Lsn::new(8 * n), seq: 0 }).collect();
+    assert_eq!(seen, expected);
+}
+
+fn signal(kafka: &Kafka, signal: Signal) {
+    for pid in kafka.pids() {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+    }
+}
