@@ -34,7 +34,7 @@ pub struct Stamp<'a> {
 
 impl<'a> Stamp<'a> {
     /// Reads headers; `None` when the record is not ours.
-    pub fn read(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Option<Stamp<'a>> {
+    pub fn read<'n>(headers: impl Iterator<Item = (&'n str, &'a [u8])>) -> Option<Stamp<'a>> {
         let (mut commit, mut seq, mut table) = (None, None, None);
         let (mut part, mut unchanged, mut old_key) = (None, None, None);
         for (name, value) in headers {
