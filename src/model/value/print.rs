@@ -15,12 +15,12 @@ pub fn boolean(value: bool, out: &mut Vec<u8>) {
     out.push(if value { b't' } else { b'f' });
 }
 
-/// A `real`, in the fewest digits that lead back to it.
+/// A `real`, in the fewest digits that lead back to it. Where several texts do, PostgreSQL may choose another last digit.
 pub fn float4(value: f32, out: &mut Vec<u8>) {
     float(&format!("{value:e}"), 6, out);
 }
 
-/// A `double precision`, in the fewest digits that lead back to it.
+/// A `double precision`, in the fewest digits that lead back to it; as for [`float4`], another text of the same number is possible.
 pub fn float8(value: f64, out: &mut Vec<u8>) {
     float(&format!("{value:e}"), 15, out);
 }
