@@ -3,7 +3,10 @@
 // A test says what went wrong by panicking.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod assemble;
+mod corpus;
 mod event;
 mod floors;
+mod pgoutput;
 mod pipeline;
 mod value;
