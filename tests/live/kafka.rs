@@ -227,8 +227,8 @@ fn leave(from: &str, to: &str, commits: std::ops::Range<u64>) {
     let producer: BaseProducer = config.set("bootstrap.servers", kafka.bootstrap()).create().unwrap();
     for table in ["orders", "events"] {
         for record in kafka.consume_all(&format!("{from}.public.{table}"), Isolation::Committed) {
-            let commit: Lsn = record.header("tw.commit_lsn").unwrap().parse().unwrap();
-            if !commits.contains(&commit.get()) {
+            let commit: u64 = record.header("tw.commit_lsn").unwrap().parse().unwrap();
+            if !commits.contains(&commit) {
                 continue;
             }
             let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::client::ANSWER;
-use super::control::{Control, Listing, check_pipeline, collision, progress_topic, tables_topic};
-use super::format;
+use super::control::{Control, Listing, check_pipeline, collision};
 use super::source::detect;
 use super::topics::{Purpose, Topic, blocking, check_name, contradiction};
 use super::{SinkOptions, SourceOptions};
+use crate::codecs::event::{progress_topic, tables_topic, topic};
 use crate::model::{Error, Result, TableName};
 
 /// What would keep a sink with these options from publishing these tables.
@@ -68,7 +68,7 @@ fn check_topics(prefix: &str, tables: &[TableName]) -> Vec<Error> {
     let mut problems: Vec<Error> = check_name(&progress_topic(prefix)).err().into_iter().collect();
     let mut owners: HashMap<String, &TableName> = HashMap::new();
     for table in tables {
-        let topic = format::topic(prefix, table);
+        let topic = topic(prefix, table);
         problems.extend(check_name(&topic).err().map(|error| error.within(format!("table {table}"))));
         match owners.get(&topic) {
             Some(owner) if *owner != table => problems.push(collision(&topic, owner, table)),
@@ -83,7 +83,7 @@ fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Ve
     let mut problems = Vec::new();
     let control =
         [(progress_topic(&options.prefix), Purpose::Progress), (tables_topic(&options.prefix), Purpose::Tables)];
-    let events = tables.iter().map(|table| (format::topic(&options.prefix, table), Purpose::Events));
+    let events = tables.iter().map(|table| (topic(&options.prefix, table), Purpose::Events));
     let mut missing = false;
     for (topic, purpose) in control.into_iter().chain(events) {
         match listing.topics.get(&topic) {

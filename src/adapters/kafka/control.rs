@@ -16,16 +16,6 @@ use crate::model::{Class, Error, Result, TableName};
 /// How long reading a control topic to its end may stand still.
 const STANDSTILL: Duration = Duration::from_secs(30);
 
-/// The topic of progress markers.
-pub(super) fn progress_topic(prefix: &str) -> String {
-    format!("{prefix}._tailwater.progress")
-}
-
-/// The topic of table versions.
-pub(super) fn tables_topic(prefix: &str) -> String {
-    format!("{prefix}._tailwater.tables")
-}
-
 /// Reads control topics. Its calls block.
 pub(super) struct Control {
     consumer: BaseConsumer<Context>,

@@ -3,7 +3,6 @@
 mod check;
 mod client;
 mod control;
-mod format;
 mod ledger;
 mod marker;
 mod murmur;

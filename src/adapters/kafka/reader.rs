@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::message::{BorrowedHeaders, Headers, OwnedHeaders};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::client::Context;
-use super::format::{self, Stamp};
 use super::marker::Marker;
-use super::partitions::{Event, Partitions};
+use super::partitions::Partitions;
 use super::source::{Handed, TopicPosition};
+use crate::codecs::event::{Decoder, Stamp, decode_table, version_name};
 use crate::logic::pipeline::Batch;
-use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result, Table};
+use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result};
 
 /// Batches are cut at about this many bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -85,7 +86,6 @@ pub(super) struct Reader {
     progress_topic: String,
     choice: Choice,
     tables: Tables,
-    decoder: format::Reader,
     /// Where the last position stands, or the last piece of a transaction.
     at: Checkpoint,
     complete: bool,
@@ -102,7 +102,7 @@ impl Reader {
     pub(super) fn start(start: Start) -> Result<Reader> {
         let mut partitions = Partitions::new(start.consumer, start.context, start.stop);
         partitions.join(&start.progress_topic, 0, start.at.progress)?;
-        let mut tables = Tables { topic: start.tables_topic, joined: false, versions: HashMap::new() };
+        let mut tables = Tables { topic: start.tables_topic, joined: false, decoders: HashMap::new() };
         tables.refresh(&mut partitions)?;
         let stored = start.resume.map(|resume| {
             resume.offsets.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect()
@@ -112,7 +112,6 @@ impl Reader {
             progress_topic: start.progress_topic,
             choice: Choice { patterns: start.topics, stored, known: HashMap::new() },
             tables,
-            decoder: format::Reader::new(),
             begun: start.at.checkpoint.change,
             at: start.at.checkpoint,
             complete: true,
@@ -230,38 +229,37 @@ impl Reader {
         let watermark = self.at.change;
         // Table versions are read with the same client, so an event of an unknown one waits until this reading is done.
         let mut waiting: Vec<Waiting> = Vec::new();
-        let (tables, decoder, begun) = (&self.tables, &mut self.decoder, self.begun);
+        let (tables, begun) = (&mut self.tables, self.begun);
         self.partitions.read(topic, partition, next, |event| {
             let Some(value) = event.value else { return Ok(()) };
-            let Stamp { id, table } = stamped(topic, partition, &event)?;
-            if std::mem::take(&mut first) && id <= begun {
+            let stamp = event.headers.and_then(stamp).ok_or_else(|| foreign(&place(topic, partition, event.offset)))?;
+            if std::mem::take(&mut first) && stamp.id <= begun {
                 return Err(late(topic));
             }
-            if id <= watermark || id > last {
+            if stamp.id <= watermark || stamp.id > last {
                 return Ok(());
             }
-            match tables.versions.get(table) {
-                Some(table) => changes.extend(
-                    decoder
-                        .decode(table, id, value)
-                        .map_err(|error| error.within(place(topic, partition, event.offset)))?,
-                ),
-                None => {
-                    waiting.push(Waiting { id, table: table.to_owned(), value: value.to_vec(), offset: event.offset })
-                }
+            let place = || place(topic, partition, event.offset);
+            match tables.decoders.get_mut(stamp.table) {
+                Some(decoder) => changes.extend(decode(decoder, &stamp, value, place)?),
+                None => waiting.push(Waiting {
+                    headers: event.headers.map(BorrowedHeaders::detach).unwrap_or_default(),
+                    value: value.to_vec(),
+                    place: place(),
+                }),
             }
             Ok(())
         })?;
         if !waiting.is_empty() {
             self.tables.refresh(&mut self.partitions)?;
         }
-        for event in waiting {
-            let place = place(topic, partition, event.offset);
-            let table = self.tables.versions.get(&event.table).ok_or_else(|| {
-                Error::blocked(format!("{place}: {} holds no table version {}", self.tables.topic, event.table))
+        for Waiting { headers, value, place } in waiting {
+            let stamp = stamp(headers.as_borrowed()).ok_or_else(|| foreign(&place))?;
+            let decoder = self.tables.decoders.get_mut(stamp.table).ok_or_else(|| {
+                Error::blocked(format!("{place}: {} holds no table version {}", self.tables.topic, stamp.table))
                     .remedy("the topic lost records or belongs to another writer: start over with a new snapshot")
             })?;
-            changes.extend(self.decoder.decode(table, event.id, &event.value).map_err(|error| error.within(place))?);
+            changes.extend(decode(decoder, &stamp, &value, || place.clone())?);
         }
         Ok(())
     }
@@ -280,22 +278,34 @@ impl Reader {
 
 /// An event of a table version that was not known when it was met.
 struct Waiting {
-    id: ChangeId,
-    table: String,
+    headers: OwnedHeaders,
     value: Vec<u8>,
-    offset: i64,
+    place: String,
 }
 
 fn place(topic: &str, partition: i32, offset: i64) -> String {
     format!("{topic}[{partition}] at offset {offset}")
 }
 
-fn stamped<'a>(topic: &str, partition: i32, event: &Event<'a>) -> Result<Stamp<'a>> {
-    event.headers.and_then(format::stamp).ok_or_else(|| {
-        let place = place(topic, partition, event.offset);
-        Error::blocked(format!("{place}: the record has no tw.commit_lsn, tw.seq and tw.table headers"))
-            .remedy("another program wrote it; reading topics of other producers is not supported yet")
-    })
+fn stamp(headers: &BorrowedHeaders) -> Option<Stamp<'_>> {
+    Stamp::read(headers.iter().map(|header| (header.key, header.value.unwrap_or_default())))
+}
+
+fn decode(
+    decoder: &mut Decoder,
+    stamp: &Stamp<'_>,
+    value: &[u8],
+    place: impl FnOnce() -> String,
+) -> Result<Option<Change>> {
+    decoder
+        .decode(stamp, Some(value))
+        .map_err(|error| Error::corrupt(format!("{}: an event of {} can't be read: {error}", place(), stamp.table)))
+}
+
+/// The refusal of a record that is not ours.
+fn foreign(place: &str) -> Error {
+    Error::blocked(format!("{place}: the record has no tw.commit_lsn, tw.seq and tw.table headers"))
+        .remedy("another program wrote it; reading topics of other producers is not supported yet")
 }
 
 /// The refusal of a topic whose older records the warehouse has never had.
@@ -308,7 +318,8 @@ fn late(topic: &str) -> Error {
 struct Tables {
     topic: String,
     joined: bool,
-    versions: HashMap<String, Arc<Table>>,
+    /// By the versions' names.
+    decoders: HashMap<String, Decoder>,
 }
 
 impl Tables {
@@ -319,10 +330,11 @@ impl Tables {
             partitions.join(&self.topic, 0, low)?;
             self.joined = true;
         }
-        let versions = &mut self.versions;
-        partitions.read(&self.topic, 0, high, |event| {
-            let table = format::decode_table(event.value.unwrap_or_default())?;
-            versions.insert(format::version_name(&table), Arc::new(table));
+        let Tables { topic, decoders, .. } = self;
+        partitions.read(topic, 0, high, |event| {
+            let table = decode_table(event.value.unwrap_or_default())
+                .map_err(|error| Error::corrupt(format!("{topic} at offset {}: {error}", event.offset)))?;
+            decoders.entry(version_name(&table)).or_insert_with(|| Decoder::new(Arc::new(table)));
             Ok(())
         })
     }

@@ -19,18 +19,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Header, OwnedHeaders};
 
-use super::control::{Control, check_pipeline, collision, progress_topic, tables_topic};
-use super::format::{self, Encoded, Writer};
+use super::control::{Control, check_pipeline, collision};
 use super::ledger::{Delivery, Due, End, Ledger, Route};
 use super::marker::Marker;
-use super::producer::{Producer, Record, Reports};
+use super::producer::{Producer, Record, Reports, Tag};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
+use crate::codecs::event::{
+    Encoder, Records, Settings, decode_table, encode_table, progress_topic, tables_topic, topic,
+};
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{
-    Change, ChangeId, Checkpoint, Error, Lsn, Meters, Phase, Position, Result, SourcePosition, Table, TableName,
+    Change, ChangeId, Checkpoint, Error, Lsn, Meters, PgTimestamp, Phase, Position, Result, SourcePosition, Table,
+    TableName,
 };
 
 /// Markers for small batches are at least this far apart.
@@ -46,7 +49,8 @@ pub struct KafkaSink {
     ledger: Arc<Ledger>,
     versions: Versions,
     plans: Plans,
-    encoded: Vec<Encoded>,
+    settings: Settings,
+    records: Records,
     _markers: Task,
 }
 
@@ -63,8 +67,7 @@ impl Drop for Task {
 struct Plan {
     /// Kept so that its address stays its own.
     source: Arc<Table>,
-    writer: Writer,
-    topic: String,
+    encoder: Encoder,
     partitions: i32,
     route: u32,
 }
@@ -113,7 +116,7 @@ struct Versions {
 
 impl Versions {
     fn learn(&mut self, prefix: &str, table: Arc<Table>) {
-        self.owners.entry(format::topic(prefix, &table.name)).or_insert_with(|| table.name.clone());
+        self.owners.entry(topic(prefix, &table.name)).or_insert_with(|| table.name.clone());
         let newer = self.latest.get(&table.name).is_none_or(|known| known.version < table.version);
         if newer {
             self.latest.insert(table.name.clone(), table);
@@ -152,6 +155,12 @@ impl KafkaSink {
             Ok((last, read_versions(&control, &tables, &prefix)?))
         })
         .await?;
+        let settings = Settings {
+            prefix: options.prefix.clone(),
+            database: options.database.clone(),
+            tombstones: options.tombstones,
+            truncates: options.truncates,
+        };
         let ledger = Arc::new(Ledger::default());
         let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
         let producer = Arc::new(Producer::start(&options.cluster, options.buffer_bytes, reports)?);
@@ -171,7 +180,8 @@ impl KafkaSink {
             ledger,
             versions,
             plans: Plans::default(),
-            encoded: Vec::new(),
+            settings,
+            records: Records::new(),
             _markers: Task(tokio::spawn(scribe.run())),
         };
         Ok((sink, stored))
@@ -180,20 +190,27 @@ impl KafkaSink {
     /// Sends the records of a batch; returns how many and their bytes.
     async fn send(&mut self, number: u64, changes: &[Change]) -> Result<(usize, usize)> {
         let (mut sent, mut bytes) = (0, 0);
+        let now = PgTimestamp::now();
         for change in changes {
             let index = match self.plans.index(&change.table) {
                 Some(index) => index,
                 None => self.plan(&change.table).await?,
             };
             let plan = self.plans.plans.get_mut(index).expect("plans are never removed");
-            self.encoded.clear();
-            plan.writer.encode(change, &mut self.encoded)?;
-            for Encoded { key, value, headers } in self.encoded.drain(..) {
-                let partition = key.is_none().then(|| murmur::partition(&id_bytes(change.id), plan.partitions));
-                let (key, value) = (key.as_deref(), value.as_deref());
-                let record = Record { topic: &plan.topic, partition, key, value, headers };
+            self.records.clear();
+            plan.encoder
+                .encode(change, now, &mut self.records)
+                .map_err(|error| Error::corrupt(format!("a change of table {}: {error}", change.table.name)))?;
+            for event in self.records.iter() {
+                let count = event.headers().count();
+                let headers = event.headers().fold(OwnedHeaders::new_with_capacity(count), |headers, (key, value)| {
+                    headers.insert(Header { key, value: Some(value) })
+                });
+                let partition = event.key.is_none().then(|| murmur::partition(&id_bytes(change.id), plan.partitions));
+                let (key, value) = (event.key, event.value);
+                let record = Record { topic: plan.encoder.topic(), partition, key, value, headers };
                 let size = record.size();
-                let tag = super::producer::Tag { route: plan.route, batch: number };
+                let tag = Tag { route: plan.route, batch: number };
                 if let Err(refused) = self.producer.send(record, tag).await? {
                     return Err(self.ledger.refusal(plan.route, refused));
                 }
@@ -206,7 +223,7 @@ impl KafkaSink {
 
     /// Makes the topic, publishes the table version when it is new, and only then a plan to use it.
     async fn plan(&mut self, source: &Arc<Table>) -> Result<usize> {
-        let topic = format::topic(&self.options.prefix, &source.name);
+        let topic = topic(&self.options.prefix, &source.name);
         match self.versions.owners.get(&topic) {
             Some(owner) if *owner != source.name => return Err(collision(&topic, owner, &source.name)),
             _ => {}
@@ -219,13 +236,13 @@ impl KafkaSink {
         self.versions.learn(&self.options.prefix, Arc::clone(&table));
         let limit = self.topics.largest_batch(&topic).await;
         let route = self.ledger.route(Route { topic: topic.clone(), table: describe(&table), limit });
-        let writer = Writer::new(&self.options, table);
-        Ok(self.plans.insert(Plan { source: Arc::clone(source), writer, topic, partitions: found.partitions, route }))
+        let encoder = Encoder::new(table, &self.settings);
+        Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, partitions: found.partitions, route }))
     }
 
     /// Writes a table version and waits until it is confirmed.
     async fn publish(&self, table: &Table) -> Result<()> {
-        let (key, value) = format::encode_table(table);
+        let (key, value) = encode_table(table);
         let topic = tables_topic(&self.options.prefix);
         let (tag, confirmed) = self.ledger.awaited();
         let record = Record {
@@ -249,11 +266,12 @@ impl KafkaSink {
 }
 
 /// All table versions in the topic.
-fn read_versions(control: &Control, topic: &str, prefix: &str) -> Result<Versions> {
+fn read_versions(control: &Control, name: &str, prefix: &str) -> Result<Versions> {
     use rdkafka::Message;
     let mut versions = Versions::default();
-    control.read(topic, 0, |message| {
-        let table = format::decode_table(message.payload().unwrap_or_default())?;
+    control.read(name, 0, |message| {
+        let table = decode_table(message.payload().unwrap_or_default())
+            .map_err(|error| Error::corrupt(format!("{name} at offset {}: {error}", message.offset())))?;
         versions.learn(prefix, Arc::new(table));
         Ok(())
     })?;

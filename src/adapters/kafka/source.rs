@@ -22,9 +22,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::SourceOptions;
 use super::client::{ANSWER, Context, consumer_config, create};
-use super::control::{Control, Listing, progress_topic, tables_topic};
+use super::control::{Control, Listing};
 use super::reader::{Reader, Start};
 use super::topics::blocking;
+use crate::codecs::event::{progress_topic, tables_topic};
 use crate::logic::pipeline::{Batch, Source};
 use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Pattern, Phase, Position, Result, SourcePosition};
 
