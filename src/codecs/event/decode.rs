@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::json::{self, Reader};
 use super::kind::Kind;
 use super::read::{self, Found};
+use super::records::KEEP;
 use super::source;
 use super::stamp::{Part, Stamp};
 use crate::model::value::ValueError;
@@ -122,6 +123,8 @@ impl Decoder {
         let read = self.fill(&mut Reader::new(json), unchanged);
         // Finished in any case, so that a refused row leaves nothing behind in the writer.
         let row = self.rows.finish();
+        self.scratch.clear();
+        self.scratch.shrink_to(KEEP);
         read.map(|()| row)
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::kind::Kind;
-use super::records::Records;
+use super::records::{KEEP, Records};
 use super::source::Source;
 use super::{header, json, topic, version_name, write};
 use crate::model::value::{Numeric, ValueError};
@@ -88,6 +88,8 @@ impl Encoder {
         // Taken for the time of the call, so that the plan can be read while it is written to.
         let mut scratch = std::mem::take(&mut self.scratch);
         let written = Draft { plan: self, change, now, out, scratch: &mut scratch }.write();
+        scratch.clear();
+        scratch.shrink_to(KEEP);
         self.scratch = scratch;
         written.inspect_err(|_| out.truncate(mark))
     }

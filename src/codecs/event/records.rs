@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+/// How many bytes of room stay reserved between uses.
+pub(super) const KEEP: usize = 4 * 1024 * 1024;
+
 /// The records of changes, in their order. Cleared and used again, so that nothing is allocated for a record.
 #[derive(Debug, Default)]
 pub struct Records {
@@ -35,9 +38,10 @@ impl Records {
         Records::default()
     }
 
-    /// Forgets the records and keeps the room.
+    /// Forgets the records and keeps the room, but not what only a huge value needed.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(KEEP);
         self.headers.clear();
         self.entries.clear();
     }
