@@ -2,85 +2,35 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::message::{Commit, Logical, Message, Relation, RollbackPrepared, StreamAbort, Truncate};
+use super::message::{
+    Begin, BeginPrepare, Commit, CommitPrepared, Delete, Insert, Logical, Message, Origin, Prepare, Relation,
+    RollbackPrepared, StreamAbort, StreamStart, Truncate, Type, Update,
+};
 use crate::model::{Cell, Lsn, OldRow, PgTimestamp, ReplicaIdentity, Row, Xid};
 
 impl Message {
     /// Appends the bytes that [`super::Decoder::decode`] reads. Names must not hold a zero byte.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
-            Message::Begin(begin) => {
-                out.put_u8(b'B');
-                stamp(out, begin.final_lsn, begin.at);
-                out.put_u32(begin.xid.0);
-            }
-            Message::Commit(c) => {
-                out.put_u8(b'C');
-                commit(out, c);
-            }
-            Message::Origin(origin) => {
-                out.put_u8(b'O');
-                out.put_u64(origin.lsn.get());
-                name(out, &origin.name);
-            }
-            Message::Relation(r) => relation(out, r),
-            Message::Type(t) => {
-                head(out, b'Y', t.xid);
-                out.put_u32(t.oid.0);
-                name(out, &t.schema);
-                name(out, &t.name);
-            }
-            Message::Insert(insert) => {
-                head(out, b'I', insert.xid);
-                out.put_u32(insert.relation.0);
-                row(out, b'N', &insert.new);
-            }
-            Message::Update(update) => {
-                head(out, b'U', update.xid);
-                out.put_u32(update.relation.0);
-                update.old.iter().for_each(|old| old_row(out, old));
-                row(out, b'N', &update.new);
-            }
-            Message::Delete(delete) => {
-                head(out, b'D', delete.xid);
-                out.put_u32(delete.relation.0);
-                old_row(out, &delete.old);
-            }
-            Message::Truncate(t) => truncate(out, t),
-            Message::Logical(l) => logical(out, l),
-            streamed_or_prepared => streamed_or_prepared.encode_rest(out),
-        }
-    }
-
-    fn encode_rest(&self, out: &mut BytesMut) {
-        match self {
-            Message::StreamStart(start) => {
-                head(out, b'S', Some(start.xid));
-                out.put_u8(u8::from(start.first));
-            }
+            Message::Begin(m) => begin(out, m),
+            Message::Commit(m) => commit(out, b'C', None, m),
+            Message::Origin(m) => origin(out, m),
+            Message::Relation(m) => relation(out, m),
+            Message::Type(m) => type_name(out, m),
+            Message::Insert(m) => insert(out, m),
+            Message::Update(m) => update(out, m),
+            Message::Delete(m) => delete(out, m),
+            Message::Truncate(m) => truncate(out, m),
+            Message::Logical(m) => logical(out, m),
+            Message::StreamStart(m) => stream_start(out, m),
             Message::StreamStop => out.put_u8(b'E'),
-            Message::StreamCommit(c) => {
-                head(out, b'c', Some(c.xid));
-                commit(out, &c.commit);
-            }
-            Message::StreamAbort(abort) => stream_abort(out, abort),
-            Message::BeginPrepare(p) => {
-                out.put_u8(b'b');
-                prepared(out, (p.prepare_lsn, p.end_lsn), p.at, (p.xid, &p.gid));
-            }
-            Message::Prepare(p) | Message::StreamPrepare(p) => {
-                out.put_u8(if matches!(self, Message::Prepare(_)) { b'P' } else { b'p' });
-                out.put_u8(0);
-                prepared(out, (p.prepare_lsn, p.end_lsn), p.at, (p.xid, &p.gid));
-            }
-            Message::CommitPrepared(c) => {
-                out.put_u8(b'K');
-                commit(out, &c.commit);
-                out.put_u32(c.xid.0);
-                name(out, &c.gid);
-            }
-            Message::RollbackPrepared(r) => rollback_prepared(out, r),
-            _ => unreachable!("all other messages are written above"),
+            Message::StreamCommit(m) => commit(out, b'c', Some(m.xid), &m.commit),
+            Message::StreamAbort(m) => stream_abort(out, m),
+            Message::BeginPrepare(m) => begin_prepare(out, m),
+            Message::Prepare(m) => prepare(out, b'P', m),
+            Message::CommitPrepared(m) => commit_prepared(out, m),
+            Message::RollbackPrepared(m) => rollback_prepared(out, m),
+            Message::StreamPrepare(m) => prepare(out, b'p', m),
         }
     }
 }
@@ -103,10 +53,49 @@ fn stamp(out: &mut BytesMut, lsn: Lsn, at: PgTimestamp) {
     out.put_i64(at.0);
 }
 
-fn commit(out: &mut BytesMut, commit: &Commit) {
+fn begin(out: &mut BytesMut, begin: &Begin) {
+    out.put_u8(b'B');
+    stamp(out, begin.final_lsn, begin.at);
+    out.put_u32(begin.xid.0);
+}
+
+fn commit(out: &mut BytesMut, tag: u8, xid: Option<Xid>, commit: &Commit) {
+    head(out, tag, xid);
     out.put_u8(0);
     out.put_u64(commit.commit_lsn.get());
     stamp(out, commit.end_lsn, commit.at);
+}
+
+fn origin(out: &mut BytesMut, origin: &Origin) {
+    out.put_u8(b'O');
+    out.put_u64(origin.lsn.get());
+    name(out, &origin.name);
+}
+
+fn type_name(out: &mut BytesMut, named: &Type) {
+    head(out, b'Y', named.xid);
+    out.put_u32(named.oid.0);
+    name(out, &named.schema);
+    name(out, &named.name);
+}
+
+fn insert(out: &mut BytesMut, insert: &Insert) {
+    head(out, b'I', insert.xid);
+    out.put_u32(insert.relation.0);
+    row(out, b'N', &insert.new);
+}
+
+fn update(out: &mut BytesMut, update: &Update) {
+    head(out, b'U', update.xid);
+    out.put_u32(update.relation.0);
+    update.old.iter().for_each(|old| old_row(out, old));
+    row(out, b'N', &update.new);
+}
+
+fn delete(out: &mut BytesMut, delete: &Delete) {
+    head(out, b'D', delete.xid);
+    out.put_u32(delete.relation.0);
+    old_row(out, &delete.old);
 }
 
 fn relation(out: &mut BytesMut, relation: &Relation) {
@@ -170,6 +159,11 @@ fn logical(out: &mut BytesMut, logical: &Logical) {
     out.put_slice(&logical.content);
 }
 
+fn stream_start(out: &mut BytesMut, start: &StreamStart) {
+    head(out, b'S', Some(start.xid));
+    out.put_u8(u8::from(start.first));
+}
+
 fn stream_abort(out: &mut BytesMut, abort: &StreamAbort) {
     head(out, b'A', Some(abort.xid));
     out.put_u32(abort.subxid.0);
@@ -178,11 +172,24 @@ fn stream_abort(out: &mut BytesMut, abort: &StreamAbort) {
     }
 }
 
-fn prepared(out: &mut BytesMut, (start, end): (Lsn, Lsn), at: PgTimestamp, (xid, gid): (Xid, &str)) {
-    out.put_u64(start.get());
-    stamp(out, end, at);
-    out.put_u32(xid.0);
-    name(out, gid);
+fn begin_prepare(out: &mut BytesMut, begin: &BeginPrepare) {
+    out.put_u8(b'b');
+    out.put_u64(begin.prepare_lsn.get());
+    stamp(out, begin.end_lsn, begin.at);
+    transaction(out, begin.xid, &begin.gid);
+}
+
+fn prepare(out: &mut BytesMut, tag: u8, prepare: &Prepare) {
+    out.put_u8(tag);
+    out.put_u8(0);
+    out.put_u64(prepare.prepare_lsn.get());
+    stamp(out, prepare.end_lsn, prepare.at);
+    transaction(out, prepare.xid, &prepare.gid);
+}
+
+fn commit_prepared(out: &mut BytesMut, prepared: &CommitPrepared) {
+    commit(out, b'K', None, &prepared.commit);
+    transaction(out, prepared.xid, &prepared.gid);
 }
 
 fn rollback_prepared(out: &mut BytesMut, rollback: &RollbackPrepared) {
@@ -192,6 +199,10 @@ fn rollback_prepared(out: &mut BytesMut, rollback: &RollbackPrepared) {
     out.put_u64(rollback.rollback_end_lsn.get());
     out.put_i64(rollback.prepared_at.0);
     out.put_i64(rollback.rolled_back_at.0);
-    out.put_u32(rollback.xid.0);
-    name(out, &rollback.gid);
+    transaction(out, rollback.xid, &rollback.gid);
+}
+
+fn transaction(out: &mut BytesMut, xid: Xid, gid: &str) {
+    out.put_u32(xid.0);
+    name(out, gid);
 }
