@@ -337,3 +337,107 @@ fn refusal(route: Option<&Route>, refused: Refused) -> Error {
         _ => coded(format!("a record of {size} bytes of {table} was refused by topic {topic}: {code}"), code),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Lsn, Phase, SourcePosition};
+
+    fn end(complete: bool, commit: u64) -> End {
+        let change = ChangeId { commit: Lsn::new(commit), seq: 0 };
+        let position = SourcePosition { system_id: 1, timeline: 1, lsn: Lsn::new(commit + 1) };
+        match complete {
+            true => End::Complete(Checkpoint { position, change, phase: Phase::Stream, offsets: Vec::new() }),
+            false => End::Inside(change),
+        }
+    }
+
+    fn commit(end: &End) -> u64 {
+        match end {
+            End::Complete(checkpoint) => checkpoint.change.commit.get(),
+            End::Inside(change) => change.commit.get(),
+        }
+    }
+
+    fn resolved(delivery: &mut Delivery) -> Option<Result<()>> {
+        match Pin::new(delivery).poll(&mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        }
+    }
+
+    fn ledger() -> Ledger {
+        let ledger = Ledger::default();
+        ledger.route(Route { topic: "t".into(), table: "table public.t (key id)".into(), limit: Some(10) });
+        ledger
+    }
+
+    proptest! {
+        #[test]
+        fn a_marker_speaks_only_for_confirmed_batches_and_only_then_they_are_durable(
+            batches in proptest::collection::vec((0usize..4, any::<bool>()), 1..30),
+            order in proptest::collection::vec(any::<prop::sample::Index>(), 0..120),
+        ) {
+            let ledger = ledger();
+            let mut deliveries = Vec::new();
+            let mut unconfirmed: Vec<u64> = Vec::new();
+            for (n, &(records, complete)) in batches.iter().enumerate() {
+                let number = ledger.begin();
+                unconfirmed.extend(std::iter::repeat_n(number, records));
+                deliveries.push(ledger.seal(records, records, end(complete, n as u64)));
+            }
+            let (mut offset, mut marked) = (0, None);
+            for pick in order {
+                if !unconfirmed.is_empty() {
+                    // Partitions confirm independently of one another, so any order may come.
+                    let batch = unconfirmed.remove(pick.index(unconfirmed.len()));
+                    ledger.settled(Tag { route: 0, batch }, Ok(Placed { partition: 0, offset }));
+                    offset += 1;
+                }
+                while let Some(due) = ledger.take() {
+                    let upto = commit(&due.end);
+                    prop_assert!(unconfirmed.iter().all(|&batch| batch > upto), "{upto}: {unconfirmed:?}");
+                    prop_assert!(marked.is_none_or(|last| last < upto));
+                    let hidden = (marked.map_or(0, |last| last + 1)..upto).any(|n| batches[n as usize].1);
+                    prop_assert!(!hidden || matches!(due.end, End::Complete(_)), "a complete position is hidden");
+                    let tag = ledger.mark(due);
+                    prop_assert!(resolved(&mut deliveries[upto as usize]).is_none(), "durable before its marker");
+                    ledger.settled(tag, Ok(Placed { partition: 0, offset: 0 }));
+                    prop_assert!(matches!(resolved(&mut deliveries[upto as usize]), Some(Ok(()))));
+                    marked = Some(upto);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_ends_everything_on_its_way_and_everything_after() {
+        let ledger = ledger();
+        let number = ledger.begin();
+        let mut first = ledger.seal(1, 1, end(true, 1));
+        let refused = Refused { code: Code::MessageSizeTooLarge, size: 99 };
+        ledger.settled(Tag { route: 0, batch: number }, Err(refused));
+        let error = resolved(&mut first).unwrap().unwrap_err();
+        assert_eq!(error.class(), Class::Blocked);
+        for part in ["99 bytes", "public.t (key id)", "10 bytes"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        ledger.begin();
+        assert!(resolved(&mut ledger.seal(0, 0, end(true, 2))).unwrap().is_err());
+        assert!(ledger.failure().is_some());
+    }
+
+    #[test]
+    fn a_topic_that_begins_anew_stops_the_writing() {
+        let ledger = ledger();
+        for offset in [5, 0] {
+            let batch = ledger.begin();
+            drop(ledger.seal(1, 1, end(true, 1)));
+            ledger.settled(Tag { route: 0, batch }, Ok(Placed { partition: 0, offset }));
+        }
+        let error = ledger.failure().unwrap();
+        assert!(error.to_string().contains("deleted and created anew"), "{error}");
+    }
+}
