@@ -86,7 +86,8 @@ impl Snapshot {
             copying: None,
             writer: RowWriter::new(),
             scratch: Vec::new(),
-            ordinal: 0,
+            // 0 stands for "before the first row".
+            ordinal: 1,
             held: None,
             meters,
         })
@@ -156,7 +157,7 @@ impl Snapshot {
         let id = ChangeId::snapshot(self.point, self.ordinal);
         self.ordinal += 1;
         let mark = match &self.held {
-            None if self.ordinal == 1 => SnapshotMark::First,
+            None if self.ordinal == 2 => SnapshotMark::First,
             Some(held) if Arc::ptr_eq(&held.table, &table) => SnapshotMark::Middle,
             _ => SnapshotMark::FirstInTable,
         };

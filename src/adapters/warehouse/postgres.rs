@@ -6,7 +6,7 @@ use tokio_postgres::{Client as Connection, SimpleQueryMessage};
 
 use super::client::Client;
 use super::options::Connect;
-use crate::codecs::copy::text;
+use crate::codecs::copy::binary::{self, BinaryType};
 use crate::codecs::dialect::quote;
 use crate::logic::merge::{NetRow, Stage};
 use crate::model::{Cell, Class, Error, Result, Row};
@@ -63,55 +63,78 @@ impl Client for PostgresClient {
         let mut names: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
         names.extend(["_tw_lsn", "_tw_seq", "_tw_op", "_tw_missing"].map(str::to_owned));
         names.extend((1..=table.key.len()).map(|n| format!("_tw_base_{n}")));
-        let copy = format!("COPY {} ({}) FROM STDIN", stage.name, names.join(", "));
+        let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", stage.name, names.join(", "));
         let sink = self.connection.copy_in::<_, Bytes>(&copy).await.map_err(sql_error)?;
         let mut sink = std::pin::pin!(sink);
-        let mut lines = Lines { out: Vec::with_capacity(CHUNK + CHUNK / 4), missing: Vec::new() };
+        let mut rows = Rows::new(&stage);
         for row in &stage.rows {
-            lines.write(row, &table.key)?;
-            if lines.out.len() >= CHUNK {
-                let chunk = std::mem::replace(&mut lines.out, Vec::with_capacity(CHUNK + CHUNK / 4));
+            rows.write(row)?;
+            if rows.out.len() >= CHUNK {
+                let chunk = std::mem::replace(&mut rows.out, Vec::with_capacity(CHUNK + CHUNK / 4));
                 sink.send(Bytes::from(chunk)).await.map_err(sql_error)?;
             }
         }
-        if !lines.out.is_empty() {
-            sink.send(Bytes::from(lines.out)).await.map_err(sql_error)?;
-        }
+        binary::trailer(&mut rows.out);
+        sink.send(Bytes::from(rows.out)).await.map_err(sql_error)?;
         sink.finish().await.map_err(sql_error)
     }
 }
 
-/// Writes staged rows as lines of COPY.
-struct Lines {
+/// Writes staged rows in COPY's binary format.
+struct Rows<'a> {
+    stage: &'a Stage,
+    types: Vec<BinaryType>,
     out: Vec<u8>,
     missing: Vec<u8>,
+    width: u16,
 }
 
-impl Lines {
-    fn write(&mut self, row: &NetRow, key: &[usize]) -> Result<()> {
-        for cell in row.row.cells() {
-            self.cell(cell)?;
-            self.out.push(b'\t');
+impl<'a> Rows<'a> {
+    fn new(stage: &'a Stage) -> Rows<'a> {
+        let table = &stage.target.table;
+        // What has no binary form is staged as its text.
+        let types = table.columns.iter().map(|c| BinaryType::of(&c.pg_type).unwrap_or(BinaryType::Text)).collect();
+        let mut out = Vec::with_capacity(CHUNK + CHUNK / 4);
+        binary::header(&mut out);
+        let width = u16::try_from(table.columns.len() + 4 + table.key.len()).unwrap_or(u16::MAX);
+        Rows { stage, types, out, missing: Vec::new(), width }
+    }
+
+    fn write(&mut self, row: &NetRow) -> Result<()> {
+        binary::row(self.width, &mut self.out);
+        for (index, cell) in row.row.cells().enumerate() {
+            self.cell(index, cell)?;
         }
-        let missing = row.missing(&mut self.missing).then_some(self.missing.as_slice());
-        let head = format!("{}\t{}\t{}\t", row.id.commit.get(), row.id.seq, row.op.letter());
-        self.out.extend_from_slice(head.as_bytes());
-        text::field(missing, &mut self.out);
-        for &index in key {
-            self.out.push(b'\t');
-            self.cell(row.base.as_ref().map_or(Cell::Null, |base: &Row| base.cell(index)))?;
+        for number in [row.id.commit.get(), row.id.seq] {
+            self.out.extend_from_slice(&8_i32.to_be_bytes());
+            self.out.extend_from_slice(&number.to_be_bytes());
         }
-        self.out.push(b'\n');
+        let letter = row.op.letter();
+        let none = !row.missing(&mut self.missing);
+        let missing = (!none).then_some(self.missing.as_slice());
+        for text in [Some(letter.encode_utf8(&mut [0; 4]).as_bytes()), missing] {
+            BinaryType::Text
+                .field(text, &mut self.out)
+                .map_err(|error| Error::bug("a mark of a staged row").because(error))?;
+        }
+        for &index in &self.stage.target.table.key {
+            self.cell(index, row.base.as_ref().map_or(Cell::Null, |base: &Row| base.cell(index)))?;
+        }
         Ok(())
     }
 
-    fn cell(&mut self, cell: Cell<'_>) -> Result<()> {
-        match cell {
-            Cell::Null | Cell::Unchanged => text::field(None, &mut self.out),
-            Cell::Text(value) => text::field(Some(value), &mut self.out),
-            Cell::Binary(_) => return Err(Error::bug("a binary value on its way to a text COPY")),
-        }
-        Ok(())
+    fn cell(&mut self, index: usize, cell: Cell<'_>) -> Result<()> {
+        let text = match cell {
+            Cell::Null | Cell::Unchanged => None,
+            Cell::Text(text) => Some(text),
+            Cell::Binary(_) => return Err(Error::bug("a binary value where the stream was asked for text")),
+        };
+        let kind = self.types.get(index).copied().unwrap_or(BinaryType::Text);
+        kind.field(text, &mut self.out).map_err(|error| {
+            let table = &self.stage.target.table;
+            let column = table.columns.get(index).map_or("?", |column| column.name.as_str());
+            Error::blocked(format!("a value of {}, column {column}, can't be read", table.name)).because(error)
+        })
     }
 }
 

@@ -122,10 +122,10 @@ impl Dialect for Duckdb {
             all.push(format!(
                 "UPDATE {s} AS s SET {name} = t.{name} FROM {t} AS t WHERE substr(s._tw_missing, {}, 1) = '1' AND {}",
                 missing + 1,
-                base_match(target)
+                base_match(target, |_, staged| staged)
             ));
         }
-        let on = key_match(target);
+        let on = key_match(target, |_, staged| staged);
         all.push(format!(
             "DELETE FROM {t} AS t USING {s} AS s WHERE {on} \
              AND (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq))"

@@ -57,6 +57,11 @@ pub trait Dialect: Send + Sync + 'static {
     /// The type of a column in the staging table, where loading needs another one.
     fn stage_type(&self, column: &Column) -> String;
 
+    /// A staged value as the target's type.
+    fn staged(&self, _: &Column, expression: String) -> String {
+        expression
+    }
+
     /// Creates the target's schema and the target.
     fn create(&self, target: &Target) -> Vec<String>;
 
@@ -84,7 +89,7 @@ pub trait Dialect: Send + Sync + 'static {
     /// A query for how many staged rows lack a value that the target does not have either; must be 0 before the merge.
     fn orphans(&self, target: &Target) -> String {
         let stage = self.stage(target);
-        let on = base_match(target);
+        let on = base_match(target, |column, staged| self.staged(column, staged));
         format!(
             "SELECT count(*) FROM {stage} s WHERE s._tw_missing IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {} t WHERE {on})",
             table(&target.name)
@@ -131,15 +136,18 @@ fn list<I: IntoIterator<Item = String>>(items: I) -> String {
     items.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// `t.key = s.key AND ...`
-fn key_match(target: &Target) -> String {
-    let column = |c: &Column| format!("t.{0} = s.{0}", quote(&c.name));
+/// `t.key = s.key AND ...`, the staged side as `staged` makes it of the column's type.
+fn key_match(target: &Target, staged: impl Fn(&Column, String) -> String) -> String {
+    let column = |c: &Column| format!("t.{0} = {1}", quote(&c.name), staged(c, format!("s.{}", quote(&c.name))));
     target.table.key_columns().map(column).collect::<Vec<_>>().join(" AND ")
 }
 
 /// `t.key = the key under which the target has the staged row's unchanged values`
-fn base_match(target: &Target) -> String {
-    let column = |(n, c): (usize, &Column)| format!("t.{0} = coalesce(s._tw_base_{n}, s.{0})", quote(&c.name));
+fn base_match(target: &Target, staged: impl Fn(&Column, String) -> String) -> String {
+    let column = |(n, c): (usize, &Column)| {
+        let base = format!("coalesce(s._tw_base_{n}, s.{})", quote(&c.name));
+        format!("t.{} = {}", quote(&c.name), staged(c, base))
+    };
     (1..).zip(target.table.key_columns()).map(column).collect::<Vec<_>>().join(" AND ")
 }
 

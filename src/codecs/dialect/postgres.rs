@@ -15,8 +15,17 @@ impl Dialect for Postgres {
         pg_type(&column.pg_type)
     }
 
+    /// Arrays are staged as their text: they have no binary form of their own here.
     fn stage_type(&self, column: &Column) -> String {
-        pg_type(&column.pg_type)
+        match &column.pg_type {
+            PgType::Array(_) => "text".to_owned(),
+            plain => pg_type(plain),
+        }
+    }
+
+    fn staged(&self, column: &Column, expression: String) -> String {
+        let wanted = self.target_type(column);
+        if wanted == self.stage_type(column) { expression } else { format!("({expression})::{wanted}") }
     }
 
     fn create(&self, target: &Target) -> Vec<String> {
@@ -104,33 +113,43 @@ impl Dialect for Postgres {
             return all;
         }
         let names: Vec<String> = target.table.columns.iter().map(|c| quote(&c.name)).collect();
+        let own = ["_tw_lsn", "_tw_seq"];
+        let values: Vec<String> = target
+            .table
+            .columns
+            .iter()
+            .map(|c| self.staged(c, format!("s.{}", quote(&c.name))))
+            .chain(own.map(|name| format!("s.{name}")))
+            .collect();
         if !target.table.has_key() {
-            let columns = list(names);
             all.push(format!(
-                "INSERT INTO {t} ({columns}, _tw_lsn, _tw_seq, _tw_op) SELECT {columns}, _tw_lsn, _tw_seq, _tw_op FROM {s}"
+                "INSERT INTO {t} ({}, _tw_lsn, _tw_seq, _tw_op) SELECT {}, s._tw_op FROM {s} s",
+                list(names),
+                list(values)
             ));
             return all;
         }
         for &missing in &spec.missing {
-            let Some(name) = names.get(missing) else { continue };
+            let Some(column) = target.table.columns.get(missing) else { continue };
+            let name = quote(&column.name);
             all.push(format!(
-                "UPDATE {s} s SET {name} = t.{name} FROM {t} t WHERE substr(s._tw_missing, {}, 1) = '1' AND {}",
+                "UPDATE {s} s SET {name} = t.{name}::{} FROM {t} t WHERE substr(s._tw_missing, {}, 1) = '1' AND {}",
+                self.stage_type(column),
                 missing + 1,
-                base_match(target)
+                base_match(target, |column, staged| self.staged(column, staged))
             ));
         }
-        let own = ["_tw_lsn".to_owned(), "_tw_seq".to_owned()];
-        let all_names: Vec<String> = names.into_iter().chain(own).collect();
+        let columns: Vec<String> = names.into_iter().chain(own.map(str::to_owned)).collect();
         all.push(format!(
             "MERGE INTO {t} t USING {s} s ON {on} \
              WHEN MATCHED AND (s._tw_lsn, s._tw_seq) <= (t._tw_lsn, t._tw_seq) THEN DO NOTHING \
              WHEN MATCHED AND s._tw_op = 'd' THEN DELETE \
              WHEN MATCHED THEN UPDATE SET {set} \
              WHEN NOT MATCHED AND s._tw_op <> 'd' THEN INSERT ({columns}) VALUES ({values})",
-            on = key_match(target),
-            set = list(all_names.iter().map(|name| format!("{name} = s.{name}"))),
-            columns = list(all_names.iter().cloned()),
-            values = list(all_names.iter().map(|name| format!("s.{name}"))),
+            on = key_match(target, |column, staged| self.staged(column, staged)),
+            set = list(columns.iter().zip(&values).map(|(name, value)| format!("{name} = {value}"))),
+            columns = list(columns.iter().cloned()),
+            values = list(values.iter().cloned()),
         ));
         all
     }
