@@ -57,11 +57,13 @@ kill: ## kill -9 each wiring fifty times under a mixed write load (KILLS, defaul
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
 	$(TEST_ENV) TAILWATER_KILLS=$${KILLS:-50} cargo test --locked --test live -- kill:: --nocapture --test-threads=2
 
-lint: ## formatting and clippy, warnings are errors
+lint: ## formatting, and clippy for each set of features; warnings are errors
 	@$(NEED) rust lint npm kafka-client
 	@$(FETCH) duckdb
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features --features duckdb -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features --features kafka -- -D warnings
 
 audit: ## licences, bans and sources of the dependencies
 	@$(NEED) rust deny

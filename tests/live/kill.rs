@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::support::compare::{Copy, assert_all_equal};
+#[cfg(feature = "duckdb")]
 use crate::support::dir::Dir;
 #[cfg(feature = "kafka")]
 use crate::support::kafka::Kafka;

@@ -101,17 +101,13 @@ fn hold_servers_until_killed() {
     let path = std::env::var("TAILWATER_HOLD").expect("the file to write to");
     let shared = Postgres::shared(17);
     let own = Postgres::version(15).start();
-    let mut text = format!(
-        "{} {}\n{} {}\n",
-        shared.pid().unwrap(),
-        shared.data().display(),
-        own.pid().unwrap(),
-        own.data().display()
-    );
+    let servers = [(shared.pid().unwrap(), shared.data()), (own.pid().unwrap(), own.data())];
     #[cfg(feature = "kafka")]
-    for pid in crate::support::kafka::Kafka::shared().pids() {
-        text += &format!("{pid} /nowhere\n");
-    }
+    let brokers = crate::support::kafka::Kafka::shared().pids();
+    #[cfg(not(feature = "kafka"))]
+    let brokers: [i32; 0] = [];
+    let held = servers.into_iter().chain(brokers.into_iter().map(|pid| (pid, "/nowhere".into())));
+    let text: String = held.map(|(pid, data)| format!("{pid} {}\n", data.display())).collect();
     std::fs::write(format!("{path}.part"), text).unwrap();
     std::fs::rename(format!("{path}.part"), path).unwrap();
     std::thread::sleep(Duration::from_secs(120));

@@ -4,6 +4,7 @@
 //! write differently for the same value (floats, trailing zeros of numerics, JSON, arrays) is brought into one form.
 
 use std::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "duckdb")]
 use std::path::Path;
 
 use super::session::{Rows, Session, identifier, literal};
