@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod assemble;
+mod config;
 mod corpus;
 mod event;
 mod floors;

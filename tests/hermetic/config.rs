@@ -1,0 +1,144 @@
+//! The configuration file: what is accepted, and what is said about the rest.
+
+use std::collections::BTreeSet;
+
+use tailwater::app::config::{Config, Problem, Sink, Source};
+
+const GOOD: &str = r#"
+[pipeline]
+name = "shop"
+[source.postgres]
+url = "postgres://u:CANARY@db:5432/shop?sslmode=verify-full"
+tables = ["public.*"]
+exclude = ["public.audit_*"]
+[sink.duckdb]
+path = "shop.duckdb"
+[serve]
+listen = "127.0.0.1:9187"
+"#;
+
+fn problems(text: &str) -> Vec<Problem> {
+    let problems = Config::parse(text).expect_err("the file is wrong");
+    for problem in &problems {
+        assert!(!problem.to_string().contains("CANARY"), "{problem}");
+        assert!(!problem.remedy.is_empty(), "{problem}");
+    }
+    problems
+}
+
+#[test]
+fn a_good_file_becomes_options_and_shows_no_secret() {
+    let config = Config::parse(GOOD).unwrap();
+    assert!(!format!("{config:?}").contains("CANARY"));
+    let Source::Postgres(options) = config.source else { panic!("a slot is the source") };
+    assert_eq!((options.slot.as_str(), options.publication.as_str()), ("tailwater_shop", "tailwater_shop"));
+    assert!(matches!(config.sink, Sink::Duckdb(..)));
+}
+
+#[test]
+fn all_problems_come_at_once_with_key_line_and_remedy() {
+    let found = problems(
+        r#"
+[pipeline]
+name = "sh op"
+grcae = 3
+[source.postgres]
+url = "postgres://u:CANARY@db/shop?sslmode=maybe"
+tables = "public.*"
+snapshot = "sometimes"
+slot = "Not Legal"
+[sink.duckdb]
+path = 5
+[sink.postgres]
+url = "postgres://u:CANARY@wh/dw"
+[serve]
+listen = "9187"
+[sevre]
+"#,
+    );
+    let said: Vec<(usize, &str)> = found.iter().map(|p| (p.line, p.path.as_str())).collect();
+    for expected in [
+        (3, "pipeline.name"),
+        (4, "pipeline.grcae"),
+        (6, "source.postgres.url"),
+        (7, "source.postgres.tables"),
+        (8, "source.postgres.snapshot"),
+        (9, "source.postgres.slot"),
+        (15, "serve.listen"),
+        (16, "sevre"),
+    ] {
+        assert!(said.contains(&expected), "{expected:?} is missing in {said:?}");
+    }
+    assert!(found.iter().any(|p| p.path == "sink" && p.what.contains("more than one")), "{found:?}");
+    let typo = found.iter().find(|p| p.path == "pipeline.grcae").unwrap();
+    assert!(typo.remedy.contains("`grace`"), "{typo}");
+}
+
+#[test]
+fn what_is_not_in_this_version_is_refused_and_not_ignored() {
+    let file = |extra: &str| {
+        GOOD.replace("[sink.duckdb]\npath = \"shop.duckdb\"", "[sink.kafka]\nbootstrap = \"k:9092\"\nFORMAT")
+            .replace("FORMAT", extra)
+    };
+    assert!(Config::parse(&file("format = \"json\"")).is_ok());
+    for (extra, path) in [
+        ("prefix = \"x\"", "sink.kafka.format"),
+        ("format = \"avro\"", "sink.kafka.format"),
+        ("format = \"json\"\ndelivery = \"exactly-once\"", "sink.kafka.delivery"),
+        ("format = \"json\"\n[sink.kafka.envelope]\nkind = \"flat\"", "sink.kafka.envelope.kind"),
+        ("format = \"json\"\n[[table]]\nmatch = \"public.x\"", "table"),
+    ] {
+        let found = problems(&file(extra));
+        assert!(found.iter().any(|p| p.path == path), "{extra}: {found:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_named() {
+    let found = problems(&GOOD.replace("u:CANARY", "u:${TAILWATER_TEST_NOT_SET}"));
+    assert!(
+        found.iter().any(|p| p.path == "source.postgres.url" && p.what.contains("TAILWATER_TEST_NOT_SET")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_syntax_error_is_said_without_the_line_it_stands_in() {
+    let found = problems("[pipeline]\nname = \"CANARY\n");
+    assert_eq!((found.len(), found[0].line), (1, 2));
+}
+
+#[test]
+fn no_source_and_no_sink_are_both_said() {
+    let found = problems("[pipeline]\nname = \"x\"\n");
+    assert!(found.iter().any(|p| p.path == "source") && found.iter().any(|p| p.path == "sink"), "{found:?}");
+}
+
+/// Every key that the code asks for stands in docs/configuration.md.
+#[test]
+fn the_documentation_names_every_key() {
+    let sources = ["mod.rs", "sources.rs", "sinks.rs"]
+        .map(|file| std::fs::read_to_string(format!("{}/src/app/config/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap());
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let mut keys = BTreeSet::new();
+    for source in &sources {
+        for call in [
+            ".text(\"",
+            ".texts(\"",
+            ".secret(\"",
+            ".number(\"",
+            ".flag(\"",
+            ".later(\"",
+            "patterns(section, \"",
+            "&mut pipeline, \"",
+        ] {
+            keys.extend(source.split(call).skip(1).filter_map(|rest| rest.split('"').next()));
+        }
+    }
+    assert!(keys.len() > 20, "the search finds the keys: {keys:?}");
+    let missing: Vec<_> = keys
+        .into_iter()
+        .filter(|key| !docs.contains(&format!("`{key}`")) && !docs.contains(&format!(".{key}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/configuration.md lacks {missing:?}");
+}
