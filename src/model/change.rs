@@ -27,6 +27,11 @@ impl ChangeId {
     pub fn snapshot(point: Lsn, ordinal: u64) -> ChangeId {
         ChangeId { commit: Lsn::new(point.get().saturating_sub(1)), seq: ordinal }
     }
+
+    /// Whether it is a snapshot row's: no record begins one byte before an aligned position.
+    pub fn of_snapshot(self) -> bool {
+        self.commit.get() % 8 == 7
+    }
 }
 
 impl fmt::Display for ChangeId {

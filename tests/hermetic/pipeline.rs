@@ -149,10 +149,12 @@ fn positions(complete: &[bool]) -> Vec<Option<At>> {
 proptest! {
     #[test]
     fn acknowledgements_never_overtake_durability(
-        complete in proptest::collection::vec(any::<bool>(), 0..40),
+        mut complete in proptest::collection::vec(any::<bool>(), 1..40),
         lag in 0usize..6,
         fail_at in proptest::option::of(0usize..40),
     ) {
+        // A source always ends the transaction that it has begun to hand on.
+        complete.push(true);
         let Outcome { result, story } = play(positions(&complete), None, lag, fail_at);
         // The batch with position n is the n-th: at its acknowledgement at least n batches were durable.
         for &(At(at), durable) in &story.acks {
@@ -182,6 +184,54 @@ fn a_stop_flushes_and_acknowledges_what_was_taken() {
     result.unwrap();
     assert_eq!(story.applied, 3);
     assert_eq!(story.acks.last().map(|ack| ack.0), Some(At(3)));
+}
+
+#[test]
+fn a_stop_inside_a_transaction_takes_the_rest_of_it() {
+    // The stop comes when nothing is left to read, so the last piece has to be the one that ends the transaction.
+    let story = Arc::new(Mutex::new(Story::default()));
+    let mut source = Script {
+        batches: vec![Some(At(1)), None, None, Some(At(4))].into(),
+        current: At(0),
+        story: Arc::clone(&story),
+    };
+    let mut sink = Late { lag: 9, fail_at: None, waiting: VecDeque::new(), story: Arc::clone(&story) };
+    let stop = CancellationToken::new();
+    let settings =
+        Run { goal: Goal::Endless, stop: stop.clone(), grace: Duration::from_secs(5), meters: Meters::new() };
+    let mut slow = Slow { inner: &mut source, stop, after: 2 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(run(&mut slow, &mut sink, &settings)).unwrap();
+    let story = story.lock().unwrap();
+    assert_eq!(story.applied, 4);
+    assert_eq!(story.acks.last().map(|ack| ack.0), Some(At(4)));
+}
+
+/// Asks for a stop once `after` batches have been handed on.
+struct Slow<'a> {
+    inner: &'a mut Script,
+    stop: CancellationToken,
+    after: usize,
+}
+
+impl Source for Slow<'_> {
+    type Position = At;
+
+    async fn next(&mut self) -> Result<Batch<At>> {
+        if self.after == 0 {
+            self.stop.cancel();
+        }
+        self.after = self.after.wrapping_sub(1);
+        self.inner.next().await
+    }
+
+    async fn ack(&mut self, upto: At) -> Result<()> {
+        self.inner.ack(upto).await
+    }
+
+    async fn current(&mut self) -> Result<At> {
+        self.inner.current().await
+    }
 }
 
 /// Takes batches and never finishes one.

@@ -234,7 +234,15 @@ impl Reader {
             let Some(value) = event.value else { return Ok(()) };
             let stamp = event.headers.and_then(stamp).ok_or_else(|| foreign(&place(topic, partition, event.offset)))?;
             if std::mem::take(&mut first) && stamp.id <= begun {
-                return Err(late(topic));
+                if !stamp.id.of_snapshot() {
+                    return Err(late(topic));
+                }
+                // What an interrupted snapshot left behind looks the same as a topic that was not asked for until now.
+                tracing::warn!(
+                    topic,
+                    "begins with rows of a snapshot from before the warehouse's position; if `topics` \
+                    matches more than it did, this topic's older rows are missing: start over with an empty warehouse"
+                );
             }
             if stamp.id <= watermark || stamp.id > last {
                 return Ok(());

@@ -46,6 +46,8 @@ pub async fn run<S: Source, K: Sink<S::Position>>(source: &mut S, sink: &mut K, 
     };
     let mut ledger = Ledger { waiting: VecDeque::new(), meters: &run.meters };
     let mut deliveries = FuturesOrdered::new();
+    // Whether the last batch ended a transaction, so that all that was taken can be made durable.
+    let mut complete = true;
     loop {
         tokio::select! {
             biased;
@@ -67,6 +69,7 @@ pub async fn run<S: Source, K: Sink<S::Position>>(source: &mut S, sink: &mut K, 
                 let batch = batch?;
                 let last = matches!((&goal, &batch.upto), (Some(goal), Some(upto)) if upto.reaches(goal));
                 let entry = ledger.enter(&batch);
+                complete = entry.upto.is_some();
                 deliveries.push_back(settled(sink.apply(batch).await?, entry));
                 run.meters.flowing.store(true, Ordering::Relaxed);
                 if last {
@@ -76,6 +79,13 @@ pub async fn run<S: Source, K: Sink<S::Position>>(source: &mut S, sink: &mut K, 
         }
     }
     let rest = async {
+        // A sink can't commit the half of a transaction: the other half is taken first.
+        while !complete {
+            let batch = source.next().await?;
+            let entry = ledger.enter(&batch);
+            complete = entry.upto.is_some();
+            deliveries.push_back(settled(sink.apply(batch).await?, entry));
+        }
         sink.flush().await?;
         while let Some(settled) = deliveries.next().await {
             if let Some(upto) = ledger.settle(settled?) {
@@ -84,10 +94,11 @@ pub async fn run<S: Source, K: Sink<S::Position>>(source: &mut S, sink: &mut K, 
         }
         Ok(())
     };
-    tokio::time::timeout(run.grace, rest).await.unwrap_or_else(|_| {
-        Err(Error::transient("the sink did not finish within the grace time")
-            .remedy("nothing is lost: what it had not confirmed comes again at the next start"))
-    })
+    match tokio::time::timeout(run.grace, rest).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::transient("the sink did not finish within the grace time")
+            .remedy("nothing is lost: what it had not confirmed comes again at the next start; or give it longer with pipeline.grace")),
+    }
 }
 
 /// A batch on its way: what is to be said of it when it is durable.
