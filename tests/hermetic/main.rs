@@ -8,6 +8,8 @@ mod config;
 mod corpus;
 mod event;
 mod floors;
+mod fold;
 mod pgoutput;
 mod pipeline;
+mod sql;
 mod value;

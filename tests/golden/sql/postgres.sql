@@ -1,0 +1,51 @@
+-- control tables
+CREATE SCHEMA IF NOT EXISTS _tailwater;
+CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline text NOT NULL, system_id text, timeline bigint, lsn bigint, commit_lsn bigint, seq bigint, phase text, fence bigint NOT NULL, updated_at timestamptz);
+CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline text NOT NULL, topic text NOT NULL, part integer NOT NULL, next_offset bigint NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
+-- progress
+INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
+UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = 'it''s';
+SELECT fence, system_id, timeline, lsn, commit_lsn, seq, phase FROM _tailwater.progress WHERE pipeline = 'it''s';
+SELECT topic, part, next_offset FROM _tailwater.offsets WHERE pipeline = 'it''s' ORDER BY topic, part;
+-- advance
+UPDATE _tailwater.progress SET system_id = '7', timeline = 2, lsn = 300, commit_lsn = 200, seq = 5, phase = 'stream', updated_at = now() WHERE pipeline = 'it''s' AND fence = 9 AND coalesce(commit_lsn, 0) = 100 AND coalesce(seq, 0) = 1;
+-- offsets
+DELETE FROM _tailwater.offsets WHERE pipeline = 'it''s' AND topic = 'a''b' AND part = 3;
+INSERT INTO _tailwater.offsets (pipeline, topic, part, next_offset) VALUES ('it''s', 'a''b', 3, 42);
+-- with a key of two columns: create
+CREATE SCHEMA IF NOT EXISTS "Sales dep't";
+CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint NOT NULL, "Weird ""quoted"".name" text NOT NULL, "amount" numeric, "any amount" numeric, "tags" text[], "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL, PRIMARY KEY ("Weird ""quoted"".name", "select"));
+-- add a column
+ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "ünï" text;
+-- look at it
+SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'Sales dep''t' AND c.relname = 'or"der.s' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
+-- staging table
+DROP TABLE IF EXISTS "_tailwater"."stage_246b01ab2037f7e2";
+CREATE UNLOGGED TABLE "_tailwater"."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text, "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint, _tw_seq bigint, _tw_op text, _tw_missing text, _tw_base_1 text, _tw_base_2 bigint) WITH (autovacuum_enabled = false);
+-- empty it
+TRUNCATE "_tailwater"."stage_246b01ab2037f7e2";
+-- orphans
+SELECT count(*) FROM "_tailwater"."stage_246b01ab2037f7e2" s WHERE s._tw_missing IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "Sales dep't"."or""der.s" t WHERE t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select"));
+-- merge
+DELETE FROM "Sales dep't"."or""der.s" WHERE (_tw_lsn, _tw_seq) < (150, 0);
+UPDATE "_tailwater"."stage_246b01ab2037f7e2" s SET "tags" = t."tags"::text FROM "Sales dep't"."or""der.s" t WHERE substr(s._tw_missing, 5, 1) = '1' AND t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select");
+UPDATE "_tailwater"."stage_246b01ab2037f7e2" s SET "raw" = t."raw"::bytea FROM "Sales dep't"."or""der.s" t WHERE substr(s._tw_missing, 7, 1) = '1' AND t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select");
+MERGE INTO "Sales dep't"."or""der.s" t USING "_tailwater"."stage_246b01ab2037f7e2" s ON t."Weird ""quoted"".name" = s."Weird ""quoted"".name" AND t."select" = s."select" WHEN MATCHED AND (s._tw_lsn, s._tw_seq) <= (t._tw_lsn, t._tw_seq) THEN DO NOTHING WHEN MATCHED AND s._tw_op = 'd' THEN DELETE WHEN MATCHED THEN UPDATE SET "select" = s."select", "Weird ""quoted"".name" = s."Weird ""quoted"".name", "amount" = s."amount", "any amount" = s."any amount", "tags" = (s."tags")::text[], "mood" = s."mood", "raw" = s."raw", "when" = s."when", "doc" = s."doc", "ünï" = s."ünï", _tw_lsn = s._tw_lsn, _tw_seq = s._tw_seq WHEN NOT MATCHED AND s._tw_op <> 'd' THEN INSERT ("select", "Weird ""quoted"".name", "amount", "any amount", "tags", "mood", "raw", "when", "doc", "ünï", _tw_lsn, _tw_seq) VALUES (s."select", s."Weird ""quoted"".name", s."amount", s."any amount", (s."tags")::text[], s."mood", s."raw", s."when", s."doc", s."ünï", s._tw_lsn, s._tw_seq);
+-- without a key: create
+CREATE SCHEMA IF NOT EXISTS "Sales dep't";
+CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text[], "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL, _tw_op text NOT NULL);
+-- add a column
+ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "ünï" text;
+-- look at it
+SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'Sales dep''t' AND c.relname = 'or"der.s' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
+-- staging table
+DROP TABLE IF EXISTS "_tailwater"."stage_246b01ab2037f7e2";
+CREATE UNLOGGED TABLE "_tailwater"."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text, "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint, _tw_seq bigint, _tw_op text, _tw_missing text) WITH (autovacuum_enabled = false);
+-- empty it
+TRUNCATE "_tailwater"."stage_246b01ab2037f7e2";
+-- orphans
+SELECT count(*) FROM "_tailwater"."stage_246b01ab2037f7e2" s WHERE s._tw_missing IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "Sales dep't"."or""der.s" t WHERE );
+-- merge
+DELETE FROM "Sales dep't"."or""der.s" WHERE (_tw_lsn, _tw_seq) < (150, 0);
+INSERT INTO "Sales dep't"."or""der.s" ("select", "Weird ""quoted"".name", "amount", "any amount", "tags", "mood", "raw", "when", "doc", "ünï", _tw_lsn, _tw_seq, _tw_op) SELECT s."select", s."Weird ""quoted"".name", s."amount", s."any amount", (s."tags")::text[], s."mood", s."raw", s."when", s."doc", s."ünï", s._tw_lsn, s._tw_seq, s._tw_op FROM "_tailwater"."stage_246b01ab2037f7e2" s;

@@ -1,0 +1,93 @@
+//! Every dialect's SQL for one awkward table, as golden files: `BLESS=1` rewrites them, read the diff.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use tailwater::codecs::dialect::{Dialect, Duckdb, MergeSpec, Postgres, Target};
+use tailwater::model::{
+    ChangeId, Checkpoint, Column, Lsn, Oid, PgType, Phase, ReplicaIdentity, SourcePosition, Table, TableName,
+};
+
+fn target(key: Vec<usize>) -> Target {
+    let column = |name: &str, pg_type: PgType, modifier: i32| Column {
+        name: name.into(),
+        pg_type,
+        oid: Oid(0),
+        modifier,
+        optional: true,
+    };
+    let columns = vec![
+        column("select", PgType::Int8, -1),
+        column("Weird \"quoted\".name", PgType::Varchar, 24),
+        column("amount", PgType::Numeric, (12 << 16) + 3 + 4),
+        column("any amount", PgType::Numeric, -1),
+        column("tags", PgType::Array(Box::new(PgType::Text)), -1),
+        column("mood", PgType::Enum { name: "public.mood".into(), labels: vec!["ok".into()] }, -1),
+        column("raw", PgType::Bytea, -1),
+        column("when", PgType::Timestamptz, 3),
+        column("doc", PgType::Jsonb, -1),
+        column("ünï", PgType::Other { name: "tsquery".into() }, -1),
+    ];
+    let name = TableName::new("Sales dep't", "or\"der.s");
+    let table = Table { oid: Oid(1), name: name.clone(), version: 1, columns, identity: ReplicaIdentity::Default, key };
+    Target { name, table: Arc::new(table) }
+}
+
+fn script(dialect: &impl Dialect) -> String {
+    let mut out = String::new();
+    let mut say = |title: &str, statements: Vec<String>| {
+        let _ = writeln!(out, "-- {title}");
+        for statement in statements {
+            let _ = writeln!(out, "{statement};");
+        }
+    };
+    say("control tables", dialect.create_control());
+    let progress = dialect.progress("it's");
+    let checkpoint = Checkpoint {
+        position: SourcePosition { system_id: 7, timeline: 2, lsn: Lsn::new(300) },
+        change: ChangeId { commit: Lsn::new(200), seq: 5 },
+        phase: Phase::Stream,
+        offsets: vec![("a'b".into(), 3, 42)],
+    };
+    say("progress", vec![progress.create(), progress.take_fence(), progress.read(), progress.read_offsets()]);
+    let expected = ChangeId { commit: Lsn::new(100), seq: 1 };
+    say("advance", vec![progress.advance(9, expected, &checkpoint)]);
+    say("offsets", dialect.offsets("it's", &checkpoint));
+    for (title, key) in [("with a key of two columns", vec![1, 0]), ("without a key", Vec::new())] {
+        let target = target(key);
+        let last = target.table.columns.last().unwrap().clone();
+        say(&format!("{title}: create"), dialect.create(&target));
+        say("add a column", vec![dialect.add_column(&target, &last)]);
+        say("look at it", vec![dialect.columns(&target.name)]);
+        say("staging table", dialect.create_stage(&target));
+        say("empty it", vec![dialect.clear_stage(&target)]);
+        say("orphans", vec![dialect.orphans(&target)]);
+        let missing = if target.table.has_key() { vec![4, 6] } else { Vec::new() };
+        let horizon = Some(ChangeId { commit: Lsn::new(150), seq: 0 });
+        say("merge", dialect.merge(&MergeSpec { target: &target, horizon, missing, staged: true }));
+    }
+    out
+}
+
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(std::path::Path::new(&path).parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(expected, text, "{path} differs; BLESS=1 rewrites it");
+}
+
+#[test]
+fn postgres_sql_is_as_reviewed() {
+    golden("postgres", &script(&Postgres));
+}
+
+#[test]
+fn duckdb_sql_is_as_reviewed() {
+    let target = target(vec![1, 0]);
+    let mut text = script(&Duckdb);
+    let _ = writeln!(text, "-- parse what was staged as text\n{};", Duckdb.convert(&target));
+    golden("duckdb", &text);
+}
