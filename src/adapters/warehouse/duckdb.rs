@@ -20,7 +20,7 @@ use crate::logic::merge::{NetRow, Stage};
 use crate::model::{Cell, Class, Error, Result};
 
 /// What DuckDB may take of memory before it spills beside the file: a merge needs far less, a machine has more.
-const MEMORY: &str = "512MB";
+const MEMORY: &str = "256MB";
 /// Rows handed over at a time.
 const BATCH: usize = 16 * 1024;
 

@@ -55,8 +55,8 @@ fn warehouse_options(section: &mut Section<'_>, name: &str, after: f64, problems
     let schema = section.text("schema", problems);
     let mut flush = section.section("flush", problems);
     let number = |given: Option<i64>, default: usize| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
-    let rows = number(flush.number("rows", 1..=100_000_000, problems), 200_000);
-    let bytes = number(flush.number("bytes", 1..=(1 << 34), problems), 64 << 20);
+    let rows = number(flush.number("rows", 1..=100_000_000, problems), 100_000);
+    let bytes = number(flush.number("bytes", 1..=(1 << 34), problems), 32 << 20);
     let seconds = flush.number("seconds", 1..=86_400, problems).map_or(after, |seconds| seconds as f64);
     flush.finish(problems);
     let flush = warehouse::Flush { rows, bytes, after: Duration::from_secs_f64(seconds) };
