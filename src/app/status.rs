@@ -80,9 +80,12 @@ fn lines(out: &mut String, value: &Value, depth: usize) {
             }
             Value::Array(items) => {
                 for item in items {
-                    let fields: Vec<String> =
-                        item.as_object().into_iter().flatten().map(|(k, v)| format!("{k} {}", plain(v))).collect();
-                    let _ = writeln!(out, "{}", fields.join("  "));
+                    let table = item.get("table").map(plain).unwrap_or_default();
+                    let counts: Vec<String> = ["read", "inserts", "updates", "deletes", "truncates"]
+                        .iter()
+                        .filter_map(|name| Some(format!("{name} {}", plain(item.get(*name)?))))
+                        .collect();
+                    let _ = writeln!(out, "{table:<30} {}", counts.join("  "));
                 }
             }
             other => _ = writeln!(out, "{:indent$}{name:<18} {}", "", plain(other), indent = depth * 2),

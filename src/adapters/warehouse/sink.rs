@@ -26,7 +26,7 @@ pub(super) struct Taken {
     pub(super) bytes: usize,
     pub(super) upto: Option<Checkpoint>,
     pub(super) room: OwnedSemaphorePermit,
-    pub(super) done: oneshot::Sender<Result<()>>,
+    pub(super) done: oneshot::Sender<()>,
 }
 
 /// Applies batches to a warehouse's tables, each flush in one transaction together with its position.
@@ -51,11 +51,7 @@ impl WarehouseSink {
         let (commands, inbox) = mpsc::unbounded_channel();
         let failure = Arc::new(Mutex::new(None));
         let place = Arc::clone(&failure);
-        let task = tokio::spawn(async move {
-            if let Err(error) = worker.run(inbox).await {
-                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            }
-        });
+        let task = tokio::spawn(async move { worker.run(inbox, &place).await });
         let room = Arc::new(Semaphore::new(limit as usize));
         Ok((WarehouseSink { worker: commands, room, limit, failure, task }, stored))
     }
@@ -70,9 +66,14 @@ impl WarehouseSink {
     }
 
     fn failure(&self) -> Error {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        failure.unwrap_or_else(|| Error::transient("the warehouse's worker has ended"))
+        reason(&self.failure)
     }
+}
+
+/// Why the worker ended; told once, to whoever asks first.
+fn reason(failure: &Mutex<Option<Error>>) -> Error {
+    let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    failure.unwrap_or_else(|| Error::transient("the warehouse's worker has ended"))
 }
 
 impl<P: Position> Sink<P> for WarehouseSink {
@@ -92,17 +93,7 @@ impl<P: Position> Sink<P> for WarehouseSink {
             return Err(self.failure());
         }
         let failure = Arc::clone(&self.failure);
-        Ok(Box::pin(async move {
-            match delivery.await {
-                Ok(result) => result,
-                // The worker ended; what ended it may still be on its way into its place.
-                Err(_) => {
-                    tokio::task::yield_now().await;
-                    let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    Err(failure.unwrap_or_else(|| Error::transient("the warehouse's worker has ended")))
-                }
-            }
-        }))
+        Ok(Box::pin(async move { delivery.await.map_err(|_| reason(&failure)) }))
     }
 
     async fn flush(&mut self) -> Result<()> {

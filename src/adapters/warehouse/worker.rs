@@ -12,7 +12,7 @@
 //! COMMIT comes only when the last change taken ends its transaction.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -38,7 +38,7 @@ pub(super) struct Worker<C, D> {
     /// The position of the last batch, when it ends a transaction.
     upto: Option<Checkpoint>,
     offsets: BTreeMap<(String, i32), i64>,
-    waiting: Vec<oneshot::Sender<Result<()>>>,
+    waiting: Vec<oneshot::Sender<()>>,
     room: Vec<OwnedSemaphorePermit>,
     bytes: usize,
     rows: usize,
@@ -82,21 +82,21 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         Ok((worker, stored))
     }
 
-    /// Until the sink is gone or a flush fails; a failure goes to the oldest delivery that waits.
-    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) -> Result<()> {
+    /// Until the sink is gone or a flush fails. What failed is left in `failure` before anybody can notice the end, so
+    /// that whoever notices it first finds the reason.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, failure: &Mutex<Option<Error>>) {
         let result = self.work(&mut inbox).await;
+        let failed = result.is_err();
+        if let Err(error) = result {
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
         inbox.close();
-        if self.open || result.is_err() {
+        if self.open || failed {
             // The connection may be gone; then the warehouse rolls back by itself.
             let _ = self.client.execute("ROLLBACK").await;
         }
-        let _ = self.client.close().await;
-        match result {
-            Err(error) if !self.waiting.is_empty() => {
-                let _ = self.waiting.swap_remove(0).send(Err(error));
-                Ok(())
-            }
-            other => other,
+        if let Err(error) = self.client.close().await {
+            tracing::debug!(%error, "the warehouse was not left in its best order");
         }
     }
 
@@ -195,7 +195,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.commit(&checkpoint).await?;
         for done in self.waiting.drain(..) {
             // Nobody waits any more when the loop has ended.
-            let _ = done.send(Ok(()));
+            let _ = done.send(());
         }
         (self.due, self.wanted) = (None, false);
         Ok(())
