@@ -1,21 +1,38 @@
-//! Kafka as a sink and as a source.
+//! Kafka as a sink and as a source. The options are there without the feature, for the configuration to be read.
 
+#[cfg(feature = "kafka")]
 mod check;
+#[cfg(feature = "kafka")]
 mod client;
+#[cfg(feature = "kafka")]
 mod control;
+#[cfg(feature = "kafka")]
 mod ledger;
+#[cfg(feature = "kafka")]
 mod marker;
+#[cfg(feature = "kafka")]
 mod murmur;
 
+mod options;
+#[cfg(feature = "kafka")]
 mod partitions;
+#[cfg(feature = "kafka")]
 mod producer;
+#[cfg(feature = "kafka")]
 mod reader;
+#[cfg(feature = "kafka")]
 mod sink;
+#[cfg(feature = "kafka")]
 mod source;
+#[cfg(feature = "kafka")]
 mod topics;
 
-pub use crate::adapters::kafka_options::{Cluster, Properties, SinkOptions, SourceOptions};
+#[cfg(feature = "kafka")]
 pub use check::{check_sink, check_source};
+#[cfg(feature = "kafka")]
 pub use ledger::Delivery;
+pub use options::{Cluster, Properties, SinkOptions, SourceOptions};
+#[cfg(feature = "kafka")]
 pub use sink::KafkaSink;
+#[cfg(feature = "kafka")]
 pub use source::{KafkaSource, TopicPosition};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::adapters::warehouse::{self, DuckdbFile};
-use crate::adapters::{kafka_options as kafka, postgres};
+use crate::adapters::{kafka, postgres};
 
 use file::{Problems, Section};
 
