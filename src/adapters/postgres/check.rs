@@ -66,7 +66,7 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
         Ok(None) => {}
         Ok(Some(published)) => {
             let missing: Vec<String> =
-                tables.iter().filter(|t| !published.contains(&t.name)).map(|t| t.name.to_string()).collect();
+                tables.iter().filter(|t| !published.contains_key(&t.name)).map(|t| t.name.to_string()).collect();
             if !missing.is_empty() && !options.create {
                 problems.push(
                     Error::blocked(format!("publication {} lacks {}", options.publication, missing.join(", ")))

@@ -1,6 +1,8 @@
 //! The publication: which tables the server sends.
 
-use tokio_postgres::Client;
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Row};
 
 use super::catalog::{Found, quoted, quoted_table};
 use super::options::Options;
@@ -17,7 +19,18 @@ pub(super) async fn ensure(client: &Client, options: &Options, tables: &[Found])
         create(client, options, tables).await?;
         return Ok(Vec::new());
     };
-    let missing: Vec<&Found> = tables.iter().filter(|table| !published.contains(&table.name)).collect();
+    join(client, options, &published, tables).await
+}
+
+/// Adds the wanted tables that a publication lacks.
+pub(super) async fn join(
+    client: &Client,
+    options: &Options,
+    published: &Members,
+    tables: &[Found],
+) -> Result<Vec<TableName>> {
+    let name = &options.publication;
+    let missing: Vec<&Found> = tables.iter().filter(|table| !published.contains_key(&table.name)).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }
@@ -35,12 +48,15 @@ pub(super) async fn ensure(client: &Client, options: &Options, tables: &[Found])
     Ok(missing.iter().map(|table| table.name.clone()).collect())
 }
 
+/// What a publication holds: its tables, each with what tells a membership from a later one of the same table.
+pub(super) type Members = BTreeMap<TableName, (u32, u32)>;
+
 /// The tables of a publication; `None` when there is no such publication.
-pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Vec<TableName>>> {
+pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Members>> {
     let failed = |error| sql_error(error, "reading the publication");
     let row = client
         .query_opt(
-            "SELECT pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_catalog.pg_publication WHERE pubname = $1",
+            "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, oid FROM pg_catalog.pg_publication WHERE pubname = $1",
             &[&name],
         )
         .await
@@ -56,14 +72,41 @@ pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Vec<
             format!("run: ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');", quoted(name)),
         ));
     }
+    let publication: u32 = row.get(4);
     let rows = client
         .query(
-            "SELECT schemaname::text, tablename::text FROM pg_catalog.pg_publication_tables WHERE pubname = $1",
-            &[&name],
+            "SELECT t.schemaname::text, t.tablename::text, coalesce(r.oid, 0::oid)
+             FROM pg_catalog.pg_publication_tables t
+             JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
+             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+             LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = $2 AND r.prrelid = c.oid
+             WHERE t.pubname = $1",
+            &[&name, &publication],
         )
         .await
         .map_err(failed)?;
-    Ok(Some(rows.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect()))
+    let member =
+        |row: &Row| (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), (publication, row.get(2)));
+    Ok(Some(rows.iter().map(member).collect()))
+}
+
+/// Refuses to go on when a table that is still wanted left the publication since `before`, even if it came back.
+pub(super) fn unbroken(name: &str, before: &Members, now: Option<&Members>, tables: &[Found]) -> Result<()> {
+    let left: Vec<&Found> = tables
+        .iter()
+        .filter(|table| {
+            before.get(&table.name).is_some_and(|was| now.and_then(|now| now.get(&table.name)) != Some(was))
+        })
+        .collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let what = match now {
+        None => format!("publication {name} was dropped"),
+        Some(_) => format!("publication {name} was changed: {} left it", names(&left)),
+    };
+    Err(Error::blocked(format!("{what}; what was written to {} since then is not sent", names(&left)))
+        .remedy("exclude the table, or restore the publication, drop the slot and clear the sink's progress so that a new snapshot is taken"))
 }
 
 async fn create(client: &Client, options: &Options, tables: &[Found]) -> Result<()> {

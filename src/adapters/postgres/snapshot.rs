@@ -69,8 +69,9 @@ impl Snapshot {
     ) -> Result<Snapshot> {
         let exported = wanted.exported;
         let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0",
-            literal(&exported.name).trim_start()
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0{}",
+            literal(&exported.name).trim_start(),
+            if wanted.version >= 170_000 { "; SET LOCAL transaction_timeout = 0" } else { "" }
         );
         client.batch_execute(&begin).await.map_err(|error| sql_error(error, "importing the slot's snapshot"))?;
         let mut planned = VecDeque::new();

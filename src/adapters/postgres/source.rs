@@ -12,7 +12,7 @@ use super::refusal::sql_error;
 use super::slot::{self, Exported};
 use super::snapshot::{Snapshot, Wanted};
 use super::stream::Stream;
-use super::watch::Watch;
+use super::watch::{self, Watch};
 use super::wire::Wire;
 use super::{publication, sql};
 use crate::codecs::pgoutput::{Decoder, Frame, Relation, Streaming};
@@ -58,6 +58,7 @@ pub struct PostgresSource {
     /// The last change received, and whether pieces of its transaction have been handed on.
     seen: ChangeId,
     in_pieces: bool,
+    /// A position that somebody waits for: handed on as soon as it is reached.
     goal: Option<Lsn>,
     pending: Pending,
     watch: Watch,
@@ -86,12 +87,15 @@ impl PostgresSource {
         }
         let tables = catalog::matching(&client, &options).await?;
         let found = slot::find(&client, &options.slot, &facts).await?;
-        publication::ensure(&client, &options, &tables).await?;
+        let joined = publication::ensure(&client, &options, &tables).await?;
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
         let tag = slot::tag(&options);
         let mut wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
         let identity = identify(&mut wire).await?;
         let streaming = resume.as_ref().filter(|stored| stored.phase == Phase::Stream);
+        for table in joined.iter().filter(|_| streaming.is_some()) {
+            watch::announce(table);
+        }
         if let Some(stored) = &resume {
             same_cluster(&mut wire, stored, identity).await?;
         }
@@ -214,7 +218,10 @@ impl PostgresSource {
                 Some(burst) => burst,
                 None => match self.due(true) {
                     Some(batch) => return Ok(batch),
-                    None => self.stream.next().await?,
+                    None => tokio::select! {
+                        burst = self.stream.next() => burst?,
+                        error = self.watch.failure() => return Err(error),
+                    },
                 },
             };
             self.pending.payloads = burst.payloads.into_iter();
@@ -280,12 +287,12 @@ impl PostgresSource {
             self.in_pieces = true;
             return Some(Batch { changes, bytes, upto: None });
         }
-        if !pending.boundary || self.assembler.inside() || !pending.changes.is_empty() {
+        let awaited = self.goal.is_some_and(|goal| self.at.lsn >= goal);
+        if !(pending.boundary || awaited) || self.assembler.inside() || !pending.changes.is_empty() {
             return None;
         }
         // The end of a transaction whose last piece has gone already, or the log of others going by.
         let (lsn, since) = self.handed_on;
-        let awaited = self.goal.is_some_and(|goal| self.at.lsn >= goal && lsn < goal);
         let late = since.elapsed() >= IDLE || self.at.lsn.bytes_since(lsn) >= IDLE_BYTES;
         (self.in_pieces || awaited || late).then(|| self.complete(Vec::new(), 0))
     }
@@ -295,6 +302,7 @@ impl PostgresSource {
         self.in_pieces = false;
         self.pending.boundary = self.assembler.inside() && self.pending.boundary;
         self.handed_on = (self.at.lsn, Instant::now());
+        self.goal = self.goal.filter(|&goal| goal > self.at.lsn);
         if let Some(newest) = changes.last() {
             self.meters.newest_received.set(newest.origin.at.unix_micros());
         }

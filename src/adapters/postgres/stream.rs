@@ -100,15 +100,22 @@ impl Stream {
             pace: Pace { since: now, bytes: 0, until: None },
         };
         let task = tokio::spawn(async move {
-            if let Err(error) = owner.run().await {
-                let Owner { wire, hand_over, .. } = owner;
-                drop(wire);
-                if error.advice() == Some(KEEP_AWAY) {
-                    tokio::time::sleep(AWAY).await;
-                }
-                // The receiver is gone when the source is: nobody is left to tell.
-                let _ = hand_over.send(Err(error));
+            let Err(error) = owner.run().await else { return };
+            let leaves = error.advice() == Some(KEEP_AWAY);
+            if leaves {
+                // The connection may be gone already: then what is durable is told at the next start.
+                let _ = tokio::time::timeout(Duration::from_secs(1), owner.farewell()).await;
             }
+            let Owner { wire, hand_over, .. } = owner;
+            drop(wire);
+            if leaves {
+                tokio::select! {
+                    () = tokio::time::sleep(AWAY) => {}
+                    () = hand_over.closed() => {}
+                }
+            }
+            // The receiver is gone when the source is: nobody is left to tell.
+            let _ = hand_over.send(Err(error));
         });
         Stream { arrived, durable, room, task }
     }
