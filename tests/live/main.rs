@@ -8,6 +8,7 @@ mod demo;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kill;
+mod postgres;
 mod services;
 
 #[path = "../support/mod.rs"]
