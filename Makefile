@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill bench lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -56,6 +56,11 @@ kill: ## kill -9 each wiring fifty times under a mixed write load (KILLS, defaul
 	@$(NEED) rust npm java kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
 	$(TEST_ENV) TAILWATER_KILLS=$${KILLS:-50} cargo test --locked --test live -- kill:: --nocapture --test-threads=2
+
+bench: ## drain a backlog through each wiring and through pg_recvlogical (ROWS, default a million)
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
+	$(TEST_ENV) cargo bench --locked --bench drain
 
 lint: ## formatting, and clippy for each set of features; warnings are errors
 	@$(NEED) rust lint npm kafka-client

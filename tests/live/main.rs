@@ -5,6 +5,7 @@
 
 #[cfg(feature = "duckdb")]
 mod demo;
+mod input;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kill;

@@ -1,0 +1,243 @@
+//! Bad input: each says what is wrong and what to do, ends with its class, and loses nothing.
+
+use crate::support::cache;
+use crate::support::compare::{Copy, assert_all_equal};
+use crate::support::dir::Dir;
+use crate::support::postgres::{Database, PASSWORD, Postgres};
+use crate::support::tailwater::Tailwater;
+
+const TABLES: &str = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'CANARY-ROW')";
+
+fn pipeline(name: &str, url: &str, target: &Database<'_>) -> Tailwater {
+    Tailwater::new(name)
+        .toml("start_timeout = 2")
+        .source_postgres(url, &["public.*"])
+        .sink_postgres(&target.url(), None)
+}
+
+fn refused(pipeline: &Tailwater, code: i32, texts: &[&str]) {
+    pipeline.run_until_current().code(code).says(texts).hides(&[PASSWORD, "CANARY"]);
+}
+
+#[test]
+fn a_source_that_can_t_be_reached_or_entered_is_named() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_reach_s"), server.database("in_reach_t"));
+    source.sql(TABLES);
+    let port = server.port();
+    for (name, url, code, texts) in [
+        ("in_port", format!("postgres://postgres:{PASSWORD}@127.0.0.1:1/x"), 1, ["127.0.0.1:1", "check host and port"]),
+        (
+            "in_password",
+            server.url_for("postgres", "CANARY-PASSWORD", source.name()),
+            3,
+            ["28P01", "check user and password"],
+        ),
+        ("in_database", server.url_for("postgres", PASSWORD, "nowhere"), 3, ["3D000", "check the database name"]),
+        (
+            "in_tls",
+            format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{}?sslmode=require", source.name()),
+            3,
+            ["TLS", "to do"],
+        ),
+    ] {
+        refused(&pipeline(name, &url, &target), code, &texts);
+        pipeline(name, &url, &target).check().code(2).hides(&[PASSWORD, "CANARY"]);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_decode_is_named() {
+    let server = Postgres::version(15).config("wal_level = replica").start();
+    let (source, target) = (server.database("s"), server.database("t"));
+    source.sql(TABLES);
+    refused(&pipeline("in_wal", &source.url(), &target), 3, &["wal_level is replica", "wal_level = logical"]);
+}
+
+#[test]
+fn rights_that_are_missing_are_named() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_rights_s"), server.database("in_rights_t"));
+    source.sql(TABLES);
+    source.sql("CREATE ROLE in_plain LOGIN PASSWORD 'pw'; CREATE ROLE in_repl LOGIN REPLICATION PASSWORD 'pw'");
+    refused(
+        &pipeline("in_norepl", &source.url_for("in_plain", "pw"), &target),
+        3,
+        &["no REPLICATION right", "ALTER ROLE"],
+    );
+    source.sql("CREATE PUBLICATION tailwater_in_nosel FOR TABLE t");
+    let nosel = pipeline("in_nosel", &source.url_for("in_repl", "pw"), &target);
+    refused(&nosel, 3, &["public.t may not be read", "GRANT SELECT"]);
+    source.sql("GRANT SELECT ON t TO in_repl");
+    nosel.run_until_current().success();
+    assert_all_equal(&source.session(), &["public.t"], Copy::Postgres(&target.session()));
+    drop((source, target));
+    server.sql("DROP ROLE in_plain; DROP ROLE in_repl");
+}
+
+#[test]
+fn a_publication_that_lacks_a_table_is_named_when_it_may_not_be_changed() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_pub_s"), server.database("in_pub_t"));
+    source.sql(TABLES);
+    source.sql("CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u VALUES (1); CREATE PUBLICATION tailwater_in_pub FOR TABLE t");
+    let url = source.url();
+    let pipeline = Tailwater::new("in_pub")
+        .source_postgres(&url, &["public.*"])
+        .toml("create = false")
+        .sink_postgres(&target.url(), None);
+    refused(&pipeline, 3, &["lacks public.u", "ALTER PUBLICATION"]);
+    source.sql("ALTER PUBLICATION tailwater_in_pub ADD TABLE u");
+    refused(&pipeline, 3, &["slot tailwater_in_pub does not exist", "pg_create_logical_replication_slot"]);
+    source.sql("SELECT pg_create_logical_replication_slot('tailwater_in_pub', 'pgoutput')");
+    pipeline.run_until_current().success();
+    assert_all_equal(&source.session(), &["public.t", "public.u"], Copy::Postgres(&target.session()));
+}
+
+#[test]
+fn a_slot_that_is_not_ours_to_use_is_refused() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_slot_s"), server.database("in_slot_t"));
+    source.sql(TABLES);
+    source.sql("SELECT pg_create_logical_replication_slot('tailwater_in_plugin', 'test_decoding')");
+    refused(&pipeline("in_plugin", &source.url(), &target), 3, &["plugin test_decoding", "another slot"]);
+    let other = server.database("in_slot_other");
+    other.sql("SELECT pg_create_logical_replication_slot('tailwater_in_other', 'pgoutput')");
+    refused(&pipeline("in_other", &source.url(), &target), 3, &["belongs to database", "another slot"]);
+}
+
+#[test]
+fn a_slot_that_somebody_else_moved_or_dropped_stops_with_the_range() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_moved_s"), server.database("in_moved_t"));
+    source.sql(TABLES);
+    let pipeline = pipeline("in_moved", &source.url(), &target);
+    pipeline.run_until_current().success();
+    source.sql("INSERT INTO t VALUES (2, 'CANARY')");
+    source.sql("SELECT pg_replication_slot_advance('tailwater_in_moved', pg_current_wal_lsn())");
+    refused(&pipeline, 3, &["stands at", "only up to", "clear the sink's progress"]);
+    source.sql("SELECT pg_drop_replication_slot('tailwater_in_moved')");
+    refused(&pipeline, 3, &["is gone", "clear the sink's progress"]);
+    assert_eq!(source.one("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'tailwater_in_moved'"), "0");
+}
+
+#[test]
+fn a_slot_that_lost_its_log_stops_and_is_not_made_again() {
+    let server = Postgres::version(cache::postgres_versions()[0])
+        .config("max_slot_wal_keep_size = 16MB")
+        .config("max_wal_size = 32MB")
+        .config("min_wal_size = 32MB")
+        .start();
+    let (source, target) = (server.database("s"), server.database("t"));
+    source.sql(TABLES);
+    let pipeline = pipeline("in_lost", &source.url(), &target);
+    pipeline.run_until_current().success();
+    for _ in 0..6 {
+        source.sql("INSERT INTO t SELECT g, 'v' FROM generate_series(10, 10) g ON CONFLICT DO NOTHING");
+        source.sql("SELECT pg_switch_wal()");
+        source.sql("CHECKPOINT");
+    }
+    assert_eq!(source.one("SELECT wal_status FROM pg_replication_slots"), "lost");
+    refused(&pipeline, 3, &["invalidated", "new snapshot"]);
+    assert_eq!(source.one("SELECT wal_status FROM pg_replication_slots"), "lost");
+}
+
+#[test]
+fn a_warehouse_that_can_t_be_reached_is_named() {
+    let source = Postgres::shared(17).database("in_wh_s");
+    source.sql(TABLES);
+    let gone = format!("postgres://postgres:{PASSWORD}@127.0.0.1:1/x");
+    let pipeline = Tailwater::new("in_wh")
+        .toml("start_timeout = 2")
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_postgres(&gone, None);
+    refused(&pipeline, 1, &["the warehouse", "127.0.0.1:1"]);
+}
+
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_duckdb_file_that_can_t_be_written_is_named() {
+    let source = Postgres::shared(17).database("in_duck_s");
+    source.sql(TABLES);
+    let dir = Dir::new();
+    let nowhere = dir.join("no/such/place.duckdb");
+    let to = |name: &str, path: &std::path::Path| {
+        Tailwater::new(name).source_postgres(&source.url(), &["public.*"]).sink_duckdb(path)
+    };
+    refused(&to("in_duck1", &nowhere), 3, &["place.duckdb", "to do"]);
+    let text = dir.join("text.duckdb");
+    std::fs::write(&text, "this is no database, only text that is long enough to be looked at").unwrap();
+    refused(&to("in_duck2", &text), 3, &["text.duckdb", "to do"]);
+    let held = dir.join("held.duckdb");
+    let holder = to("in_duck3", &held);
+    let mut first = holder.run();
+    first.wait_ready();
+    refused(&to("in_duck4", &held), 3, &["another process holds", "stop it"]);
+    first.terminate().code(0);
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn brokers_that_can_t_be_reached_are_named() {
+    let source = Postgres::shared(17).database("in_kafka_s");
+    source.sql(TABLES);
+    let pipeline = Tailwater::new("in_kafka")
+        .toml("start_timeout = 2")
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_kafka("127.0.0.1:1", "x");
+    refused(&pipeline, 1, &["127.0.0.1:1"]);
+}
+
+#[test]
+fn a_wrong_file_is_refused_with_all_its_problems() {
+    let pipeline = Tailwater::exactly(
+        "[pipeline]\nname = \"x\"\n[source.postgres]\nurl = \"postgres://u:CANARY@h/d?sslmode=no\"\ntable = [\"a\"]\n",
+    );
+    pipeline.command(&["run"]).code(2).says(&["sslmode", "did you mean `tables`?", "names no sink"]).hides(&["CANARY"]);
+}
+
+#[test]
+fn a_term_signal_flushes_and_nothing_comes_twice() {
+    let server = Postgres::shared(15);
+    let (source, target) = (server.database("in_term_s"), server.database("in_term_t"));
+    source.sql("CREATE TABLE ledger (n int)");
+    let pipeline = pipeline("in_term", &source.url(), &target);
+    for round in 0..3 {
+        let mut running = pipeline.run();
+        running.wait_ready();
+        source.sql(&format!("INSERT INTO ledger SELECT {round} * 1000 + g FROM generate_series(1, 1000) g"));
+        std::thread::sleep(std::time::Duration::from_millis(300 * round));
+        running.terminate().code(0);
+    }
+    pipeline.run_until_current().success();
+    assert_all_equal(&source.session(), &["public.ledger"], Copy::Postgres(&target.session()));
+}
+
+#[test]
+fn awkward_names_and_a_column_added_while_running_arrive() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_names_s"), server.database("in_names_t"));
+    let long = "n".repeat(63);
+    source.sql(&format!(
+        "CREATE SCHEMA \"Dot.ted\"; CREATE TABLE \"Dot.ted\".\"sel\"\"ect\" (\"Gro up\" int PRIMARY KEY, \"ünï\"\"code\" text, \"{long}\" text);
+         INSERT INTO \"Dot.ted\".\"sel\"\"ect\" VALUES (1, 'a', 'b'); CREATE TABLE \"{long}\" (\"user\" int PRIMARY KEY, \"TABLE\" text)"
+    ));
+    let pipeline = Tailwater::new("in_names").source_postgres(&source.url(), &["*"]).sink_postgres(&target.url(), None);
+    let mut running = pipeline.run();
+    running.wait_ready();
+    source.sql("ALTER TABLE \"Dot.ted\".\"sel\"\"ect\" ADD COLUMN \"new, one\" numeric");
+    source.sql("INSERT INTO \"Dot.ted\".\"sel\"\"ect\" VALUES (2, 'c', NULL, 1.50)");
+    source.sql(&format!("INSERT INTO \"{long}\" VALUES (7, 'x')"));
+    running.wait_until("the row with the new column is there", |_| {
+        target
+            .session()
+            .try_sql("SELECT 1 FROM \"Dot.ted\".\"sel\"\"ect\" WHERE \"new, one\" = 1.5")
+            .is_ok_and(|rows| !rows.is_empty())
+    });
+    running.terminate().code(0);
+    pipeline.run_until_current().success();
+    let (source, target) = (source.session(), target.session());
+    for table in [("Dot.ted", "sel\"ect"), ("public", long.as_str())] {
+        crate::support::compare::assert_equal(&source, table, Copy::Postgres(&target), table);
+    }
+}
