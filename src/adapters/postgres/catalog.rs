@@ -17,6 +17,8 @@ pub(super) struct Found {
     pub(super) identity: ReplicaIdentity,
     /// Whether updates and deletes can be published.
     pub(super) updatable: bool,
+    /// Whether its rows live in partitions.
+    pub(super) partitioned: bool,
     /// Whether our role may read its rows.
     pub(super) readable: bool,
 }
@@ -35,7 +37,8 @@ pub(super) struct Facts {
 
 const TABLES: &str = "
     SELECT c.oid, n.nspname, c.relname, c.relreplident::text, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
-        EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)
+        EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid),
+        c.relkind = 'p'
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition
         AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
@@ -61,6 +64,7 @@ pub(super) async fn matching(client: &Client, options: &Options) -> Result<Vec<F
                 ReplicaIdentity::Default => primary_key,
                 ReplicaIdentity::Nothing => false,
             },
+            partitioned: row.get(6),
             readable: row.get(4),
         }
     });

@@ -30,6 +30,9 @@ pub(super) async fn join(
     tables: &[Found],
 ) -> Result<Vec<TableName>> {
     let name = &options.publication;
+    if let Some(partitioned) = tables.iter().find(|t| t.partitioned && !published.contains_key(&t.name)) {
+        through_root(client, name, partitioned).await?;
+    }
     let missing: Vec<&Found> = tables.iter().filter(|table| !published.contains_key(&table.name)).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
@@ -50,6 +53,19 @@ pub(super) async fn join(
 
 /// What a publication holds: its tables, each with what tells a membership from a later one of the same table.
 pub(super) type Members = BTreeMap<TableName, (u32, u32)>;
+
+/// Refuses a publication that sends the rows of a partitioned table under its partitions' names.
+async fn through_root(client: &Client, name: &str, table: &Found) -> Result<()> {
+    let row = client
+        .query_one("SELECT pubviaroot FROM pg_catalog.pg_publication WHERE pubname = $1", &[&name])
+        .await
+        .map_err(|error| sql_error(error, "reading the publication"))?;
+    if row.get(0) {
+        return Ok(());
+    }
+    Err(Error::blocked(format!("publication {name} sends the rows of {} under its partitions' names", table.name))
+        .remedy(format!("run: ALTER PUBLICATION {} SET (publish_via_partition_root = true);", quoted(name))))
+}
 
 /// The tables of a publication; `None` when there is no such publication.
 pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Members>> {

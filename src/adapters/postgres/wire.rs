@@ -333,3 +333,19 @@ fn distrusted(error: std::io::Error) -> Error {
 fn unexpected(tag: u8, doing: &str) -> Error {
     Error::corrupt(format!("{doing}: the server sent message 0x{tag:02x}, which has no place here"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_exchange_is_bound_to_the_channel_where_both_sides_can() {
+        let both = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+        let chosen = |binding: Binding, offered: &[u8]| binding.choose(offered).map(|(mechanism, _)| mechanism).ok();
+        assert_eq!(chosen(Binding::Tls(Some(vec![1])), both), Some("SCRAM-SHA-256-PLUS"));
+        assert_eq!(chosen(Binding::Tls(Some(vec![1])), b"SCRAM-SHA-256\0\0"), Some("SCRAM-SHA-256"));
+        assert_eq!(chosen(Binding::Tls(None), both), Some("SCRAM-SHA-256"));
+        assert_eq!(chosen(Binding::Plain, both), Some("SCRAM-SHA-256"));
+        assert_eq!(chosen(Binding::Plain, b"SCRAM-SHA-256-PLUS\0\0"), None);
+    }
+}

@@ -114,3 +114,33 @@ async fn our_own_zombie_is_replaced_and_a_stranger_is_named() {
     };
     assert_eq!(error.class(), Class::Transient, "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_does_not_send_what_is_wanted_is_refused_with_the_statement_that_mends_it() {
+    let database = Postgres::shared(15).database("published");
+    let name = database.name();
+    database.sql(
+        "create table a (id int primary key); create table p (id int primary key) partition by range (id);
+        create table p1 partition of p for values from (0) to (100)",
+    );
+    let mut options = of(&database);
+    options.create = false;
+    let mended = async |says: &[&str]| {
+        let error = refused(&options, None).await;
+        blocked(&error, says);
+        let statement = error.advice().unwrap().strip_prefix("run: ").expect("a statement to run").to_owned();
+        database.sql(&statement);
+    };
+    database.sql(&format!("create publication {name} for table a with (publish = 'insert, delete')"));
+    mended(&["update", "truncate"]).await;
+    mended(&["partitions", "public.p"]).await;
+    mended(&["lacks", "public.p"]).await;
+    mended(&["slot", name, "does not exist"]).await;
+    database.sql("insert into p values (1)");
+    let mut mirror = Mirror::default();
+    let mut source = start(&options, None).await;
+    mirror.follow(&mut source).await;
+    database.sql("insert into p values (2)");
+    mirror.follow(&mut source).await;
+    mirror.assert_equals(&database, "select id from p");
+}

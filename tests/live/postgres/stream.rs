@@ -261,3 +261,22 @@ async fn a_publication_that_is_dropped_stops_the_stream_and_is_not_made_again() 
         assert_eq!(database.one("select count(*) from pg_publication"), "0");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_current_is_said_at_once_when_there_is_nothing_to_read() {
+    let server = Postgres::version(15).start();
+    let database = server.database("current");
+    database.sql("create table t (id int primary key, body text)");
+    let mut mirror = Mirror::default();
+    let mut source = start(&of(&database), None).await;
+    mirror.follow(&mut source).await;
+    for _ in 0..3 {
+        let begin = Instant::now();
+        mirror.follow(&mut source).await;
+        source.close().await;
+        source = start(&of(&database), Some(mirror.checkpoint())).await;
+        mirror.follow(&mut source).await;
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    }
+    assert_eq!(mirror.taken, 0);
+}
