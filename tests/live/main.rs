@@ -5,12 +5,14 @@
 
 #[cfg(feature = "duckdb")]
 mod demo;
+mod history;
 mod input;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kill;
 mod postgres;
 mod services;
+mod warehouse;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -23,9 +23,12 @@ impl Ledger {
             client.execute(&statement).await.map_err(|error| error.within("making the control tables"))?;
         }
         let row = dialect.progress(pipeline);
-        client.execute(&row.create()).await?;
-        client.execute(&row.take_fence()).await?;
+        // In one transaction: the fence that is read is the one that was taken.
+        for statement in ["BEGIN".to_owned(), row.create(), row.take_fence()] {
+            client.execute(&statement).await?;
+        }
         let (fence, stored) = read(client, row).await?;
+        client.execute("COMMIT").await?;
         Ok((Ledger { pipeline: pipeline.to_owned(), fence, stored: stored.clone() }, stored))
     }
 
@@ -39,6 +42,19 @@ impl Ledger {
     /// `None` before the first position is stored.
     pub(super) fn partial(&self, change: ChangeId) -> Option<Checkpoint> {
         self.stored.as_ref().map(|stored| Checkpoint { change, offsets: Vec::new(), ..stored.clone() })
+    }
+
+    /// The checkpoint as it may be stored once every change up to `seen` is in: one that comes again after a restart
+    /// takes back neither the last change nor the position.
+    pub(super) fn forward(&self, mut checkpoint: Checkpoint, seen: ChangeId) -> Checkpoint {
+        if let Some(stored) = &self.stored {
+            let (new, old) = (&checkpoint.position, &stored.position);
+            if (new.system_id, new.timeline) == (old.system_id, old.timeline) && new.lsn < old.lsn {
+                checkpoint = Checkpoint { offsets: Vec::new(), ..stored.clone() };
+            }
+        }
+        checkpoint.change = checkpoint.change.max(seen);
+        checkpoint
     }
 
     /// Moves the row, inside the transaction that is open.

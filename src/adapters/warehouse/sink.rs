@@ -18,6 +18,8 @@ pub(super) enum Command {
     Take(Taken),
     /// Commit as soon as a transaction is complete.
     Flush,
+    /// The next batch waits for room: give back what is held, by a commit or as a piece of an open transaction.
+    Room,
 }
 
 /// A batch on its way into the warehouse.
@@ -26,7 +28,29 @@ pub(super) struct Taken {
     pub(super) bytes: usize,
     pub(super) upto: Option<Checkpoint>,
     pub(super) room: OwnedSemaphorePermit,
+    /// Told at the commit; let go when there is none.
     pub(super) done: oneshot::Sender<()>,
+}
+
+/// Why the worker ended, for everybody who asks.
+#[derive(Default)]
+pub(super) struct Failure(Mutex<Option<Error>>);
+
+impl Failure {
+    /// Must be told before any delivery is let go.
+    pub(super) fn set(&self, error: Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn tell(&self) -> Error {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => {
+                let copy = Error::new(error.class(), error.what());
+                error.advice().map(str::to_owned).into_iter().fold(copy, Error::remedy)
+            }
+            None => Error::transient("the warehouse's worker has ended"),
+        }
+    }
 }
 
 /// Applies batches to a warehouse's tables, each flush in one transaction together with its position.
@@ -34,7 +58,7 @@ pub struct WarehouseSink {
     worker: mpsc::UnboundedSender<Command>,
     room: Arc<Semaphore>,
     limit: u32,
-    failure: Arc<Mutex<Option<Error>>>,
+    failure: Arc<Failure>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -49,9 +73,8 @@ impl WarehouseSink {
         let limit = u32::try_from((options.flush.bytes / 512).clamp(16 * 1024, 4 * 1024 * 1024)).unwrap_or(u32::MAX);
         let (worker, stored) = Worker::start(client, dialect, options).await?;
         let (commands, inbox) = mpsc::unbounded_channel();
-        let failure = Arc::new(Mutex::new(None));
-        let place = Arc::clone(&failure);
-        let task = tokio::spawn(async move { worker.run(inbox, &place).await });
+        let failure = Arc::new(Failure::default());
+        let task = tokio::spawn(worker.run(inbox, Arc::clone(&failure)));
         let room = Arc::new(Semaphore::new(limit as usize));
         Ok((WarehouseSink { worker: commands, room, limit, failure, task }, stored))
     }
@@ -65,38 +88,39 @@ impl WarehouseSink {
         }
     }
 
-    fn failure(&self) -> Error {
-        reason(&self.failure)
+    /// Room for a batch. While it waits the worker is asked to give back what it holds: it might itself be waiting for
+    /// the rest of a transaction, which can't come before this batch.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        let size = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(self.limit);
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(size) {
+            return Ok(room);
+        }
+        self.worker.send(Command::Room).map_err(|_| self.failure.tell())?;
+        tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(size) => {
+                room.map_err(|_| Error::bug("the warehouse's room is closed"))
+            }
+            () = self.worker.closed() => Err(self.failure.tell()),
+        }
     }
-}
-
-/// Why the worker ended; told once, to whoever asks first.
-fn reason(failure: &Mutex<Option<Error>>) -> Error {
-    let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-    failure.unwrap_or_else(|| Error::transient("the warehouse's worker has ended"))
 }
 
 impl<P: Position> Sink<P> for WarehouseSink {
     type Delivery = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
     async fn apply(&mut self, batch: Batch<P>) -> Result<Self::Delivery> {
-        let size = u32::try_from(batch.bytes / 1024 + 1).unwrap_or(u32::MAX).min(self.limit);
-        let room = tokio::select! {
-            room = Arc::clone(&self.room).acquire_many_owned(size) => room,
-            () = self.worker.closed() => return Err(self.failure()),
-        };
-        let room = room.map_err(|_| Error::bug("the warehouse's room is closed"))?;
+        let room = self.room(batch.bytes).await?;
         let (done, delivery) = oneshot::channel();
         let upto = batch.upto.map(|upto| upto.checkpoint());
         let taken = Taken { changes: batch.changes, bytes: batch.bytes, upto, room, done };
         if self.worker.send(Command::Take(taken)).is_err() {
-            return Err(self.failure());
+            return Err(self.failure.tell());
         }
         let failure = Arc::clone(&self.failure);
-        Ok(Box::pin(async move { delivery.await.map_err(|_| reason(&failure)) }))
+        Ok(Box::pin(async move { delivery.await.map_err(|_| failure.tell()) }))
     }
 
     async fn flush(&mut self) -> Result<()> {
-        self.worker.send(Command::Flush).map_err(|_| self.failure())
+        self.worker.send(Command::Flush).map_err(|_| self.failure.tell())
     }
 }

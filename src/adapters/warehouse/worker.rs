@@ -12,7 +12,7 @@
 //! COMMIT comes only when the last change taken ends its transaction.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -21,9 +21,9 @@ use tokio::time::{Instant, sleep_until};
 use super::client::Client;
 use super::ledger::Ledger;
 use super::options::Options;
-use super::sink::{Command, Taken};
+use super::sink::{Command, Failure, Taken};
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
-use crate::logic::merge::{Fold, Folded, Stage, evolve};
+use crate::logic::merge::{Fold, Folded, Stage, TargetColumn, evolve};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
@@ -44,12 +44,13 @@ pub(super) struct Worker<C, D> {
     rows: usize,
     due: Option<Instant>,
     wanted: bool,
+    /// Whether a batch waits for room.
+    pressed: bool,
     /// Whether a target transaction is open.
     open: bool,
-    /// The shapes that the targets and their staging tables fit, and which source table each belongs to.
+    /// The shapes that the targets and their staging tables fit.
     fitting: HashMap<TableName, Arc<Table>>,
     staging: HashMap<TableName, Arc<Table>>,
-    owners: HashMap<TableName, TableName>,
 }
 
 impl<C: Client, D: Dialect> Worker<C, D> {
@@ -74,29 +75,34 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             rows: 0,
             due: None,
             wanted: false,
+            pressed: false,
             open: false,
             fitting: HashMap::new(),
             staging: HashMap::new(),
-            owners: HashMap::new(),
         };
         Ok((worker, stored))
     }
 
-    /// Until the sink is gone or a flush fails. What failed is left in `failure` before anybody can notice the end, so
-    /// that whoever notices it first finds the reason.
-    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, failure: &Mutex<Option<Error>>) {
+    /// Until the sink is gone or a flush fails; then every delivery that waits is let go.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, failure: Arc<Failure>) {
         let result = self.work(&mut inbox).await;
         let failed = result.is_err();
         if let Err(error) = result {
-            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            failure.set(error);
         }
-        inbox.close();
-        if self.open || failed {
-            // The connection may be gone; then the warehouse rolls back by itself.
-            let _ = self.client.execute("ROLLBACK").await;
-        }
-        if let Err(error) = self.client.close().await {
-            tracing::debug!(%error, "the warehouse was not left in its best order");
+        drop(inbox);
+        self.waiting.clear();
+        let end = async {
+            if self.open || failed {
+                // The connection may be gone; then the warehouse rolls back by itself.
+                let _ = self.client.execute("ROLLBACK").await;
+            }
+            if let Err(error) = self.client.close().await {
+                tracing::debug!(%error, "the warehouse was not left in its best order");
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(10), end).await.is_err() {
+            tracing::warn!("the warehouse does not answer a rollback; its connection is dropped");
         }
     }
 
@@ -107,6 +113,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 command = inbox.recv() => match command {
                     None => return Ok(()),
                     Some(Command::Flush) => self.wanted = true,
+                    Some(Command::Room) => self.pressed = true,
                     Some(Command::Take(taken)) => self.take(taken).await?,
                 },
                 () = sleep_until(due.unwrap_or_else(far)), if due.is_some() => {
@@ -148,7 +155,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let place = match place {
             Some(place) if self.folds.get(place).is_some_and(fits) => place,
             other => {
-                if other.is_some() && self.seen.commit != change.id.commit {
+                // An open transaction holds pieces of one that is complete now.
+                if (other.is_some() || self.open) && self.seen.commit != change.id.commit {
                     self.barrier().await?;
                 }
                 self.folds.push(Fold::new(Arc::clone(&change.table)));
@@ -173,7 +181,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     async fn flush_if_due(&mut self) -> Result<()> {
         let limits = self.options.flush;
-        let over = self.bytes >= limits.bytes || self.rows >= limits.rows;
+        let over = std::mem::take(&mut self.pressed) || self.bytes >= limits.bytes || self.rows >= limits.rows;
         if let Some(checkpoint) = self.upto.clone() {
             if (self.wanted || over || self.open) && !self.waiting.is_empty() {
                 return self.flush(checkpoint).await;
@@ -192,6 +200,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         checkpoint.offsets =
             std::mem::take(&mut self.offsets).into_iter().map(|((topic, part), next)| (topic, part, next)).collect();
         self.merge().await?;
+        let checkpoint = self.ledger.forward(checkpoint, self.seen);
         self.commit(&checkpoint).await?;
         for done in self.waiting.drain(..) {
             // Nobody waits any more when the loop has ended.
@@ -206,7 +215,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let folds: Vec<Folded> = std::mem::take(&mut self.folds).into_iter().map(Fold::finish).collect();
         let mut work = Vec::new();
         for folded in folds {
-            let target = self.target(&folded.table)?;
+            let target = self.target(&folded.table);
             self.fit(&target).await?;
             work.push((target, folded));
         }
@@ -281,11 +290,14 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         if self.fitting.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table)) {
             return Ok(());
         }
+        self.own(target).await?;
         let columns = self.client.query(&self.dialect.columns(&target.name)).await?;
-        let columns: Vec<(String, String)> = columns
+        let columns: Vec<TargetColumn> = columns
             .into_iter()
-            .filter_map(|row| match <[Option<String>; 2]>::try_from(row) {
-                Ok([Some(name), Some(kind)]) => Some((name, kind)),
+            .filter_map(|row| match <[Option<String>; 3]>::try_from(row) {
+                Ok([Some(name), Some(type_name), Some(part)]) => {
+                    Some(TargetColumn { name, type_name, key: part == "key" })
+                }
                 _ => None,
             })
             .collect();
@@ -296,6 +308,23 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
         self.fitting.insert(target.name.clone(), Arc::clone(&target.table));
         Ok(())
+    }
+
+    /// Refuses a second source table for one target; stored, for another process may see the second one first.
+    async fn own(&mut self, target: &Target) -> Result<()> {
+        let owner = self.client.query(&self.dialect.owner(&target.name)).await?;
+        let source = &target.table.name;
+        match owner.into_iter().next().map(<[Option<String>; 2]>::try_from) {
+            None => self.client.execute(&self.dialect.own(target)).await.map(|_| ()),
+            Some(Ok([Some(schema), Some(name)])) if schema == source.schema && name == source.name => Ok(()),
+            Some(Ok([Some(schema), Some(name)])) => {
+                let owner = TableName::new(schema, name);
+                Err(Error::blocked(format!("the source tables {owner} and {source} would both become {}", target.name))
+                    .remedy("exclude one of them or give this pipeline another `schema`; if the first is gone for good, delete its row from _tailwater.tables"))
+            }
+            Some(_) => Err(Error::blocked("a row of _tailwater.tables can't be read")
+                .remedy("it was changed by hand: restore or delete it")),
+        }
     }
 
     /// Makes the staging table empty and of this shape.
@@ -311,18 +340,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     /// Where a source table's rows go.
-    fn target(&mut self, table: &Arc<Table>) -> Result<Target> {
+    fn target(&self, table: &Arc<Table>) -> Target {
         let schema = self.options.schema.as_ref().unwrap_or(&table.name.schema);
-        let name = TableName::new(schema, &table.name.name);
-        let owner = self.owners.entry(name.clone()).or_insert_with(|| table.name.clone());
-        if *owner != table.name {
-            return Err(Error::blocked(format!(
-                "the source tables {owner} and {} would both become {name}",
-                table.name
-            ))
-            .remedy("leave `schema` out of the sink, or exclude one of them"));
-        }
-        Ok(Target { name, table: Arc::clone(table) })
+        Target { name: TableName::new(schema, &table.name.name), table: Arc::clone(table) }
     }
 }
 

@@ -1,7 +1,7 @@
-//! The control tables: `_tailwater.progress` and `_tailwater.offsets`. Plain SQL that every warehouse speaks.
+//! The control tables: `_tailwater.progress`, `_tailwater.offsets` and `_tailwater.tables`. Plain SQL that every warehouse speaks.
 
 use super::literal;
-use crate::model::{ChangeId, Checkpoint, Phase};
+use crate::model::{ChangeId, Checkpoint, Phase, TableName};
 
 /// The schema of everything that is ours.
 pub const CONTROL_SCHEMA: &str = "_tailwater";
@@ -77,6 +77,26 @@ pub(super) fn offset(pipeline: &str, topic: &str, part: i32, next: i64) -> [Stri
     ]
 }
 
+/// Whose rows a target holds.
+pub(super) fn owner(schema: &str, name: &str) -> String {
+    format!(
+        "SELECT source_schema, source_table FROM _tailwater.tables WHERE target_schema = {} AND target_table = {}",
+        literal(schema),
+        literal(name)
+    )
+}
+
+/// Notes whose rows a target holds.
+pub(super) fn own(schema: &str, name: &str, source: &TableName) -> String {
+    format!(
+        "INSERT INTO _tailwater.tables (target_schema, target_table, source_schema, source_table) VALUES ({}, {}, {}, {})",
+        literal(schema),
+        literal(name),
+        literal(&source.schema),
+        literal(&source.name)
+    )
+}
+
 /// The control tables' columns, given the names of the text and time types.
 pub(super) fn tables(text: &str, time: &str) -> Vec<String> {
     vec![
@@ -88,6 +108,10 @@ pub(super) fn tables(text: &str, time: &str) -> Vec<String> {
         format!(
             "CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline {text} NOT NULL, topic {text} NOT NULL, part integer NOT NULL, \
              next_offset bigint NOT NULL)"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema {text} NOT NULL, target_table {text} NOT NULL, \
+             source_schema {text} NOT NULL, source_table {text} NOT NULL)"
         ),
     ]
 }

@@ -44,8 +44,10 @@ impl Dialect for Duckdb {
 
     fn create(&self, target: &Target) -> Vec<String> {
         let t = &target.table;
-        let mut columns: Vec<String> =
-            t.columns.iter().map(|c| format!("{} {}", quote(&c.name), self.target_type(c))).collect();
+        // NOT NULL tells the key's columns from the others; an index would make every change dear.
+        let key = |i: usize| if t.key.contains(&i) { " NOT NULL" } else { "" };
+        let column = |(i, c): (usize, &Column)| format!("{} {}{}", quote(&c.name), self.target_type(c), key(i));
+        let mut columns: Vec<String> = t.columns.iter().enumerate().map(column).collect();
         columns.extend(["_tw_lsn BIGINT".to_owned(), "_tw_seq BIGINT".to_owned()]);
         if !t.has_key() {
             columns.push("_tw_op VARCHAR".to_owned());
@@ -65,9 +67,13 @@ impl Dialect for Duckdb {
         )
     }
 
+    fn fold_name(&self, name: &str) -> String {
+        name.to_ascii_lowercase()
+    }
+
     fn columns(&self, target: &TableName) -> String {
         format!(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() \
+            "SELECT column_name, data_type, CASE WHEN is_nullable THEN 'value' ELSE 'key' END FROM duckdb_columns() WHERE database_name = current_database() \
              AND schema_name = {} AND table_name = {} ORDER BY column_index",
             literal(&target.schema),
             literal(&target.name)

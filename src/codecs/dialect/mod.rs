@@ -68,7 +68,12 @@ pub trait Dialect: Send + Sync + 'static {
     /// Adds a column to the target.
     fn add_column(&self, target: &Target, column: &Column) -> String;
 
-    /// A query for the target's columns: rows of (name, type as [`Dialect::target_type`] writes it).
+    /// The form of a name in which two names are equal where the warehouse takes them for the same.
+    fn fold_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    /// A query for the target's columns: rows of (name, type as [`Dialect::target_type`] writes it, `key` or `value`).
     fn columns(&self, target: &TableName) -> String;
 
     /// Makes an empty staging table of the target's present shape.
@@ -99,6 +104,17 @@ pub trait Dialect: Send + Sync + 'static {
     /// The staging table's full name.
     fn stage(&self, target: &Target) -> String {
         format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage()))
+    }
+
+    /// A query for the source table whose rows a target holds: schema and name, no row when it is nobody's yet.
+    fn owner(&self, target: &TableName) -> String {
+        control::owner(&self.fold_name(&target.schema), &self.fold_name(&target.name))
+    }
+
+    /// Notes that the target holds this source table's rows.
+    fn own(&self, target: &Target) -> String {
+        let name = &target.name;
+        control::own(&self.fold_name(&name.schema), &self.fold_name(&name.name), &target.table.name)
     }
 
     /// The progress of a checkpoint, and of the fence, as statements.

@@ -60,7 +60,9 @@ impl Dialect for Postgres {
 
     fn columns(&self, target: &TableName) -> String {
         format!(
-            "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a \
+            "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL), CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_index i \
+             WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey)) THEN 'key' ELSE 'value' END \
+             FROM pg_catalog.pg_attribute a \
              JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = {} AND c.relname = {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             literal(&target.schema),

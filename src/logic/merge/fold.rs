@@ -85,9 +85,11 @@ impl Fold {
         let new_key = key(&self.table, &new);
         let old_key = old.map(|old| key(&self.table, old)).unwrap_or_else(|| new_key.clone());
         let moved = old_key != new_key;
-        let before = self.rows.get(&old_key).filter(|row| row.op == NetOp::Upsert);
+        let before = self.rows.get(&old_key);
         let (row, base) = match before {
             _ if !new.has_unchanged() => (new, None),
+            Some(before) if before.op == NetOp::Delete => return Err(self.of_no_row()),
+            None if self.horizon.is_some() => return Err(self.of_no_row()),
             Some(before) => {
                 let row: Row = new
                     .cells()
@@ -105,6 +107,14 @@ impl Fold {
         }
         self.rows.insert(new_key, NetRow { id, op: NetOp::Upsert, row, base });
         Ok(())
+    }
+
+    /// The target may still have a row of this key, but not the one that the update means.
+    fn of_no_row(&self) -> Error {
+        Error::corrupt(format!(
+            "an update of {} leaves values unchanged in a row that was removed before",
+            self.table.name
+        ))
     }
 
     /// A key can be so large that it, too, is left out as unchanged; then the old row has it.

@@ -5,6 +5,6 @@ mod fold;
 mod key;
 mod stage;
 
-pub use evolve::evolve;
+pub use evolve::{TargetColumn, evolve};
 pub use fold::{Fold, Folded};
 pub use stage::{NetOp, NetRow, Stage};

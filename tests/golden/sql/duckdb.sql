@@ -2,6 +2,7 @@
 CREATE SCHEMA IF NOT EXISTS _tailwater;
 CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline VARCHAR NOT NULL, system_id VARCHAR, timeline bigint, lsn bigint, commit_lsn bigint, seq bigint, phase VARCHAR, fence bigint NOT NULL, updated_at TIMESTAMP WITH TIME ZONE);
 CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline VARCHAR NOT NULL, topic VARCHAR NOT NULL, part integer NOT NULL, next_offset bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
 UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = 'it''s';
@@ -14,11 +15,11 @@ DELETE FROM _tailwater.offsets WHERE pipeline = 'it''s' AND topic = 'a''b' AND p
 INSERT INTO _tailwater.offsets (pipeline, topic, part, next_offset) VALUES ('it''s', 'a''b', 3, 42);
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "Sales dep't";
-CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" BIGINT, "Weird ""quoted"".name" VARCHAR, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn BIGINT, _tw_seq BIGINT);
+CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" BIGINT NOT NULL, "Weird ""quoted"".name" VARCHAR NOT NULL, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn BIGINT, _tw_seq BIGINT);
 -- add a column
 ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "ünï" VARCHAR;
 -- look at it
-SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'Sales dep''t' AND table_name = 'or"der.s' ORDER BY column_index;
+SELECT column_name, data_type, CASE WHEN is_nullable THEN 'value' ELSE 'key' END FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'Sales dep''t' AND table_name = 'or"der.s' ORDER BY column_index;
 -- staging table
 CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2_raw" ("select" VARCHAR, "Weird ""quoted"".name" VARCHAR, "amount" VARCHAR, "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" VARCHAR, "when" VARCHAR, "doc" VARCHAR, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR, _tw_base_1 VARCHAR, _tw_base_2 VARCHAR);
 CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2" ("select" BIGINT, "Weird ""quoted"".name" VARCHAR, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR, _tw_base_1 VARCHAR, _tw_base_2 BIGINT);
@@ -38,7 +39,7 @@ CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" BIGINT, "Weird ""
 -- add a column
 ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "ünï" VARCHAR;
 -- look at it
-SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'Sales dep''t' AND table_name = 'or"der.s' ORDER BY column_index;
+SELECT column_name, data_type, CASE WHEN is_nullable THEN 'value' ELSE 'key' END FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'Sales dep''t' AND table_name = 'or"der.s' ORDER BY column_index;
 -- staging table
 CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2_raw" ("select" VARCHAR, "Weird ""quoted"".name" VARCHAR, "amount" VARCHAR, "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" VARCHAR, "when" VARCHAR, "doc" VARCHAR, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR);
 CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2" ("select" BIGINT, "Weird ""quoted"".name" VARCHAR, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR);

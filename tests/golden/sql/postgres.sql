@@ -2,6 +2,7 @@
 CREATE SCHEMA IF NOT EXISTS _tailwater;
 CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline text NOT NULL, system_id text, timeline bigint, lsn bigint, commit_lsn bigint, seq bigint, phase text, fence bigint NOT NULL, updated_at timestamptz);
 CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline text NOT NULL, topic text NOT NULL, part integer NOT NULL, next_offset bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema text NOT NULL, target_table text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
@@ -19,7 +20,7 @@ CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint NOT NULL, 
 -- add a column
 ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "ünï" text;
 -- look at it
-SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'Sales dep''t' AND c.relname = 'or"der.s' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
+SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL), CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey)) THEN 'key' ELSE 'value' END FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'Sales dep''t' AND c.relname = 'or"der.s' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
 -- staging table
 DROP TABLE IF EXISTS "_tailwater"."stage_246b01ab2037f7e2";
 CREATE UNLOGGED TABLE "_tailwater"."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text, "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint, _tw_seq bigint, _tw_op text, _tw_missing text, _tw_base_1 text, _tw_base_2 bigint) WITH (autovacuum_enabled = false);
@@ -38,7 +39,7 @@ CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint, "Weird ""
 -- add a column
 ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "ünï" text;
 -- look at it
-SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'Sales dep''t' AND c.relname = 'or"der.s' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
+SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL), CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey)) THEN 'key' ELSE 'value' END FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'Sales dep''t' AND c.relname = 'or"der.s' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
 -- staging table
 DROP TABLE IF EXISTS "_tailwater"."stage_246b01ab2037f7e2";
 CREATE UNLOGGED TABLE "_tailwater"."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text, "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint, _tw_seq bigint, _tw_op text, _tw_missing text) WITH (autovacuum_enabled = false);
