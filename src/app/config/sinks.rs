@@ -7,7 +7,7 @@ use super::sources::{cluster, endpoint};
 use super::{DuckdbFile, Sink, kafka, warehouse};
 
 /// Bytes of records on their way to the brokers.
-const BUFFER: usize = 32 << 20;
+const BUFFER: usize = 16 << 20;
 
 pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems: &mut Problems) -> Option<Sink> {
     let mut to_kafka = sink.section("kafka", problems);

@@ -7,7 +7,7 @@ use super::{Source, kafka, postgres};
 use crate::model::Pattern;
 
 /// Bytes of changes that may wait for the sink: enough to keep both sides busy, little enough for a small machine.
-const BUFFER: usize = 32 << 20;
+const BUFFER: usize = 16 << 20;
 
 pub(super) fn read(source: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<Source> {
     let mut from_postgres = source.section("postgres", problems);

@@ -91,7 +91,7 @@ async fn show(
         tick.tick().await;
         if !grown && begin.elapsed() >= Duration::from_secs(options.seconds / 3) {
             shop::grow(client).await?;
-            screen.note("a column was added: shop.customers.city");
+            screen.note("a column was added while it runs: customers.city");
             grown = true;
         }
         let counts = both.counts().await?;
