@@ -2,6 +2,7 @@
 
 use crate::support::cache;
 use crate::support::compare::{Copy, assert_all_equal};
+#[cfg(feature = "duckdb")]
 use crate::support::dir::Dir;
 use crate::support::postgres::{Database, PASSWORD, Postgres};
 use crate::support::tailwater::Tailwater;

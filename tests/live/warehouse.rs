@@ -1,5 +1,6 @@
 //! The warehouse sinks by themselves: what was taken is in the tables once, all or nothing, whatever comes between.
 
+#[cfg(feature = "duckdb")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
