@@ -303,6 +303,23 @@ fn the_older_of_two_writers_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn writers_that_meet_in_an_empty_warehouse_are_not_stopped() {
+    for _ in 0..5 {
+        let database = Postgres::shared(17).database("sink_meet");
+        let warehouse = Warehouse::Postgres(&database);
+        runtime().block_on(async {
+            let starts = (0..6).map(|n| warehouse.start(Options { pipeline: format!("p{n}"), ..options(10) }));
+            for started in futures_util::future::join_all(starts).await {
+                match started {
+                    Ok((sink, _)) => sink.close().await,
+                    Err(error) => assert_eq!(error.class(), Class::Transient, "{error}"),
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn a_column_that_was_added_is_there_for_the_rows_after_it() {
     let database = Postgres::shared(17).database("sink_columns");
     let wide = table(
