@@ -153,7 +153,7 @@ fn sql_error(error: tokio_postgres::Error) -> Error {
         _ if code == "53300" => (Class::Transient, ""),
         // A predecessor's last statement made the same schema or table at this moment.
         _ if code == "23505" && db.schema() == Some("pg_catalog") => (Class::Transient, ""),
-        _ if matches!(code, "42P06" | "42P07") => (Class::Transient, ""),
+        _ if matches!(code, "42P06" | "42P07" | "42710") => (Class::Transient, ""),
         Some("53") => (Class::Transient, "make room on the warehouse's server"),
         Some("22") => (Class::Blocked, "a value does not fit its column: widen the column in the warehouse"),
         Some("23") => (Class::Blocked, "a constraint that Tailwater did not make is in the way: remove it"),
