@@ -68,6 +68,8 @@ fn meaning(code: &str) -> (Class, &'static str) {
         "55000" => (Class::Blocked, "see the server's message; `tailwater check` lists what is wrong"),
         "58P01" => (Class::Blocked, "the log that is needed is gone: a new snapshot is needed"),
         "53400" | "53100" => (Class::Blocked, "raise the limit or make room on the server"),
+        // On this side we write nothing but catalogs: somebody, or our own predecessor, made the same thing just now.
+        "23505" | "42710" => (Class::Transient, ""),
         "53300" => (Class::Transient, "too many connections: raise max_connections or max_wal_senders"),
         _ => match code.get(..2) {
             // Connection, resources, operator intervention (shutdown, cancel), serialization, locks.

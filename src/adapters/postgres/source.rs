@@ -86,7 +86,7 @@ impl PostgresSource {
             return Err(problem);
         }
         let tables = catalog::matching(&client, &options).await?;
-        let found = slot::find(&client, &options.slot, &facts).await?;
+        let mut found = slot::find(&client, &options.slot, &facts).await?;
         let joined = publication::ensure(&client, &options, &tables).await?;
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
         let tag = slot::tag(&options);
@@ -99,16 +99,20 @@ impl PostgresSource {
         if let Some(stored) = &resume {
             same_cluster(&mut wire, stored, identity).await?;
         }
-        let exported = match &found {
-            Some(slot) => {
-                slot.usable(&options.slot, &facts)?;
-                slot::take_over(&client, &options, slot).await?;
-                match streaming {
-                    Some(stored) => slot.behind(&options.slot, stored).map(|()| None)?,
-                    None if options.snapshot == SnapshotMode::Never => None,
-                    None => Some(slot::snapshot(&mut wire).await?),
-                }
+        if let Some(slot) = &found {
+            slot.usable(&options.slot, &facts)?;
+            slot::take_over(&client, &options, slot).await?;
+            if slot.active_pid.is_some() {
+                // A slot that our predecessor was still making went with it.
+                found = slot::find(&client, &options.slot, &facts).await?;
             }
+        }
+        let exported = match &found {
+            Some(slot) => match streaming {
+                Some(stored) => slot.behind(&options.slot, stored).map(|()| None)?,
+                None if options.snapshot == SnapshotMode::Never => None,
+                None => Some(slot::snapshot(&mut wire).await?),
+            },
             None => Some(created(&mut wire, &options, &facts, streaming).await?),
         };
         let start = match (&exported, streaming, &found) {
