@@ -44,7 +44,8 @@ fn storm(source: &Database<'_>, processes: &[Tailwater]) {
         running[victim].take().unwrap().kill9();
         running[victim] = Some(processes[victim].run());
     }
-    std::thread::sleep(Duration::from_millis(500));
+    // Long enough for the youngest process to listen to signals, on a busy machine too.
+    std::thread::sleep(Duration::from_secs(2));
     let progress = wait(load.stop());
     // The end of one of these moments is a stop in good order.
     for process in running.into_iter().flatten() {
