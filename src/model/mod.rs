@@ -20,7 +20,7 @@ pub use lsn::Lsn;
 pub use meters::Meters;
 pub use pattern::Pattern;
 pub use pg_type::PgType;
-pub use position::{Checkpoint, Phase, Position, SourcePosition};
+pub use position::{Checkpoint, Followed, Membership, Phase, Position, SourcePosition};
 pub use row::{Cell, Row, RowWriter};
 pub use table::{Column, ReplicaIdentity, Table, TableName};
 pub use time::PgTimestamp;

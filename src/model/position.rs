@@ -1,6 +1,9 @@
 //! Positions: what is acknowledged, and what a sink remembers of it.
 
-use super::{ChangeId, Lsn};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{ChangeId, Lsn, Oid, TableName};
 
 /// A place in the log of one particular cluster. An LSN alone says nothing after a failover or a restore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +25,21 @@ pub enum Phase {
     Stream,
 }
 
+/// What tells a table's membership of a publication from an earlier one of a table of the same name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Membership {
+    /// The table: another one when it was dropped and created again.
+    pub table: Oid,
+    /// The publication.
+    pub publication: Oid,
+    /// The entry in `pg_publication_rel`: another one when the table left and came back. 0 where the publication holds
+    /// a whole schema or database.
+    pub entry: Oid,
+}
+
+/// The tables whose rows a sink has and keeps up with.
+pub type Followed = BTreeMap<TableName, Membership>;
+
 /// What a sink stores together with the data: everything up to here is in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checkpoint {
@@ -33,6 +51,9 @@ pub struct Checkpoint {
     pub phase: Phase,
     /// For a source that reads Kafka: the next offset of each partition that moved, as (topic, partition, offset).
     pub offsets: Vec<(String, i32, i64)>,
+    /// For a source that reads a slot: which tables are complete in the data. A wanted table that is not among them,
+    /// or is there under an older membership, is read before its changes are followed. `None`: not known.
+    pub followed: Option<Arc<Followed>>,
 }
 
 /// A source's own notion of how far it has come.

@@ -82,7 +82,7 @@ fn feed(assembler: &mut Assembler, script: &[Message]) -> Outcome {
             Step::Boundary { commit, end } => boundaries.push((commit.get(), end.get())),
             Step::Describe(relation) => {
                 let table = shape(&relation, &Description::default());
-                assembler.define(relation, table);
+                assembler.define(relation, table, Lsn::ZERO);
             }
         }
     }

@@ -151,7 +151,7 @@ fn assemble(path: &Path) -> Result<(usize, usize), Error> {
             Step::Boundary { .. } => boundaries += 1,
             Step::Describe(relation) => {
                 let table = shape(&relation, &Description::default());
-                assembler.define(relation, table);
+                assembler.define(relation, table, Lsn::ZERO);
             }
         }
     }

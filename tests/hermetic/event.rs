@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use tailwater::codecs::event::{Decoder, Encoder, Records, Settings, Stamp, decode_table, encode_table};
+use tailwater::codecs::event::{
+    Decoder, Encoder, Records, Settings, Stamp, TableRecord, decode_table, encode_followed, encode_table,
+};
 use tailwater::model::*;
 
 fn settings() -> Settings {
@@ -259,8 +261,21 @@ fn a_table_version_comes_back_as_it_was() {
     let table = table(ReplicaIdentity::Full, vec![6, 0]);
     let (key, value) = encode_table(&table);
     assert_eq!(text(&key), "inv.Odd.Name tbl@3");
-    assert_eq!(decode_table(&value).unwrap(), *table);
-    assert!(decode_table(b"{}").is_err());
+    assert_eq!(decode_table(&value).unwrap(), TableRecord::Version(Table::clone(&table)));
+    for bytes in [&b"{}"[..], b"", b"null", b"{\"schema\":1}"] {
+        assert!(decode_table(bytes).is_err());
+    }
+}
+
+#[test]
+fn that_a_table_is_followed_comes_back_under_a_key_that_no_version_has() {
+    let name = TableName::new("inv", "Odd@followed");
+    let membership = Membership { table: Oid(u32::MAX), publication: Oid(2), entry: Oid(0) };
+    for membership in [Some(membership), None] {
+        let (key, value) = encode_followed(&name, membership);
+        assert_eq!(text(&key), "inv.Odd@followed@followed");
+        assert_eq!(decode_table(&value).unwrap(), TableRecord::Followed(name.clone(), membership));
+    }
 }
 
 #[test]

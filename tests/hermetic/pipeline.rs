@@ -21,6 +21,7 @@ impl Position for At {
             change: ChangeId { commit: Lsn::new(self.0), seq: 0 },
             phase: Phase::Stream,
             offsets: Vec::new(),
+            followed: None,
         }
     }
 

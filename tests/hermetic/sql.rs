@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tailwater::codecs::dialect::{Dialect, Duckdb, MergeSpec, Postgres, Target};
 use tailwater::model::{
-    ChangeId, Checkpoint, Column, Lsn, Oid, PgType, Phase, ReplicaIdentity, SourcePosition, Table, TableName,
+    ChangeId, Checkpoint, Column, Lsn, Membership, Oid, PgType, Phase, ReplicaIdentity, SourcePosition, Table,
+    TableName,
 };
 
 fn target(key: Vec<usize>) -> Target {
@@ -48,11 +49,27 @@ fn script(dialect: &impl Dialect) -> String {
         change: ChangeId { commit: Lsn::new(200), seq: 5 },
         phase: Phase::Stream,
         offsets: vec![("a'b".into(), 3, 42)],
+        followed: None,
     };
-    say("progress", vec![progress.create(), progress.take_fence(), progress.read(), progress.read_offsets()]);
+    say(
+        "progress",
+        vec![
+            progress.create(),
+            progress.take_fence(),
+            progress.read(),
+            progress.read_offsets(),
+            progress.read_followed(),
+        ],
+    );
     let expected = ChangeId { commit: Lsn::new(100), seq: 1 };
     say("advance", vec![progress.advance(9, expected, &checkpoint)]);
     say("offsets", dialect.offsets("it's", &checkpoint));
+    let name = TableName::new("a schema", "it's");
+    let membership = Membership { table: Oid(1), publication: Oid(2), entry: Oid(0) };
+    let mut followed = vec![dialect.forget_followed("it's")];
+    followed.extend(dialect.follow("it's", &name, Some(membership)));
+    followed.extend(dialect.follow("it's", &name, None));
+    say("followed", followed);
     for (title, key) in [("with a key of two columns", vec![1, 0]), ("without a key", Vec::new())] {
         let target = target(key);
         let last = target.table.columns.last().unwrap().clone();

@@ -30,7 +30,7 @@ pub fn at(change: ChangeId) -> At {
     let lsn = Lsn::new(change.commit.get() + 8);
     let position = SourcePosition { system_id: 1 << 62, timeline: 3, lsn };
     let offsets = vec![("a topic".to_owned(), 2, i64::try_from(change.commit.get()).unwrap())];
-    At(Checkpoint { position, change, phase: Phase::Stream, offsets })
+    At(Checkpoint { position, change, phase: Phase::Stream, offsets, followed: None })
 }
 
 /// A table of the given columns; the key by index.

@@ -121,6 +121,7 @@ fn after(last: ChangeId) -> At {
         change: last,
         phase: Phase::Stream,
         offsets: Vec::new(),
+        followed: None,
     })
 }
 

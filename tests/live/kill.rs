@@ -22,7 +22,7 @@ fn kills() -> u32 {
     std::env::var("TAILWATER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6)
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let seed = std::env::var("TAILWATER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("TAILWATER_SEED={seed}");
     seed
@@ -89,7 +89,7 @@ fn postgres_to_duckdb_survives_kills() {
 
 /// The two processes of a pipeline through Kafka; the sink's is unfinished.
 #[cfg(feature = "kafka")]
-fn through_kafka(name: &str, source: &Database<'_>) -> (Tailwater, Tailwater) {
+pub fn through_kafka(name: &str, source: &Database<'_>) -> (Tailwater, Tailwater) {
     let kafka = Kafka::shared();
     let prefix = kafka.prefix(name);
     let publish = Tailwater::new(&format!("{name}_in"))

@@ -7,6 +7,7 @@
 mod demo;
 mod history;
 mod input;
+mod join;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kill;

@@ -12,8 +12,10 @@ use tailwater::model::{
 use crate::support::postgres::Database;
 
 mod access;
+mod join;
 mod slot;
 mod stream;
+mod writers;
 
 /// Follows every table of `public` with slot and publication of the pipeline's name.
 fn options(url: &str, pipeline: &str) -> Options {
@@ -44,10 +46,10 @@ async fn refused(options: &Options, resume: Option<Checkpoint>) -> Error {
     PostgresSource::start(options.clone(), resume, Meters::new()).await.err().expect("the start is refused")
 }
 
-/// A sink that keeps rows of one table by the text of their first column, and checks the order of what it gets.
+/// A sink that keeps each table's rows by the text of their first column, and checks the order of what it gets.
 #[derive(Default)]
 struct Mirror {
-    rows: BTreeMap<String, Vec<Option<String>>>,
+    tables: BTreeMap<String, BTreeMap<String, Vec<Option<String>>>>,
     stored: Option<Checkpoint>,
     last: ChangeId,
     taken: usize,
@@ -80,19 +82,20 @@ impl Mirror {
         assert!(change.id > self.last, "{} comes after {}", change.id, self.last);
         self.last = change.id;
         self.taken += 1;
+        let rows = self.tables.entry(change.table.name.name.clone()).or_default();
         match &change.op {
             Op::Read { new } | Op::Insert { new } => {
-                assert_eq!(self.rows.insert(key(new), text(new)), None, "the row was there already");
+                assert_eq!(rows.insert(key(new), text(new)), None, "the row was there already");
             }
             Op::Update { old, new } => {
                 let before = old.as_ref().map_or_else(|| key(new), |old| key(old.row()));
-                assert!(self.rows.remove(&before).is_some(), "the row to update is not there");
-                self.rows.insert(key(new), text(new));
+                assert!(rows.remove(&before).is_some(), "the row to update is not there");
+                rows.insert(key(new), text(new));
             }
             Op::Delete { old: OldRow::Key(old) | OldRow::Full(old) } => {
-                assert!(self.rows.remove(&key(old)).is_some(), "the row to delete is not there");
+                assert!(rows.remove(&key(old)).is_some(), "the row to delete is not there");
             }
-            Op::Truncate => self.rows.clear(),
+            Op::Truncate => rows.clear(),
         }
     }
 
@@ -103,12 +106,25 @@ impl Mirror {
         stored
     }
 
-    /// Whether it holds what the query gives.
+    /// Whether it holds of its only table what the query gives.
     #[track_caller]
     fn assert_equals(&self, database: &Database<'_>, query: &str) {
-        let rows: BTreeMap<String, Vec<Option<String>>> =
+        assert!(self.tables.len() <= 1, "{:?}", self.tables.keys());
+        self.assert_same(self.tables.values().next(), database, query);
+    }
+
+    /// Whether it holds what a table holds.
+    #[track_caller]
+    fn assert_table(&self, database: &Database<'_>, table: &str) {
+        self.assert_same(self.tables.get(table), database, &format!("select * from {table}"));
+    }
+
+    #[track_caller]
+    fn assert_same(&self, here: Option<&BTreeMap<String, Vec<Option<String>>>>, database: &Database<'_>, query: &str) {
+        let there: BTreeMap<String, Vec<Option<String>>> =
             database.sql(query).into_iter().map(|row| (row[0].clone().unwrap(), row)).collect();
-        assert!(self.rows == rows, "{} rows here, {} in the database", self.rows.len(), rows.len());
+        let here = here.cloned().unwrap_or_default();
+        assert!(here == there, "{} rows here, {} in the database", here.len(), there.len());
     }
 }
 

@@ -53,7 +53,8 @@ pub(super) struct Due {
     pub(super) offsets: Vec<(String, i32, i64)>,
     /// Bytes of their records.
     pub(super) bytes: usize,
-    waiting: Vec<oneshot::Sender<Result<()>>>,
+    /// Who is told when the marker is confirmed.
+    pub(super) waiting: Vec<oneshot::Sender<Result<()>>>,
 }
 
 /// Resolves when a batch, and each one before it, is durable.
@@ -238,6 +239,15 @@ impl Ledger {
 
     /// Resolves when nothing is on its way, or at a failure.
     pub(super) async fn idle(&self) -> Result<()> {
+        self.until(|state| state.open.is_empty() && state.marked.is_empty()).await
+    }
+
+    /// Resolves when every marker that was sent is confirmed, or at a failure.
+    pub(super) async fn marked(&self) -> Result<()> {
+        self.until(|state| state.marked.is_empty()).await
+    }
+
+    async fn until(&self, reached: impl Fn(&State) -> bool) -> Result<()> {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -246,7 +256,7 @@ impl Ledger {
                 let state = self.state();
                 match &state.failure {
                     Some(failure) => return Err(failure.error()),
-                    None if state.open.is_empty() && state.marked.is_empty() => return Ok(()),
+                    None if reached(&state) => return Ok(()),
                     None => {}
                 }
             }
@@ -349,7 +359,13 @@ mod tests {
         let change = ChangeId { commit: Lsn::new(commit), seq: 0 };
         let position = SourcePosition { system_id: 1, timeline: 1, lsn: Lsn::new(commit + 1) };
         match complete {
-            true => End::Complete(Checkpoint { position, change, phase: Phase::Stream, offsets: Vec::new() }),
+            true => End::Complete(Checkpoint {
+                position,
+                change,
+                phase: Phase::Stream,
+                offsets: Vec::new(),
+                followed: None,
+            }),
             false => End::Inside(change),
         }
     }

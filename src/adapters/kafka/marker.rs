@@ -8,7 +8,7 @@ use crate::model::{ChangeId, Checkpoint, Error, Lsn, Phase, Result, SourcePositi
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Marker {
     /// The last complete position: a writer goes on there. Its offsets are the next offset of each partition written
-    /// since the marker before.
+    /// since the marker before. Which tables are followed is in the tables topic.
     pub(super) checkpoint: Checkpoint,
     /// The last change below the offsets, where that is inside a transaction whose rest follows under a later marker.
     pub(super) inside: Option<ChangeId>,
@@ -52,7 +52,7 @@ impl Marker {
 
     /// The record's value.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Checkpoint { position, change, phase, offsets } = &self.checkpoint;
+        let Checkpoint { position, change, phase, offsets, .. } = &self.checkpoint;
         let json = Json {
             system_id: position.system_id.to_string().into(),
             timeline: position.timeline,
@@ -88,6 +88,7 @@ impl Marker {
                     JsonPhase::Stream => Phase::Stream,
                 },
                 offsets: json.offsets,
+                followed: None,
             },
             inside: match json.inside {
                 Some(id) => Some(ChangeId { commit: lsn(&id.commit_lsn)?, seq: id.seq }),
@@ -110,6 +111,7 @@ mod tests {
                 change: ChangeId { commit: Lsn::new(0x1_0000_0000), seq: 7 },
                 phase: Phase::Snapshot,
                 offsets: vec![("shop.public.a".into(), 2, 41)],
+                followed: None,
             },
             inside: Some(ChangeId { commit: Lsn::new(0x1_0000_0040), seq: 9 }),
         };

@@ -17,9 +17,13 @@ mod options;
 #[cfg(feature = "kafka")]
 mod partitions;
 #[cfg(feature = "kafka")]
+mod plans;
+#[cfg(feature = "kafka")]
 mod producer;
 #[cfg(feature = "kafka")]
 mod reader;
+#[cfg(feature = "kafka")]
+mod scribe;
 #[cfg(feature = "kafka")]
 mod sink;
 #[cfg(feature = "kafka")]

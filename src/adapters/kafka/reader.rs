@@ -12,7 +12,7 @@ use super::client::Context;
 use super::marker::Marker;
 use super::partitions::Partitions;
 use super::source::{Handed, TopicPosition};
-use crate::codecs::event::{Decoder, Stamp, decode_table, version_name};
+use crate::codecs::event::{Decoder, Stamp, TableRecord, decode_table, version_name};
 use crate::logic::pipeline::Batch;
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result};
 
@@ -340,9 +340,11 @@ impl Tables {
         }
         let Tables { topic, decoders, .. } = self;
         partitions.read(topic, 0, high, |event| {
-            let table = decode_table(event.value.unwrap_or_default())
+            let record = decode_table(event.value.unwrap_or_default())
                 .map_err(|error| Error::corrupt(format!("{topic} at offset {}: {error}", event.offset)))?;
-            decoders.entry(version_name(&table)).or_insert_with(|| Decoder::new(Arc::new(table)));
+            if let TableRecord::Version(table) = record {
+                decoders.entry(version_name(&table)).or_insert_with(|| Decoder::new(Arc::new(table)));
+            }
             Ok(())
         })
     }

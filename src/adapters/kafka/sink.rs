@@ -15,31 +15,20 @@
 //! come again. A marker inside a large transaction says that it is not complete, and carries the position of the
 //! last complete one, so a writer that goes on there begins the transaction again and the reader drops what it has.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::control::{Control, check_pipeline, collision};
-use super::ledger::{Delivery, Due, End, Ledger, Route};
-use super::marker::Marker;
+use super::ledger::{Delivery, End, Ledger, Route};
+use super::plans::{Known, Plan, Plans, Versions};
 use super::producer::{Producer, Record, Reports, Tag};
+use super::scribe::{Scribe, nowhere, publish};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
-use crate::codecs::event::{
-    Encoder, Records, Settings, decode_table, encode_table, progress_topic, tables_topic, topic,
-};
+use crate::codecs::event::{Encoder, Records, Settings, encode_table, progress_topic, tables_topic, topic};
 use crate::logic::pipeline::{Batch, Sink};
-use crate::model::{
-    Change, ChangeId, Checkpoint, Error, Lsn, Meters, PgTimestamp, Phase, Position, Result, SourcePosition, Table,
-    TableName,
-};
-
-/// Markers for small batches are at least this far apart.
-const MARKER_PAUSE: Duration = Duration::from_millis(20);
-/// Batches of this many bytes get a marker at once: a reader holds what lies between two markers in memory.
-const MARKER_BYTES: usize = 1 << 20;
+use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
 
 /// Publishes changes. See the module.
 pub struct KafkaSink {
@@ -63,78 +52,6 @@ impl Drop for Task {
     }
 }
 
-/// How the changes of one table, as the source knows it now, become records.
-struct Plan {
-    /// Kept so that its address stays its own.
-    source: Arc<Table>,
-    encoder: Encoder,
-    partitions: i32,
-    route: u32,
-}
-
-/// Plans by the address of the source's table.
-#[derive(Default)]
-struct Plans {
-    plans: Vec<Plan>,
-    by_address: HashMap<usize, usize>,
-}
-
-impl Plans {
-    fn index(&self, table: &Arc<Table>) -> Option<usize> {
-        self.by_address.get(&address(table)).copied()
-    }
-
-    fn insert(&mut self, plan: Plan) -> usize {
-        let address = address(&plan.source);
-        let old = self.plans.iter().position(|old| old.source.name == plan.source.name);
-        let index = match old.and_then(|index| Some((index, self.plans.get_mut(index)?))) {
-            Some((index, old)) => {
-                self.by_address.remove(&self::address(&old.source));
-                *old = plan;
-                index
-            }
-            None => {
-                self.plans.push(plan);
-                self.plans.len() - 1
-            }
-        };
-        self.by_address.insert(address, index);
-        index
-    }
-}
-
-fn address(table: &Arc<Table>) -> usize {
-    Arc::as_ptr(table).addr()
-}
-
-/// The table versions that the tables topic holds.
-#[derive(Default)]
-struct Versions {
-    latest: HashMap<TableName, Arc<Table>>,
-    owners: HashMap<String, TableName>,
-}
-
-impl Versions {
-    fn learn(&mut self, prefix: &str, table: Arc<Table>) {
-        self.owners.entry(topic(prefix, &table.name)).or_insert_with(|| table.name.clone());
-        let newer = self.latest.get(&table.name).is_none_or(|known| known.version < table.version);
-        if newer {
-            self.latest.insert(table.name.clone(), table);
-        }
-    }
-
-    /// The table under the number its shape has here, and whether that number is new.
-    fn number(&self, table: &Table) -> (Arc<Table>, bool) {
-        match self.latest.get(&table.name) {
-            Some(known) if known.same_shape(table) => (Arc::clone(known), false),
-            known => {
-                let version = known.map_or(0, |known| known.version) + 1;
-                (Arc::new(Table { version, ..table.clone() }), true)
-            }
-        }
-    }
-}
-
 impl KafkaSink {
     /// Connects, creates the control topics, and reads where the writer before has come to.
     pub async fn start(options: SinkOptions, _meters: Arc<Meters>) -> Result<(KafkaSink, Option<Checkpoint>)> {
@@ -146,13 +63,18 @@ impl KafkaSink {
         topics.ensure(&tables, Purpose::Tables).await?;
         topics.ensure(&progress, Purpose::Progress).await?;
         let (prefix, pipeline, topic) = (options.prefix.clone(), options.pipeline.clone(), progress.clone());
-        let (stored, versions) = blocking(move || {
-            let last = control.last_marker(&topic)?;
-            if let Some(marked) = &last {
-                check_pipeline(&topic, marked, &pipeline)?;
+        let (stored, known) = blocking({
+            let tables = tables.clone();
+            move || {
+                let last = control.last_marker(&topic)?;
+                if let Some(marked) = &last {
+                    check_pipeline(&topic, marked, &pipeline)?;
+                }
+                let known = Known::read(&control, &tables, &prefix)?;
+                let followed = Some(Arc::new(known.followed.clone())).filter(|followed| !followed.is_empty());
+                let last = last.map(|marked| Checkpoint { offsets: Vec::new(), followed, ..marked.marker.checkpoint });
+                Ok((last, known))
             }
-            let last = last.map(|marked| Checkpoint { offsets: Vec::new(), ..marked.marker.checkpoint });
-            Ok((last, read_versions(&control, &tables, &prefix)?))
         })
         .await?;
         let settings = Settings {
@@ -168,8 +90,10 @@ impl KafkaSink {
             producer: Arc::clone(&producer),
             ledger: Arc::clone(&ledger),
             topic: progress,
+            tables,
             pipeline: options.pipeline.clone(),
             last: stored.clone().unwrap_or_else(nowhere),
+            followed: known.followed.clone(),
         };
         // A writer before that never reached a complete position has left nothing to go on from.
         let stored = stored.filter(|checkpoint| checkpoint.position.system_id != 0);
@@ -178,7 +102,7 @@ impl KafkaSink {
             topics,
             producer,
             ledger,
-            versions,
+            versions: known.versions,
             plans: Plans::default(),
             settings,
             records: Records::new(),
@@ -231,7 +155,9 @@ impl KafkaSink {
         let found = self.topics.ensure(&topic, Purpose::Events).await?;
         let (table, new) = self.versions.number(source);
         if new {
-            self.publish(&table).await?;
+            let doing = format!("publishing the shape of {}", table.name);
+            let record = encode_table(&table);
+            publish(&self.producer, &self.ledger, &tables_topic(&self.options.prefix), &record, &doing).await?;
         }
         self.versions.learn(&self.options.prefix, Arc::clone(&table));
         let limit = self.topics.largest_batch(&topic).await;
@@ -239,43 +165,6 @@ impl KafkaSink {
         let encoder = Encoder::new(table, &self.settings);
         Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, partitions: found.partitions, route }))
     }
-
-    /// Writes a table version and waits until it is confirmed.
-    async fn publish(&self, table: &Table) -> Result<()> {
-        let (key, value) = encode_table(table);
-        let topic = tables_topic(&self.options.prefix);
-        let (tag, confirmed) = self.ledger.awaited();
-        let record = Record {
-            topic: &topic,
-            partition: Some(0),
-            key: Some(&key),
-            value: Some(&value),
-            headers: OwnedHeaders::new(),
-        };
-        let refused = match self.producer.send(record, tag).await? {
-            Ok(()) => match confirmed.await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(refused)) => refused,
-                Err(_) => return Err(self.ledger.failure().unwrap_or_else(|| Error::transient("the sink has ended"))),
-            },
-            Err(refused) => refused,
-        };
-        let doing = format!("publishing the shape of {} to {topic}: {}", table.name, refused.code);
-        Err(super::client::coded(doing, refused.code))
-    }
-}
-
-/// All table versions in the topic.
-fn read_versions(control: &Control, name: &str, prefix: &str) -> Result<Versions> {
-    use rdkafka::Message;
-    let mut versions = Versions::default();
-    control.read(name, 0, |message| {
-        let table = decode_table(message.payload().unwrap_or_default())
-            .map_err(|error| Error::corrupt(format!("{name} at offset {}: {error}", message.offset())))?;
-        versions.learn(prefix, Arc::new(table));
-        Ok(())
-    })?;
-    Ok(versions)
 }
 
 /// `table public.orders (key tenant, id)`
@@ -331,73 +220,5 @@ impl Drop for Unsealed {
         if let Some(ledger) = &self.0 {
             ledger.fail(&Error::transient("a batch was interrupted while it was sent to Kafka"));
         }
-    }
-}
-
-/// Writes the markers.
-struct Scribe {
-    producer: Arc<Producer>,
-    ledger: Arc<Ledger>,
-    topic: String,
-    pipeline: String,
-    /// The last complete position.
-    last: Checkpoint,
-}
-
-impl Scribe {
-    async fn run(mut self) {
-        loop {
-            self.ledger.finished.notified().await;
-            let mut bytes = 0;
-            while let Some(due) = self.ledger.take() {
-                bytes += due.bytes;
-                if let Err(error) = self.write(due).await {
-                    self.ledger.fail(&error);
-                }
-            }
-            if self.ledger.failure().is_some() {
-                return;
-            }
-            if bytes < MARKER_BYTES {
-                tokio::time::sleep(MARKER_PAUSE).await;
-            }
-        }
-    }
-
-    async fn write(&mut self, due: Due) -> Result<()> {
-        let marker = self.marker(&due).encode();
-        let record = Record {
-            topic: &self.topic,
-            partition: Some(0),
-            key: Some(self.pipeline.as_bytes()),
-            value: Some(&marker),
-            headers: OwnedHeaders::new(),
-        };
-        let tag = self.ledger.mark(due);
-        match self.producer.send(record, tag).await? {
-            Ok(()) => Ok(()),
-            Err(refused) => Err(self.ledger.refusal(tag.route, refused)),
-        }
-    }
-
-    fn marker(&mut self, due: &Due) -> Marker {
-        let inside = match &due.end {
-            End::Complete(checkpoint) => {
-                self.last = Checkpoint { offsets: Vec::new(), ..checkpoint.clone() };
-                None
-            }
-            End::Inside(change) => Some(*change),
-        };
-        Marker { checkpoint: Checkpoint { offsets: due.offsets.clone(), ..self.last.clone() }, inside }
-    }
-}
-
-/// Before the first complete position.
-fn nowhere() -> Checkpoint {
-    Checkpoint {
-        position: SourcePosition { system_id: 0, timeline: 0, lsn: Lsn::ZERO },
-        change: ChangeId::ZERO,
-        phase: Phase::Snapshot,
-        offsets: Vec::new(),
     }
 }

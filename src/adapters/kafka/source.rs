@@ -195,6 +195,7 @@ fn origin(resume: &Option<Checkpoint>) -> Checkpoint {
         change: ChangeId::ZERO,
         phase: Phase::Snapshot,
         offsets: Vec::new(),
+        followed: None,
     };
     let stored = resume.clone().unwrap_or_else(nowhere);
     Checkpoint { offsets: Vec::new(), ..stored }

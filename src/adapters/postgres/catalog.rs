@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::options::Options;
 use super::refusal::sql_error;
 use crate::logic::assemble::Description;
-use crate::model::{Oid, PgType, ReplicaIdentity, Result, TableName};
+use crate::model::{Error, Oid, PgType, ReplicaIdentity, Result, TableName};
 
 /// A table that the patterns name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +69,14 @@ pub(super) async fn matching(client: &Client, options: &Options) -> Result<Vec<F
         }
     });
     Ok(found.filter(|table| options.wants(&table.name)).collect())
+}
+
+impl Found {
+    /// That it can't be read, and what helps.
+    pub(super) fn unreadable(&self) -> Error {
+        Error::blocked(format!("table {} may not be read", self.name))
+            .remedy(format!("run: GRANT SELECT ON {} TO the user of the database URL", quoted_table(&self.name)))
+    }
 }
 
 impl Options {

@@ -29,7 +29,7 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
     let Findings { problems, notes, tables: names } = findings;
     let client = sql::connect(&options.endpoint, "tailwater check").await?;
     let facts = catalog::facts(&client).await?;
-    problems.extend(super::source::unfit(&facts));
+    problems.extend(super::start::unfit(&facts));
     if facts.may_replicate {
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
         let connected = Wire::connect(&options.endpoint, "tailwater check", encoding, options.connect_timeout).await;

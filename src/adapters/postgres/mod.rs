@@ -1,12 +1,16 @@
 //! PostgreSQL as a source.
 //!
 //! `endpoint`, `tls`, `wire` reach a server; `sql` does it for everything that is SQL; `catalog`, `publication`, `slot`
-//! prepare; `snapshot` and `stream` deliver; `source` makes batches of both; `ack` guards what the server is told.
+//! prepare; `snapshot` and `stream` deliver; `start` begins and `source` makes batches of both; `newcomers` and
+//! `join` let tables join; `watch` looks after all of it; `ack` guards what the server is told.
 
 mod ack;
 mod catalog;
 mod check;
 mod endpoint;
+mod identity;
+mod join;
+mod newcomers;
 mod options;
 mod publication;
 mod refusal;
@@ -14,6 +18,7 @@ mod slot;
 mod snapshot;
 mod source;
 mod sql;
+mod start;
 mod stream;
 mod tls;
 mod watch;

@@ -1,32 +1,37 @@
 //! The publication: which tables the server sends.
 
-use std::collections::BTreeMap;
-
 use tokio_postgres::{Client, Row};
 
 use super::catalog::{Found, quoted, quoted_table};
 use super::options::Options;
 use super::refusal::sql_error;
-use crate::model::{Error, Result, TableName};
+use crate::model::{Error, Followed, Membership, Oid, Result, TableName};
 
 /// Makes sure that the publication exists and holds the wanted tables.
 ///
 /// A publication that lacks some gets them when we may create (`ALTER PUBLICATION ... ADD TABLE` needs its owner);
-/// otherwise the missing ones are named. Returns the tables that were added now.
-pub(super) async fn ensure(client: &Client, options: &Options, tables: &[Found]) -> Result<Vec<TableName>> {
+/// otherwise the missing ones are named. Returns what it holds then.
+pub(super) async fn ensure(client: &Client, options: &Options, tables: &[Found]) -> Result<Followed> {
     let name = &options.publication;
-    let Some(published) = published(client, name).await? else {
-        create(client, options, tables).await?;
-        return Ok(Vec::new());
-    };
-    join(client, options, &published, tables).await
+    match published(client, name).await? {
+        None => create(client, options, tables).await?,
+        Some(before) if join(client, options, &before, tables).await?.is_empty() => return Ok(before),
+        Some(_) => {}
+    }
+    published(client, name).await?.ok_or_else(|| dropped(name))
+}
+
+/// What is said of a publication that is gone.
+pub(super) fn dropped(name: &str) -> Error {
+    Error::blocked(format!("publication {name} was dropped; what has been written since then is not sent"))
+        .remedy("restore the publication, drop the slot and clear the sink's progress so that a new snapshot is taken")
 }
 
 /// Adds the wanted tables that a publication lacks.
 pub(super) async fn join(
     client: &Client,
     options: &Options,
-    published: &Members,
+    published: &Followed,
     tables: &[Found],
 ) -> Result<Vec<TableName>> {
     let name = &options.publication;
@@ -51,9 +56,6 @@ pub(super) async fn join(
     Ok(missing.iter().map(|table| table.name.clone()).collect())
 }
 
-/// What a publication holds: its tables, each with what tells a membership from a later one of the same table.
-pub(super) type Members = BTreeMap<TableName, (u32, u32)>;
-
 /// Refuses a publication that sends the rows of a partitioned table under its partitions' names.
 async fn through_root(client: &Client, name: &str, table: &Found) -> Result<()> {
     let row = client
@@ -68,7 +70,7 @@ async fn through_root(client: &Client, name: &str, table: &Found) -> Result<()> 
 }
 
 /// The tables of a publication; `None` when there is no such publication.
-pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Members>> {
+pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Followed>> {
     let failed = |error| sql_error(error, "reading the publication");
     let row = client
         .query_opt(
@@ -91,7 +93,7 @@ pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Memb
     let publication: u32 = row.get(4);
     let rows = client
         .query(
-            "SELECT t.schemaname::text, t.tablename::text, coalesce(r.oid, 0::oid)
+            "SELECT t.schemaname::text, t.tablename::text, coalesce(r.oid, 0::oid), c.oid
              FROM pg_catalog.pg_publication_tables t
              JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
              JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
@@ -101,28 +103,25 @@ pub(super) async fn published(client: &Client, name: &str) -> Result<Option<Memb
         )
         .await
         .map_err(failed)?;
-    let member =
-        |row: &Row| (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), (publication, row.get(2)));
+    let member = |row: &Row| {
+        let oids = Membership { table: Oid(row.get(3)), publication: Oid(publication), entry: Oid(row.get(2)) };
+        (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), oids)
+    };
     Ok(Some(rows.iter().map(member).collect()))
 }
 
-/// Refuses to go on when a table that is still wanted left the publication since `before`, even if it came back.
-pub(super) fn unbroken(name: &str, before: &Members, now: Option<&Members>, tables: &[Found]) -> Result<()> {
-    let left: Vec<&Found> = tables
-        .iter()
-        .filter(|table| {
-            before.get(&table.name).is_some_and(|was| now.and_then(|now| now.get(&table.name)) != Some(was))
-        })
-        .collect();
+/// Refuses to go on without tables that are followed and have left the publication, where they may not be put back.
+pub(super) fn complete(name: &str, followed: &Followed, now: &Followed, tables: &[Found]) -> Result<()> {
+    let gone = |found: &&Found| !now.contains_key(&found.name) && followed.contains_key(&found.name);
+    let left: Vec<&Found> = tables.iter().filter(gone).collect();
     if left.is_empty() {
         return Ok(());
     }
-    let what = match now {
-        None => format!("publication {name} was dropped"),
-        Some(_) => format!("publication {name} was changed: {} left it", names(&left)),
-    };
-    Err(Error::blocked(format!("{what}; what was written to {} since then is not sent", names(&left)))
-        .remedy("exclude the table, or restore the publication, drop the slot and clear the sink's progress so that a new snapshot is taken"))
+    let names = names(&left);
+    Err(Error::blocked(format!(
+        "publication {name} was changed: {names} left it; what is written to it since then is not sent"
+    ))
+    .remedy("add it again (it is read again then), or exclude the table"))
 }
 
 async fn create(client: &Client, options: &Options, tables: &[Found]) -> Result<()> {

@@ -1,12 +1,15 @@
 //! The rows that were there before the stream: read from the slot's exported snapshot, table by table.
 //!
 //! Why there is no gap and no overlap: the snapshot shows exactly the transactions that commit before the consistent
-//! point, and the stream starts with the first one that commits at or after it.
+//! point, and the stream starts with the first one that commits at or after it. Why no table looks empty by mistake:
+//! a statement that rewrites a table leaves nothing of it for older snapshots, so all tables are locked against that
+//! (ACCESS SHARE: rows can be written) before the first is read, and one that was rewritten just before is noticed.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio_postgres::{Client, CopyOutStream};
@@ -19,7 +22,7 @@ use crate::codecs::pgoutput::{Relation, RelationColumn};
 use crate::logic::assemble::{Assembler, shape};
 use crate::model::{
     Change, ChangeId, Error, Lsn, Meters, Oid, Op, Origin, PgTimestamp, ReplicaIdentity, Result, RowWriter,
-    SnapshotMark, Table,
+    SnapshotMark, Table, TableName,
 };
 
 /// Bytes of rows in a batch.
@@ -42,6 +45,7 @@ pub(super) struct Snapshot {
 
 /// A table to be read.
 struct Planned {
+    relation: Relation,
     table: Arc<Table>,
     query: String,
     /// Begin with a truncate: an earlier attempt may have delivered rows that are gone.
@@ -55,28 +59,27 @@ pub(super) struct Wanted<'a> {
     /// `server_version_num`
     pub(super) version: u32,
     pub(super) publication: &'a str,
-    /// Begin each table with a truncate: an earlier attempt may have delivered rows that are gone.
-    pub(super) clear: bool,
+    /// Tables to begin with a truncate: an earlier attempt may have delivered rows that are gone.
+    pub(super) clear: &'a (dyn Fn(&TableName) -> bool + Sync),
+    /// How long to wait for a table that is being altered; zero for as long as it takes.
+    pub(super) lock_timeout: Duration,
 }
 
 impl Snapshot {
     /// Imports the exported snapshot; after this its exporter may go on.
-    pub(super) async fn begin(
-        client: Client,
-        wanted: Wanted<'_>,
-        assembler: &mut Assembler,
-        meters: Arc<Meters>,
-    ) -> Result<Snapshot> {
+    pub(super) async fn begin(client: Client, wanted: Wanted<'_>, meters: Arc<Meters>) -> Result<Snapshot> {
         let exported = wanted.exported;
         let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0{}",
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = 0{}",
             literal(&exported.name).trim_start(),
+            wanted.lock_timeout.as_millis(),
             if wanted.version >= 170_000 { "; SET LOCAL transaction_timeout = 0" } else { "" }
         );
         client.batch_execute(&begin).await.map_err(|error| sql_error(error, "importing the slot's snapshot"))?;
+        lock(&client, wanted.tables).await?;
         let mut planned = VecDeque::new();
         for found in wanted.tables {
-            planned.push_back(plan(&client, found, &wanted, assembler).await?);
+            planned.push_back(plan(&client, found, &wanted).await?);
         }
         tracing::info!(tables = planned.len(), point = %exported.point, "reading the existing rows");
         Ok(Snapshot {
@@ -92,6 +95,13 @@ impl Snapshot {
             held: None,
             meters,
         })
+    }
+
+    /// Tells the assembler the tables' shapes: the stream may send their changes without naming them first.
+    pub(super) fn define(&mut self, assembler: &mut Assembler, from: Lsn) {
+        for planned in &mut self.tables {
+            planned.table = assembler.define(planned.relation.clone(), Table::clone(&planned.table), from);
+        }
     }
 
     /// The consistent point.
@@ -182,13 +192,9 @@ impl Snapshot {
 }
 
 /// The table's shape as the stream will describe it, and the query that reads its rows in that shape.
-async fn plan(client: &Client, found: &Found, wanted: &Wanted<'_>, assembler: &mut Assembler) -> Result<Planned> {
+async fn plan(client: &Client, found: &Found, wanted: &Wanted<'_>) -> Result<Planned> {
     let Wanted { version, publication, clear, .. } = *wanted;
     let failed = |error| sql_error(error, &format!("describing table {}", found.name));
-    if !found.readable {
-        return Err(Error::blocked(format!("table {} may not be read", found.name))
-            .remedy(format!("run: GRANT SELECT ON {} TO the user of the database URL", quoted_table(&found.name))));
-    }
     // Column lists and row filters of the publication shape the snapshot as they shape the stream.
     let (listed, filter) =
         if version >= 150_000 { ("p.attnames", "p.rowfilter") } else { ("NULL::name[]", "NULL::text") };
@@ -224,9 +230,42 @@ async fn plan(client: &Client, found: &Found, wanted: &Wanted<'_>, assembler: &m
     let relation = relation(found, columns);
     let types: Vec<Oid> = relation.columns.iter().map(|column| column.type_oid).collect();
     let described = catalog::describe(client, found.oid, &types).await?;
-    let table = shape(&relation, &described);
-    let table = assembler.define(relation, table);
-    Ok(Planned { table, query: format!("COPY (SELECT {list} FROM {from}{condition}) TO STDOUT"), clear })
+    let table = Arc::new(shape(&relation, &described));
+    let query = format!("COPY (SELECT {list} FROM {from}{condition}) TO STDOUT");
+    Ok(Planned { relation, table, query, clear: clear(&found.name) })
+}
+
+/// Keeps the tables from being rewritten or dropped; a snapshot shows nothing of a table that was rewritten after it.
+async fn lock(client: &Client, tables: &[Found]) -> Result<()> {
+    let failed = |error| sql_error(error, "locking the tables to be read against being altered");
+    for found in tables {
+        if !found.readable {
+            return Err(found.unreadable());
+        }
+    }
+    let names: Vec<String> = tables.iter().map(|found| quoted_table(&found.name)).collect();
+    for some in names.chunks(200) {
+        let statement = format!("LOCK TABLE {} IN ACCESS SHARE MODE", some.join(", "));
+        client.batch_execute(&statement).await.map_err(failed)?;
+    }
+    let oids: Vec<u32> = tables.iter().map(|found| found.oid.0).collect();
+    // The column is as the snapshot shows it, the function tells how it is now.
+    let rewritten = client
+        .query_opt(
+            "SELECT c.relname::text FROM unnest($1::oid[]) wanted(oid)
+                CROSS JOIN LATERAL (SELECT relid FROM pg_catalog.pg_partition_tree(wanted.oid) UNION SELECT wanted.oid) tree
+                JOIN pg_catalog.pg_class c ON c.oid = tree.relid
+             WHERE c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid) LIMIT 1",
+            &[&oids],
+        )
+        .await
+        .map_err(failed)?;
+    match rewritten {
+        None => Ok(()),
+        Some(row) => {
+            Err(Error::transient(format!("table {} was rewritten while its snapshot was taken", row.get::<_, &str>(0))))
+        }
+    }
 }
 
 fn relation(found: &Found, columns: Vec<RelationColumn>) -> Relation {

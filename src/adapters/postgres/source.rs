@@ -1,4 +1,6 @@
 //! The source: a snapshot if one is wanted, then the stream, as batches.
+//!
+//! A table that joins later is read while the stream stands still where its snapshot's point is; see `join`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,19 +8,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use super::catalog::{self, Facts};
+use super::catalog;
+use super::join::{Hold, Join};
 use super::options::{Options, SnapshotMode};
 use super::refusal::sql_error;
-use super::slot::{self, Exported};
-use super::snapshot::{Snapshot, Wanted};
+use super::snapshot::Snapshot;
 use super::stream::Stream;
-use super::watch::{self, Watch};
-use super::wire::Wire;
-use super::{publication, sql};
-use crate::codecs::pgoutput::{Decoder, Frame, Relation, Streaming};
+use super::watch::Watch;
+use crate::codecs::pgoutput::{Decoder, Frame, Message, Relation};
 use crate::logic::assemble::{Assembler, Step, shape};
 use crate::logic::pipeline::{Batch, Source};
-use crate::model::{Change, ChangeId, Checkpoint, Error, Lsn, Meters, Oid, Phase, Position, Result, SourcePosition};
+use crate::model::{
+    Change, ChangeId, Checkpoint, Error, Followed, Lsn, Meters, Oid, Phase, Position, Result, SourcePosition,
+};
 
 /// A batch is handed on at the next commit after this much.
 const BATCH: usize = 1 << 20;
@@ -31,44 +33,64 @@ const IDLE_BYTES: u64 = 16 << 20;
 
 /// How far a slot has been read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SlotPosition(Checkpoint);
+pub struct SlotPosition {
+    checkpoint: Checkpoint,
+    /// Whether there are tables whose rows are still to be read.
+    waiting: bool,
+}
 
 impl Position for SlotPosition {
     fn checkpoint(&self) -> Checkpoint {
-        self.0.clone()
+        self.checkpoint.clone()
     }
 
     fn reaches(&self, goal: &SlotPosition) -> bool {
-        self.0.phase == Phase::Stream && self.0.position.lsn >= goal.0.position.lsn
+        let here = &self.checkpoint;
+        !self.waiting && here.phase == Phase::Stream && here.position.lsn >= goal.checkpoint.position.lsn
     }
 }
 
 /// A slot being followed.
 pub struct PostgresSource {
-    options: Options,
-    client: Client,
-    stream: Stream,
-    snapshot: Option<Box<Snapshot>>,
-    decoder: Decoder,
-    assembler: Assembler,
+    pub(super) options: Options,
+    pub(super) client: Client,
+    pub(super) stream: Stream,
+    pub(super) reading: Option<Reading>,
+    pub(super) decoder: Decoder,
+    pub(super) assembler: Assembler,
     /// The last complete position, and the last change up to it.
-    at: SourcePosition,
-    last: ChangeId,
-    handed_on: (Lsn, Instant),
+    pub(super) at: SourcePosition,
+    pub(super) last: ChangeId,
+    pub(super) handed_on: (Lsn, Instant),
     /// The last change received, and whether pieces of its transaction have been handed on.
-    seen: ChangeId,
-    in_pieces: bool,
+    pub(super) seen: ChangeId,
+    pub(super) in_pieces: bool,
     /// A position that somebody waits for: handed on as soon as it is reached.
-    goal: Option<Lsn>,
-    pending: Pending,
-    watch: Watch,
-    meters: Arc<Meters>,
+    pub(super) goal: Option<Lsn>,
+    pub(super) pending: Pending,
+    /// The tables whose changes are handed on; `None`: all that are wanted, their rows are never read.
+    pub(super) followed: Option<Arc<Followed>>,
+    /// Whether wanted tables are still to be read.
+    pub(super) waiting: bool,
+    pub(super) hold: Option<Hold>,
+    pub(super) join: Option<Join>,
+    pub(super) watch: Watch,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// A snapshot being read.
+pub(super) struct Reading {
+    pub(super) snapshot: Box<Snapshot>,
+    /// The tables that join by it; `None` when it is the initial one.
+    pub(super) members: Option<Followed>,
 }
 
 /// What has been received and not handed on; survives a cancelled call.
 #[derive(Default)]
-struct Pending {
+pub(super) struct Pending {
     payloads: std::vec::IntoIter<bytes::Bytes>,
+    /// The first of a transaction before which something else comes.
+    again: Option<bytes::Bytes>,
     describe: Option<Relation>,
     changes: Vec<Change>,
     bytes: usize,
@@ -78,99 +100,6 @@ struct Pending {
 }
 
 impl PostgresSource {
-    /// Checks the server, the publication and the slot, and goes on from `resume`, what the sink has stored.
-    pub async fn start(options: Options, resume: Option<Checkpoint>, meters: Arc<Meters>) -> Result<PostgresSource> {
-        let client = sql::connect(&options.endpoint, &slot::tag(&options)).await?;
-        let facts = catalog::facts(&client).await?;
-        if let Some(problem) = unfit(&facts).into_iter().next() {
-            return Err(problem);
-        }
-        let tables = catalog::matching(&client, &options).await?;
-        let mut found = slot::find(&client, &options.slot, &facts).await?;
-        let joined = publication::ensure(&client, &options, &tables).await?;
-        let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
-        let tag = slot::tag(&options);
-        let mut wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
-        let identity = identify(&mut wire).await?;
-        let streaming = resume.as_ref().filter(|stored| stored.phase == Phase::Stream);
-        for table in joined.iter().filter(|_| streaming.is_some()) {
-            watch::announce(table);
-        }
-        if let Some(stored) = &resume {
-            same_cluster(&mut wire, stored, identity).await?;
-        }
-        if let Some(slot) = &found {
-            slot.usable(&options.slot, &facts)?;
-            slot::take_over(&client, &options, slot).await?;
-            if slot.active_pid.is_some() {
-                // A slot that our predecessor was still making went with it.
-                found = slot::find(&client, &options.slot, &facts).await?;
-            }
-        }
-        let exported = match &found {
-            Some(slot) => match streaming {
-                Some(stored) => slot.behind(&options.slot, stored).map(|()| None)?,
-                None if options.snapshot == SnapshotMode::Never => None,
-                None => Some(slot::snapshot(&mut wire).await?),
-            },
-            None => Some(created(&mut wire, &options, &facts, streaming).await?),
-        };
-        let start = match (&exported, streaming, &found) {
-            (Some(exported), ..) => exported.point,
-            (None, Some(stored), _) => stored.position.lsn,
-            (None, None, found) => found.as_ref().map_or(Lsn::ZERO, |slot| slot.confirmed),
-        };
-        let mut assembler = Assembler::new(start);
-        let wanted = exported.filter(|_| options.snapshot != SnapshotMode::Never && streaming.is_none());
-        let snapshot = match &wanted {
-            Some(exported) if resume.as_ref().is_some_and(|stored| exported.point <= stored.position.lsn) => {
-                // Its rows would count as delivered already; making a slot writes log, so the next point is later.
-                return Err(Error::transient("the new snapshot's point is not after the interrupted one's"));
-            }
-            Some(exported) => {
-                let reader = sql::connect(&options.endpoint, &tag).await?;
-                let wanted = Wanted {
-                    exported,
-                    tables: &tables,
-                    version: facts.version,
-                    publication: &options.publication,
-                    clear: resume.is_some(),
-                };
-                let snapshot = Snapshot::begin(reader, wanted, &mut assembler, Arc::clone(&meters));
-                Some(Box::new(snapshot.await?))
-            }
-            None => None,
-        };
-        // The exporter is done with: the same connection goes on as the stream's, unless it holds a temporary slot.
-        if found.is_some() && wanted.is_some() {
-            wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
-        }
-        let status = sender_timeout(&client).await? / 3;
-        wire.copy_both(&slot::start(&options, start), "starting the stream").await?;
-        let stream =
-            Stream::spawn(wire, start, options.buffer_bytes, status, options.endpoint.clone(), Arc::clone(&meters));
-        tracing::info!(slot = options.slot, from = %start, tables = tables.len(), "following the log");
-        let last = streaming.map_or(ChangeId::snapshot(start, 0), |stored| stored.change);
-        let watch = Watch::spawn(options.clone(), facts, Arc::clone(&meters));
-        Ok(PostgresSource {
-            client,
-            stream,
-            snapshot,
-            decoder: Decoder::new(Streaming::Off),
-            assembler,
-            at: SourcePosition { lsn: start, ..identity },
-            last,
-            seen: last,
-            in_pieces: false,
-            handed_on: (start, Instant::now()),
-            goal: None,
-            pending: Pending::default(),
-            watch,
-            options,
-            meters,
-        })
-    }
-
     /// Tells the server the last durable position and lets go of the slot.
     pub async fn close(self) {
         self.watch.stop();
@@ -178,44 +107,52 @@ impl PostgresSource {
     }
 
     fn position(&self, phase: Phase) -> SlotPosition {
-        SlotPosition(Checkpoint { position: self.at, change: self.last, phase, offsets: Vec::new() })
+        let followed = self.followed.clone();
+        let checkpoint = Checkpoint { position: self.at, change: self.last, phase, offsets: Vec::new(), followed };
+        SlotPosition { checkpoint, waiting: self.waiting }
     }
 
     /// The snapshot's next batch.
     async fn read(&mut self) -> Result<Batch<SlotPosition>> {
-        let Some(snapshot) = &mut self.snapshot else { return Err(Error::bug("no snapshot to read")) };
+        let Some(reading) = &mut self.reading else { return Err(Error::bug("no snapshot to read")) };
         let pending = &mut self.pending;
-        let done = snapshot.read(&mut pending.changes, &mut pending.bytes).await?;
+        let done = reading.snapshot.read(&mut pending.changes, &mut pending.bytes).await?;
         let (changes, bytes) = (std::mem::take(&mut pending.changes), std::mem::take(&mut pending.bytes));
-        let point = snapshot.point();
+        let (point, initial) = (reading.snapshot.point(), reading.members.is_none());
         self.last = changes.last().map_or(self.last, |change| change.id);
         self.seen = self.last;
-        if done {
-            self.snapshot = None;
+        if let Some(reading) = self.reading.take_if(|_| done) {
             tracing::info!(%point, "the existing rows are read");
+            self.joined(reading.members.unwrap_or_default());
         }
-        let upto = Some(self.position(if done { Phase::Stream } else { Phase::Snapshot }));
+        let upto = Some(self.position(if initial && !done { Phase::Snapshot } else { Phase::Stream }));
         Ok(Batch { changes, bytes, upto })
     }
 
     /// Takes messages until a batch is due or no more are waiting.
     async fn receive(&mut self) -> Result<Batch<SlotPosition>> {
         loop {
+            while let Some(note) = self.watch.noted() {
+                self.note(note);
+            }
             if let Some(relation) = self.pending.describe.take() {
                 self.pending.describe = Some(relation.clone());
                 self.define(relation).await?;
                 self.pending.describe = None;
             }
-            while let Some(payload) = self.pending.payloads.next() {
-                self.message(&payload)?;
-                if self.pending.describe.is_some() {
-                    break;
-                }
-                if let Some(batch) = self.due(false) {
-                    return Ok(batch);
-                }
+            if let Some(batch) = self.consume()? {
+                return Ok(batch);
             }
             if self.pending.describe.is_some() {
+                continue;
+            }
+            if self.interrupted() {
+                if let Some(batch) = self.due(true) {
+                    return Ok(batch);
+                }
+                if self.interlude().await? {
+                    return self.read().await;
+                }
                 continue;
             }
             let burst = match self.stream.ready()? {
@@ -224,11 +161,33 @@ impl PostgresSource {
                     Some(batch) => return Ok(batch),
                     None => tokio::select! {
                         burst = self.stream.next() => burst?,
-                        error = self.watch.failure() => return Err(error),
+                        note = self.watch.note() => {
+                            self.note(note?);
+                            continue;
+                        }
                     },
                 },
             };
             self.pending.payloads = burst.payloads.into_iter();
+        }
+    }
+
+    /// Takes the messages at hand, until a batch is due, a table is to be described, or something else comes first.
+    fn consume(&mut self) -> Result<Option<Batch<SlotPosition>>> {
+        loop {
+            if self.interrupted() {
+                return Ok(None);
+            }
+            let Some(payload) = self.pending.again.take().or_else(|| self.pending.payloads.next()) else {
+                return Ok(None);
+            };
+            self.message(&payload)?;
+            if self.pending.describe.is_some() || self.pending.again.is_some() {
+                return Ok(None);
+            }
+            if let Some(batch) = self.due(false) {
+                return Ok(Some(batch));
+            }
         }
     }
 
@@ -242,6 +201,15 @@ impl PostgresSource {
             }
             Frame::XLogData(data) => {
                 let message = self.decoder.decode(&data.body)?;
+                if let (Message::Begin(begin), Some(join)) = (&message, &self.join)
+                    && begin.final_lsn >= join.point
+                    && self.at.lsn < join.point
+                {
+                    // Everything before the point has come, though no transaction ended at it.
+                    self.at.lsn = join.point;
+                    self.pending.again = Some(payload.clone());
+                    return Ok(());
+                }
                 let before = self.pending.changes.len();
                 let step = self.assembler.feed(message, data.start, &mut self.pending.changes)?;
                 if self.pending.changes.len() > before {
@@ -267,7 +235,8 @@ impl PostgresSource {
         let types: Vec<Oid> = relation.columns.iter().map(|column| column.type_oid).collect();
         let described = catalog::describe(&self.client, relation.oid, &types).await?;
         let table = shape(&relation, &described);
-        let table = self.assembler.define(relation, table);
+        let from = self.from(&table.name, table.oid);
+        let table = self.assembler.define(relation, table, from);
         if table.version > 1 {
             tracing::info!(table = %table.name, version = table.version, columns = table.columns.len(), "the table has a new shape");
         }
@@ -291,7 +260,8 @@ impl PostgresSource {
             self.in_pieces = true;
             return Some(Batch { changes, bytes, upto: None });
         }
-        let awaited = self.goal.is_some_and(|goal| self.at.lsn >= goal);
+        // While tables are still to be read, the position alone is not what is waited for.
+        let awaited = !self.waiting && self.goal.is_some_and(|goal| self.at.lsn >= goal);
         if !(pending.boundary || awaited) || self.assembler.inside() || !pending.changes.is_empty() {
             return None;
         }
@@ -306,7 +276,7 @@ impl PostgresSource {
         self.in_pieces = false;
         self.pending.boundary = self.assembler.inside() && self.pending.boundary;
         self.handed_on = (self.at.lsn, Instant::now());
-        self.goal = self.goal.filter(|&goal| goal > self.at.lsn);
+        self.goal = self.goal.filter(|&goal| self.waiting || goal > self.at.lsn);
         if let Some(newest) = changes.last() {
             self.meters.newest_received.set(newest.origin.at.unix_micros());
         }
@@ -318,12 +288,12 @@ impl Source for PostgresSource {
     type Position = SlotPosition;
 
     async fn next(&mut self) -> Result<Batch<SlotPosition>> {
-        if self.snapshot.is_some() { self.read().await } else { self.receive().await }
+        if self.reading.is_some() { self.read().await } else { self.receive().await }
     }
 
     async fn ack(&mut self, upto: SlotPosition) -> Result<()> {
-        if upto.0.phase == Phase::Stream {
-            self.stream.confirm(upto.0.position.lsn);
+        if upto.checkpoint.phase == Phase::Stream {
+            self.stream.confirm(upto.checkpoint.position.lsn);
         }
         Ok(())
     }
@@ -334,8 +304,9 @@ impl Source for PostgresSource {
             _ => flushed(&self.client).await?,
         };
         self.goal = Some(lsn);
-        let position = SourcePosition { lsn, ..self.at };
-        Ok(SlotPosition(Checkpoint { position, change: ChangeId::ZERO, phase: Phase::Stream, offsets: Vec::new() }))
+        let mut goal = self.position(Phase::Stream);
+        goal.checkpoint.position.lsn = lsn;
+        Ok(goal)
     }
 }
 
@@ -362,121 +333,4 @@ async fn flushed(client: &Client) -> Result<Lsn> {
     }
     // At a page's border the insert position lies behind a header that is written with the next record.
     Ok(reached)
-}
-
-/// What keeps the server from being followed.
-pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
-    let mut problems = Vec::new();
-    if facts.version < 140_000 {
-        problems.push(
-            Error::blocked("the server is older than PostgreSQL 14")
-                .remedy("Tailwater follows PostgreSQL 14 and later"),
-        );
-    }
-    if facts.wal_level != "logical" {
-        problems.push(
-            Error::blocked(format!("the server's wal_level is {}", facts.wal_level))
-                .remedy("set wal_level = logical in postgresql.conf and restart the server"),
-        );
-    }
-    if !facts.may_replicate {
-        problems.push(
-            Error::blocked("the user of the database URL has no REPLICATION right")
-                .remedy("run: ALTER ROLE ... REPLICATION"),
-        );
-    }
-    problems
-}
-
-/// System and timeline; the LSN is not meaningful yet.
-async fn identify(wire: &mut Wire) -> Result<SourcePosition> {
-    let rows = wire.query("IDENTIFY_SYSTEM", "identifying the server").await?;
-    let row = rows.first().ok_or_else(|| Error::corrupt("IDENTIFY_SYSTEM gave no row"))?;
-    let number = |column: usize| row.get(column).cloned().flatten().and_then(|text| text.parse::<u64>().ok());
-    match (number(0), number(1).and_then(|timeline| u32::try_from(timeline).ok())) {
-        (Some(system_id), Some(timeline)) => Ok(SourcePosition { system_id, timeline, lsn: Lsn::ZERO }),
-        _ => Err(Error::corrupt("IDENTIFY_SYSTEM gave no system identifier and timeline")),
-    }
-}
-
-/// Whether the stored position means the same in this cluster: the same system, and a timeline that grew out of ours
-/// after that position.
-async fn same_cluster(wire: &mut Wire, stored: &Checkpoint, now: SourcePosition) -> Result<()> {
-    let then = stored.position;
-    let remedy = "connect to the right server; if it was restored or replaced, clear the sink's progress so that a new snapshot is taken";
-    if then.system_id != now.system_id {
-        return Err(Error::blocked(format!(
-            "the sink's progress belongs to the cluster {}, this one is {}",
-            then.system_id, now.system_id
-        ))
-        .remedy(remedy));
-    }
-    if now.timeline < then.timeline {
-        return Err(Error::blocked(format!(
-            "the server is on timeline {}, the sink's progress on the later {}",
-            now.timeline, then.timeline
-        ))
-        .remedy(remedy));
-    }
-    if now.timeline == then.timeline {
-        return Ok(());
-    }
-    let rows = wire.query(&format!("TIMELINE_HISTORY {}", now.timeline), "reading the timeline's history").await?;
-    let history = rows.first().and_then(|row| row.get(1).cloned().flatten()).unwrap_or_default();
-    let left = history.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let timeline: u32 = fields.next()?.parse().ok()?;
-        (timeline == then.timeline).then(|| fields.next()?.parse::<Lsn>().ok()).flatten()
-    });
-    match left {
-        Some(left) if left >= then.lsn => Ok(()),
-        Some(left) => Err(Error::blocked(format!(
-            "the server left timeline {} at {left}, the sink has changes up to {}: what lies between was lost in the failover",
-            then.timeline, then.lsn
-        ))
-        .remedy(remedy)),
-        None => Err(Error::blocked(format!("the server's history does not hold timeline {}", then.timeline)).remedy(remedy)),
-    }
-}
-
-/// Makes the slot, unless the sink has been fed from one before: that one is gone, with the changes it kept.
-async fn created(
-    wire: &mut Wire,
-    options: &Options,
-    facts: &Facts,
-    streaming: Option<&Checkpoint>,
-) -> Result<Exported> {
-    let name = &options.slot;
-    if let Some(stored) = streaming {
-        return Err(Error::blocked(format!(
-            "slot {name} is gone; the changes after {} are lost to the sink",
-            stored.position.lsn
-        ))
-        .remedy(
-            "clear the sink's progress so that a new snapshot is taken, or point to the server that has the slot",
-        ));
-    }
-    if !options.create {
-        return Err(Error::blocked(format!("slot {name} does not exist"))
-            .remedy(format!("run: SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')")));
-    }
-    let waiting = slot::create(wire, options, facts);
-    let mut waiting = std::pin::pin!(waiting);
-    loop {
-        match tokio::time::timeout(Duration::from_secs(10), &mut waiting).await {
-            Ok(created) => return created,
-            Err(_) => {
-                tracing::warn!(slot = name, "creating the slot waits for transactions that are open on the server")
-            }
-        }
-    }
-}
-
-async fn sender_timeout(client: &Client) -> Result<Duration> {
-    let row = client
-        .query_one("SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'", &[])
-        .await
-        .map_err(|error| sql_error(error, "reading wal_sender_timeout"))?;
-    let millis = u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
-    Ok(if millis == 0 { Duration::from_secs(60) } else { Duration::from_millis(millis) })
 }

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use super::catalog::{self, Facts};
+use super::catalog::Facts;
+use super::join::Note;
+use super::newcomers::Newcomers;
 use super::options::Options;
-use super::publication::Members;
 use super::refusal::sql_error;
-use super::{publication, slot, sql};
-use crate::model::{Class, Error, Lsn, Meters, Result, TableName};
+use super::{slot, sql};
+use crate::model::{Class, Error, Followed, Lsn, Meters, Result};
 
 /// How often the slot is looked at.
 const SLOT: Duration = Duration::from_secs(5);
@@ -23,15 +24,21 @@ const TABLES: u64 = 2;
 pub(super) struct Watch {
     task: JoinHandle<()>,
     failure: oneshot::Receiver<Error>,
+    notes: mpsc::UnboundedReceiver<Note>,
+    followed: watch::Sender<Option<Arc<Followed>>>,
 }
 
 impl Watch {
-    pub(super) fn spawn(options: Options, facts: Facts, meters: Arc<Meters>) -> Watch {
+    pub(super) fn spawn(options: Options, facts: Facts, followed: Option<Arc<Followed>>, meters: Arc<Meters>) -> Watch {
         let (fail, failure) = oneshot::channel();
-        let mut watcher = Watcher { options, facts, meters, client: None, limit: None, members: None };
+        let (note, notes) = mpsc::unbounded_channel();
+        let (followed, mut changed) = watch::channel(followed);
+        let newcomers = Newcomers::new(options.clone(), facts, Arc::clone(&meters), note, followed.subscribe());
+        let mut watcher = Watcher { options, meters, client: None, limit: None, newcomers };
         let task = tokio::spawn(async move {
-            for round in 0u64.. {
-                match watcher.look(round).await {
+            let mut round = 0u64;
+            loop {
+                match watcher.look(round.is_multiple_of(TABLES)).await {
                     Ok(()) => {}
                     Err(error) if error.class() == Class::Blocked => {
                         // The source is gone when nobody listens.
@@ -44,28 +51,37 @@ impl Watch {
                         watcher.client = None;
                     }
                 }
-                tokio::time::sleep(SLOT).await;
+                tokio::select! {
+                    () = tokio::time::sleep(SLOT) => round += 1,
+                    Ok(()) = changed.changed() => round = 0,
+                }
             }
         });
-        Watch { task, failure }
+        Watch { task, failure, notes, followed }
     }
 
-    /// What keeps the stream from being complete, when that happens. Cancel-safe.
-    pub(super) async fn failure(&mut self) -> Error {
-        match (&mut self.failure).await {
-            Ok(error) => error,
-            Err(_) => std::future::pending().await,
+    /// What the source is told next; an error for what keeps the stream from being complete. Cancel-safe.
+    pub(super) async fn note(&mut self) -> Result<Note> {
+        tokio::select! {
+            Ok(error) = &mut self.failure, if !self.failure.is_terminated() => Err(error),
+            Some(note) = self.notes.recv() => Ok(note),
+            else => std::future::pending().await,
         }
+    }
+
+    /// What the source has been told already.
+    pub(super) fn noted(&mut self) -> Option<Note> {
+        self.notes.try_recv().ok()
+    }
+
+    /// Tells which tables are followed now.
+    pub(super) fn follows(&self, followed: &Arc<Followed>) {
+        self.followed.send_replace(Some(Arc::clone(followed)));
     }
 
     pub(super) fn stop(&self) {
         self.task.abort();
     }
-}
-
-/// Says that a table is followed whose earlier rows nobody has read.
-pub(super) fn announce(table: &TableName) {
-    tracing::warn!(%table, "a table joins: changes from now on are followed; rows written before are not read");
 }
 
 impl Drop for Watch {
@@ -76,20 +92,18 @@ impl Drop for Watch {
 
 struct Watcher {
     options: Options,
-    facts: Facts,
     meters: Arc<Meters>,
     client: Option<Client>,
     limit: Option<(Instant, i64)>,
-    /// What the publication held at the last look.
-    members: Option<Members>,
+    newcomers: Newcomers,
 }
 
 impl Watcher {
-    async fn look(&mut self, round: u64) -> Result<()> {
+    async fn look(&mut self, tables: bool) -> Result<()> {
         let name = format!("{} watch", slot::tag(&self.options));
         let client = match &mut self.client {
             Some(client) => client,
-            none => none.insert(sql::connect(&self.options.endpoint, &name).await.map_err(harmless)?),
+            none => none.insert(sql::connect(&self.options.endpoint, &name).await.map_err(unseen)?),
         };
         let row = client
             .query_opt(
@@ -100,7 +114,7 @@ impl Watcher {
                 &[&self.options.slot],
             )
             .await
-            .map_err(|error| harmless(sql_error(error, "reading the slot")))?;
+            .map_err(|error| unseen(sql_error(error, "reading the slot")))?;
         if let Some(row) = row {
             let meters = &self.meters;
             if let Some(end) = row.get::<_, Option<&str>>(0).and_then(|lsn| lsn.parse::<Lsn>().ok()) {
@@ -112,37 +126,11 @@ impl Watcher {
             safe.map_or_else(|| meters.slot_safe.clear(), |bytes| meters.slot_safe.set(bytes));
             limit(safe, meters, &mut self.limit);
         }
-        if round.is_multiple_of(TABLES) {
-            tables(client, &self.options, &self.facts, &mut self.members).await?;
+        if tables {
+            self.newcomers.look(client).await?;
         }
         Ok(())
     }
-}
-
-/// Compares the publication with the last look; then lets new tables join.
-async fn tables(client: &Client, options: &Options, facts: &Facts, members: &mut Option<Members>) -> Result<()> {
-    let name = &options.publication;
-    let tables = catalog::matching(client, options).await.map_err(harmless)?;
-    let now = publication::published(client, name).await?;
-    if let Some(before) = members {
-        publication::unbroken(name, before, now.as_ref(), &tables)?;
-    }
-    if let Some(published) = now.as_ref().filter(|_| options.create && !facts.standby) {
-        for table in publication::join(client, options, published, &tables).await.map_err(harmless)? {
-            announce(&table);
-        }
-    }
-    *members = publication::published(client, name).await?;
-    Ok(())
-}
-
-/// What only keeps us from looking, or from letting a table join, does not end the stream.
-fn harmless(error: Error) -> Error {
-    if error.class() == Class::Blocked {
-        tracing::warn!(%error, "the tables can't be looked after");
-        return Error::transient(error.what());
-    }
-    error
 }
 
 /// Seconds until the limit at the rate since the last look.
@@ -154,4 +142,12 @@ fn limit(safe: Option<i64>, meters: &Meters, last: &mut Option<(Instant, i64)>) 
     });
     seconds.map_or_else(|| meters.slot_seconds_to_limit.clear(), |seconds| meters.slot_seconds_to_limit.set(seconds));
     *last = safe.map(|safe| (now, safe));
+}
+
+/// What only keeps us from looking does not end the stream.
+fn unseen(error: Error) -> Error {
+    match error.class() {
+        Class::Blocked => Error::transient(error.what()),
+        _ => error,
+    }
 }

@@ -1,8 +1,12 @@
 //! The progress row: what is in the tables, and who may write them.
 
+use std::sync::Arc;
+
 use super::client::Client;
 use crate::codecs::dialect::{Dialect, Progress};
-use crate::model::{ChangeId, Checkpoint, Error, Lsn, Phase, Result, SourcePosition};
+use crate::model::{
+    ChangeId, Checkpoint, Error, Followed, Lsn, Membership, Oid, Phase, Result, SourcePosition, TableName,
+};
 
 /// What the progress row holds, as far as this process knows.
 #[derive(Clone, Debug)]
@@ -73,12 +77,38 @@ impl Ledger {
         for statement in dialect.offsets(&self.pipeline, to) {
             client.execute(&statement).await?;
         }
+        for statement in self.follow(dialect, to) {
+            client.execute(&statement).await?;
+        }
         Ok(())
+    }
+
+    /// What is to be stored of the tables that are followed: only what has changed.
+    fn follow(&self, dialect: &impl Dialect, to: &Checkpoint) -> Vec<String> {
+        let Some(now) = to.followed.as_ref().filter(|_| to.phase == Phase::Stream) else { return Vec::new() };
+        let nothing = Followed::new();
+        let streaming = self.stored.as_ref().filter(|stored| stored.phase == Phase::Stream);
+        let mut statements = Vec::new();
+        let before = match streaming.and_then(|stored| stored.followed.as_ref()) {
+            Some(before) if Arc::ptr_eq(before, now) => return statements,
+            Some(before) => before,
+            None => {
+                // What is there belongs to progress that was cleared, or to a snapshot that was interrupted.
+                statements.push(dialect.forget_followed(&self.pipeline));
+                &nothing
+            }
+        };
+        let gone = before.keys().filter(|name| !now.contains_key(name)).map(|name| (name, None));
+        let come = now.iter().filter(|(name, m)| before.get(name) != Some(m)).map(|(name, m)| (name, Some(*m)));
+        let changed = gone.chain(come).flat_map(|(name, membership)| dialect.follow(&self.pipeline, name, membership));
+        statements.extend(changed);
+        statements
     }
 
     /// The transaction that moved the row is committed.
     pub(super) fn committed(&mut self, to: &Checkpoint) {
-        self.stored = Some(to.clone());
+        let before = self.stored.take().and_then(|stored| stored.followed);
+        self.stored = Some(Checkpoint { followed: to.followed.clone().or(before), ..to.clone() });
     }
 }
 
@@ -115,5 +145,20 @@ pub(super) async fn read<C: Client>(client: &mut C, row: Progress<'_>) -> Result
         _ => return Err(broken()),
     };
     let offsets = offsets.collect::<Option<Vec<_>>>().ok_or_else(broken)?;
-    Ok((fence, Some(Checkpoint { position, change, phase, offsets })))
+    let followed = client.query(&row.read_followed()).await?;
+    let followed = followed.into_iter().map(member).collect::<Option<Followed>>().ok_or_else(broken)?;
+    let followed = Some(Arc::new(followed)).filter(|followed| !followed.is_empty());
+    Ok((fence, Some(Checkpoint { position, change, phase, offsets, followed })))
+}
+
+/// A row of the tables that are followed.
+fn member(row: Vec<Option<String>>) -> Option<(TableName, Membership)> {
+    let [Some(schema), Some(name), Some(table), Some(publication), Some(entry)] =
+        <[Option<String>; 5]>::try_from(row).ok()?
+    else {
+        return None;
+    };
+    let oid = |text: String| text.parse().ok().map(Oid);
+    let membership = Membership { table: oid(table)?, publication: oid(publication)?, entry: oid(entry)? };
+    Some((TableName::new(schema, name), membership))
 }

@@ -1,7 +1,7 @@
-//! The control tables: `_tailwater.progress`, `_tailwater.offsets` and `_tailwater.tables`. Plain SQL that every warehouse speaks.
+//! The control tables: `_tailwater.progress`, `_tailwater.offsets`, `_tailwater.followed` and `_tailwater.tables`. Plain SQL that every warehouse speaks.
 
 use super::literal;
-use crate::model::{ChangeId, Checkpoint, Phase, TableName};
+use crate::model::{ChangeId, Checkpoint, Membership, Phase, TableName};
 
 /// The schema of everything that is ours.
 pub const CONTROL_SCHEMA: &str = "_tailwater";
@@ -44,6 +44,14 @@ impl Progress<'_> {
         )
     }
 
+    /// Reads which source tables are followed: schema, table, and the OIDs of table, publication and entry.
+    pub fn read_followed(&self) -> String {
+        format!(
+            "SELECT source_schema, source_table, table_oid, publication_oid, entry_oid FROM _tailwater.followed WHERE pipeline = {}",
+            literal(self.pipeline)
+        )
+    }
+
     /// Moves the row from `expected` to `checkpoint`; must change exactly one row, else another process has the fence.
     pub fn advance(&self, fence: u64, expected: ChangeId, checkpoint: &Checkpoint) -> String {
         let Checkpoint { position, change, phase, .. } = checkpoint;
@@ -77,6 +85,26 @@ pub(super) fn offset(pipeline: &str, topic: &str, part: i32, next: i64) -> [Stri
     ]
 }
 
+/// Forgets which source tables are followed.
+pub(super) fn forget_followed(pipeline: &str) -> String {
+    format!("DELETE FROM _tailwater.followed WHERE pipeline = {}", literal(pipeline))
+}
+
+/// Notes that a source table's rows are complete, or that they are not kept up with any more.
+pub(super) fn follow(pipeline: &str, name: &TableName, membership: Option<Membership>) -> Vec<String> {
+    let (pipeline, schema, table) = (literal(pipeline), literal(&name.schema), literal(&name.name));
+    let mut statements = vec![format!(
+        "DELETE FROM _tailwater.followed WHERE pipeline = {pipeline} AND source_schema = {schema} AND source_table = {table}"
+    )];
+    if let Some(Membership { table: oid, publication, entry }) = membership {
+        statements.push(format!(
+            "INSERT INTO _tailwater.followed (pipeline, source_schema, source_table, table_oid, publication_oid, entry_oid) \
+             VALUES ({pipeline}, {schema}, {table}, {oid}, {publication}, {entry})"
+        ));
+    }
+    statements
+}
+
 /// Whose rows a target holds.
 pub(super) fn owner(schema: &str, name: &str) -> String {
     format!(
@@ -108,6 +136,10 @@ pub(super) fn tables(text: &str, time: &str) -> Vec<String> {
         format!(
             "CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline {text} NOT NULL, topic {text} NOT NULL, part integer NOT NULL, \
              next_offset bigint NOT NULL)"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS _tailwater.followed (pipeline {text} NOT NULL, source_schema {text} NOT NULL, \
+             source_table {text} NOT NULL, table_oid bigint NOT NULL, publication_oid bigint NOT NULL, entry_oid bigint NOT NULL)"
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema {text} NOT NULL, target_table {text} NOT NULL, \

@@ -8,7 +8,7 @@ mod postgres;
 
 use std::sync::Arc;
 
-use crate::model::{ChangeId, Checkpoint, Column, Table, TableName};
+use crate::model::{ChangeId, Checkpoint, Column, Membership, Table, TableName};
 
 pub use control::{CONTROL_SCHEMA, Progress};
 pub use duckdb::Duckdb;
@@ -129,6 +129,16 @@ pub trait Dialect: Send + Sync + 'static {
             .iter()
             .flat_map(|(topic, part, next)| control::offset(pipeline, topic, *part, *next))
             .collect()
+    }
+
+    /// Forgets which source tables are followed.
+    fn forget_followed(&self, pipeline: &str) -> String {
+        control::forget_followed(pipeline)
+    }
+
+    /// Notes that a source table's rows are complete under this membership, or not kept up with any more.
+    fn follow(&self, pipeline: &str, table: &TableName, membership: Option<Membership>) -> Vec<String> {
+        control::follow(pipeline, table, membership)
     }
 }
 

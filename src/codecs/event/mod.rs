@@ -27,7 +27,7 @@ pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeError, Encoder, Settings};
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
-pub use tables::{decode_table, encode_table};
+pub use tables::{TableRecord, decode_table, encode_followed, encode_table};
 pub use topic::{progress_topic, tables_topic, topic};
 
 /// Stands in for a large value that the update did not touch and that is not known here.

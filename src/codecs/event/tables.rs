@@ -1,11 +1,36 @@
-//! The record of a table version: what an event's JSON alone does not say.
+//! The tables topic: a record for each table version, which says what an event's JSON alone does not, and one for each
+//! table that is followed.
 
 use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, version_name};
-use crate::model::{Column, Oid, PgType, ReplicaIdentity, Table, TableName};
+use crate::model::{Column, Membership, Oid, PgType, ReplicaIdentity, Table, TableName};
 
 const ERROR: DecodeError = DecodeError::new("a table version");
+
+/// What a record of the tables topic says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TableRecord {
+    /// The shape of events.
+    Version(Table),
+    /// That a table's rows are in the topics, or are not kept up with any more.
+    Followed(TableName, Option<Membership>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JsonRecord {
+    Version(JsonTable),
+    Followed(JsonFollowed),
+}
+
+#[derive(Serialize, Deserialize)]
+struct JsonFollowed {
+    schema: String,
+    table: String,
+    /// The OIDs of table, publication and entry.
+    followed: Option<(u32, u32, u32)>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct JsonTable {
@@ -61,9 +86,34 @@ pub fn encode_table(table: &Table) -> (Vec<u8>, Vec<u8>) {
     (version_name(table).into_bytes(), value)
 }
 
+/// Key and value of the record that says whether a table is followed.
+pub fn encode_followed(name: &TableName, membership: Option<Membership>) -> (Vec<u8>, Vec<u8>) {
+    let json = JsonFollowed {
+        schema: name.schema.clone(),
+        table: name.name.clone(),
+        followed: membership.map(|m| (m.table.0, m.publication.0, m.entry.0)),
+    };
+    let value = serde_json::to_vec(&json).expect("texts and numbers are always JSON");
+    // A version's key ends with a number.
+    (format!("{name}@followed").into_bytes(), value)
+}
+
 /// Reads a record's value.
-pub fn decode_table(value: &[u8]) -> Result<Table, DecodeError> {
-    let json: JsonTable = serde_json::from_slice(value).map_err(|_| ERROR)?;
+pub fn decode_table(value: &[u8]) -> Result<TableRecord, DecodeError> {
+    match serde_json::from_slice(value).map_err(|_| ERROR)? {
+        JsonRecord::Version(json) => version(json).map(TableRecord::Version),
+        JsonRecord::Followed(json) => {
+            let oids = json.followed.map(|(table, publication, entry)| Membership {
+                table: Oid(table),
+                publication: Oid(publication),
+                entry: Oid(entry),
+            });
+            Ok(TableRecord::Followed(TableName::new(json.schema, json.table), oids))
+        }
+    }
+}
+
+fn version(json: JsonTable) -> Result<Table, DecodeError> {
     let place = |name: &String| json.columns.iter().position(|column| column.name == *name).ok_or(ERROR);
     Ok(Table {
         key: json.key.iter().map(place).collect::<Result<_, _>>()?,

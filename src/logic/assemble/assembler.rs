@@ -32,13 +32,20 @@ pub struct Assembler {
     last_commit: Option<Lsn>,
     /// The end of the last transaction on this connection: the next may not begin its commit before it.
     passed: Lsn,
-    /// The table of each relation that was named; `None` until it is described.
-    relations: HashMap<Oid, Option<Arc<Table>>>,
+    /// Each relation that was named; `None` until it is described.
+    relations: HashMap<Oid, Option<Known>>,
     /// The relation of the last row, which mostly is the next one's.
-    recent: Option<(Oid, Arc<Table>)>,
+    recent: Option<(Oid, Known)>,
     /// The newest version of each table.
     latest: HashMap<TableName, Arc<Table>>,
     writer: RowWriter,
+}
+
+/// A relation's table, and from which commit on its changes are handed out.
+#[derive(Clone, Debug)]
+struct Known {
+    table: Arc<Table>,
+    from: Lsn,
 }
 
 /// The transaction that is being received.
@@ -113,8 +120,9 @@ impl Assembler {
 
     /// Sets the table that rows of `relation` belong to from now on; counts versions by name, from 1.
     ///
-    /// The same shape as the newest version's is that version.
-    pub fn define(&mut self, relation: Relation, mut table: Table) -> Arc<Table> {
+    /// The same shape as the newest version's is that version. Changes that commit before `from` are not handed out,
+    /// though they are counted: [`Lsn::ZERO`] for a table that is followed, [`Lsn::MAX`] for one that is not.
+    pub fn define(&mut self, relation: Relation, mut table: Table, from: Lsn) -> Arc<Table> {
         let table = match self.latest.get(&table.name) {
             Some(known) if known.same_shape(&table) => Arc::clone(known),
             known => {
@@ -123,9 +131,17 @@ impl Assembler {
             }
         };
         self.latest.insert(table.name.clone(), Arc::clone(&table));
-        self.relations.insert(relation.oid, Some(Arc::clone(&table)));
+        self.relations.insert(relation.oid, Some(Known { table: Arc::clone(&table), from }));
         self.recent = None;
         table
+    }
+
+    /// Hands out a relation's changes from another commit on.
+    pub fn follow(&mut self, relation: Oid, from: Lsn) {
+        if let Some(Some(known)) = self.relations.get_mut(&relation) {
+            known.from = from;
+        }
+        self.recent = None;
     }
 
     fn begin(&mut self, lsn: Lsn, begin: Begin) -> Result<()> {
@@ -186,7 +202,9 @@ impl Assembler {
         Ok(())
     }
 
-    /// Whence, which and where the next change is; `None` in a transaction that the sink has.
+    /// Whence, which and where the next change is; `None` where it is not handed out: in a transaction that the sink
+    /// has, or of a table that is not followed yet. Its ordinal is taken all the same, so that ids stay what they are
+    /// when the transaction comes again.
     #[inline]
     fn place(&mut self, lsn: Lsn, message: &str, relation: Oid) -> Result<Option<(Origin, ChangeId, Arc<Table>)>> {
         let Some(open) = &mut self.open else { return Err(outside(lsn, message)) };
@@ -197,19 +215,22 @@ impl Assembler {
         let id = ChangeId { commit: final_lsn, seq: open.seq };
         open.seq += 1;
         let origin = Origin { at, xid: Some(xid), lsn, last_commit: self.last_commit, snapshot: None };
-        let table = match &self.recent {
-            Some((oid, table)) if *oid == relation => Arc::clone(table),
-            _ => self.table(lsn, relation)?,
-        };
-        Ok(Some((origin, id, table)))
+        let recent = matches!(&self.recent, Some((oid, _)) if *oid == relation);
+        if !recent {
+            self.find(lsn, relation)?;
+        }
+        match &self.recent {
+            Some((_, known)) if known.from <= final_lsn => Ok(Some((origin, id, Arc::clone(&known.table)))),
+            _ => Ok(None),
+        }
     }
 
-    fn table(&mut self, lsn: Lsn, oid: Oid) -> Result<Arc<Table>> {
+    fn find(&mut self, lsn: Lsn, oid: Oid) -> Result<()> {
         let unnamed = || corrupt(lsn, format!("a row of relation {oid}, which has not been named"));
         let undefined = || Error::bug(format!("relation {oid} has a row at {lsn}, but was not defined"));
-        let table = self.relations.get(&oid).ok_or_else(unnamed)?.as_ref().ok_or_else(undefined)?;
-        self.recent = Some((oid, Arc::clone(table)));
-        Ok(Arc::clone(table))
+        let known = self.relations.get(&oid).ok_or_else(unnamed)?.as_ref().ok_or_else(undefined)?;
+        self.recent = Some((oid, known.clone()));
+        Ok(())
     }
 
     fn demand_open(&self, lsn: Lsn, message: &str) -> Result<()> {

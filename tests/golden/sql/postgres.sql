@@ -2,6 +2,7 @@
 CREATE SCHEMA IF NOT EXISTS _tailwater;
 CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline text NOT NULL, system_id text, timeline bigint, lsn bigint, commit_lsn bigint, seq bigint, phase text, fence bigint NOT NULL, updated_at timestamptz);
 CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline text NOT NULL, topic text NOT NULL, part integer NOT NULL, next_offset bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.followed (pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, table_oid bigint NOT NULL, publication_oid bigint NOT NULL, entry_oid bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema text NOT NULL, target_table text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
 -- progress
@@ -9,11 +10,17 @@ INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EX
 UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = 'it''s';
 SELECT fence, system_id, timeline, lsn, commit_lsn, seq, phase FROM _tailwater.progress WHERE pipeline = 'it''s';
 SELECT topic, part, next_offset FROM _tailwater.offsets WHERE pipeline = 'it''s' ORDER BY topic, part;
+SELECT source_schema, source_table, table_oid, publication_oid, entry_oid FROM _tailwater.followed WHERE pipeline = 'it''s';
 -- advance
 UPDATE _tailwater.progress SET system_id = '7', timeline = 2, lsn = 300, commit_lsn = 200, seq = 5, phase = 'stream', updated_at = now() WHERE pipeline = 'it''s' AND fence = 9 AND coalesce(commit_lsn, 0) = 100 AND coalesce(seq, 0) = 1;
 -- offsets
 DELETE FROM _tailwater.offsets WHERE pipeline = 'it''s' AND topic = 'a''b' AND part = 3;
 INSERT INTO _tailwater.offsets (pipeline, topic, part, next_offset) VALUES ('it''s', 'a''b', 3, 42);
+-- followed
+DELETE FROM _tailwater.followed WHERE pipeline = 'it''s';
+DELETE FROM _tailwater.followed WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
+INSERT INTO _tailwater.followed (pipeline, source_schema, source_table, table_oid, publication_oid, entry_oid) VALUES ('it''s', 'a schema', 'it''s', 1, 2, 0);
+DELETE FROM _tailwater.followed WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "Sales dep't";
 CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint NOT NULL, "Weird ""quoted"".name" text NOT NULL, "amount" numeric, "any amount" numeric, "tags" text[], "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL, PRIMARY KEY ("Weird ""quoted"".name", "select"));

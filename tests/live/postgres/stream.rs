@@ -1,60 +1,22 @@
 //! Snapshot and stream: each change once, in order, whatever the consumer and the server do.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tailwater::logic::pipeline::Source;
-use tailwater::model::{Class, Op, Phase};
+use tailwater::model::{Class, Phase};
 
+use super::writers::Writers;
 use super::{Mirror, of, start};
-use crate::support::eventually;
-use crate::support::postgres::{Database, Postgres, Stop};
+use crate::support::postgres::{Postgres, Stop};
 
 const ALL: &str = "select id, body from t";
-
-/// Writers that go on until told to stop: inserts, updates, key changes, deletes, one ledger row each transaction.
-struct Writers {
-    stop: Arc<AtomicBool>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Writers {
-    fn start(database: &Database<'_>) -> Writers {
-        let stop = Arc::new(AtomicBool::new(false));
-        let threads = (1..=3)
-            .map(|writer| {
-                let (session, stop) = (database.session(), Arc::clone(&stop));
-                std::thread::spawn(move || {
-                    for n in (writer * 1_000_000..).step_by(10) {
-                        if stop.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        let old = n - 50;
-                        session.sql(&format!(
-                            "begin; insert into t values ({n}, 'new'), ({n} + 1, 'more'), ({n} + 2, 'gone');
-                             update t set body = 'changed' where id = {old}; update t set id = id + 5 where id = {old} + 1;
-                             delete from t where id in ({old} + 2, {writer} * 10 + {n} % 5000); commit"
-                        ));
-                    }
-                })
-            })
-            .collect();
-        Writers { stop, threads }
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_and_the_stream_after_it_leave_no_gap_and_do_not_overlap() {
     for version in [15, 17] {
         let database = Postgres::shared(version).database("overlap");
         database.sql("create table t (id int primary key, body text); insert into t select n, repeat('x', 100) from generate_series(1, 50000) n");
-        let writers = Writers::start(&database);
+        let writers = Writers::start(&database, "t");
         tokio::time::sleep(Duration::from_millis(200)).await;
         let mut mirror = Mirror::default();
         let mut source = start(&of(&database), None).await;
@@ -203,39 +165,6 @@ async fn an_idle_database_does_not_keep_the_log_of_a_busy_neighbour() {
         mirror.take(&mut source).await.unwrap();
     }
     assert_eq!(mirror.taken, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_table_joins_and_one_that_is_taken_away_stops_the_stream() {
-    let database = Postgres::shared(17).database("joins");
-    database.sql("create table t (id int primary key, body text)");
-    let publication = database.name();
-    let mut mirror = Mirror::default();
-    let mut source = start(&of(&database), None).await;
-    mirror.follow(&mut source).await;
-    database.sql("create table later (id int primary key, body text)");
-    eventually("the table joins", Duration::from_secs(30), || {
-        let joined = "select count(*) from pg_publication_tables where tablename = 'later'";
-        (database.one(joined) == "1").then_some(())
-    });
-    database.sql("insert into later values (1, 'here')");
-    let first = loop {
-        // Positions go by while nothing is written.
-        if let Some(change) = source.next().await.unwrap().changes.pop() {
-            break change;
-        }
-    };
-    assert!(first.table.name.name == "later" && matches!(first.op, Op::Insert { .. }), "{first:?}");
-
-    database.sql(&format!("alter publication \"{publication}\" drop table t"));
-    let error = loop {
-        match tokio::time::timeout(Duration::from_secs(40), source.next()).await.expect("the stream ends") {
-            Ok(_) => {}
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error.class(), Class::Blocked, "{error}");
-    assert!(error.to_string().contains("public.t"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

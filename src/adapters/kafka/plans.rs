@@ -1,0 +1,108 @@
+//! How each table's changes become records, and which shapes of tables the topics hold.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rdkafka::Message;
+
+use super::control::Control;
+use crate::codecs::event::{Encoder, TableRecord, decode_table, topic};
+use crate::model::{Error, Followed, Result, Table, TableName};
+
+/// How the changes of one table, as the source knows it now, become records.
+pub(super) struct Plan {
+    /// Kept so that its address stays its own.
+    pub(super) source: Arc<Table>,
+    pub(super) encoder: Encoder,
+    pub(super) partitions: i32,
+    pub(super) route: u32,
+}
+
+/// Plans by the address of the source's table.
+#[derive(Default)]
+pub(super) struct Plans {
+    pub(super) plans: Vec<Plan>,
+    by_address: HashMap<usize, usize>,
+}
+
+impl Plans {
+    pub(super) fn index(&self, table: &Arc<Table>) -> Option<usize> {
+        self.by_address.get(&address(table)).copied()
+    }
+
+    pub(super) fn insert(&mut self, plan: Plan) -> usize {
+        let address = address(&plan.source);
+        let old = self.plans.iter().position(|old| old.source.name == plan.source.name);
+        let index = match old.and_then(|index| Some((index, self.plans.get_mut(index)?))) {
+            Some((index, old)) => {
+                self.by_address.remove(&self::address(&old.source));
+                *old = plan;
+                index
+            }
+            None => {
+                self.plans.push(plan);
+                self.plans.len() - 1
+            }
+        };
+        self.by_address.insert(address, index);
+        index
+    }
+}
+
+fn address(table: &Arc<Table>) -> usize {
+    Arc::as_ptr(table).addr()
+}
+
+/// The table versions that the tables topic holds.
+#[derive(Default)]
+pub(super) struct Versions {
+    latest: HashMap<TableName, Arc<Table>>,
+    pub(super) owners: HashMap<String, TableName>,
+}
+
+impl Versions {
+    pub(super) fn learn(&mut self, prefix: &str, table: Arc<Table>) {
+        self.owners.entry(topic(prefix, &table.name)).or_insert_with(|| table.name.clone());
+        let newer = self.latest.get(&table.name).is_none_or(|known| known.version < table.version);
+        if newer {
+            self.latest.insert(table.name.clone(), table);
+        }
+    }
+
+    /// The table under the number its shape has here, and whether that number is new.
+    pub(super) fn number(&self, table: &Table) -> (Arc<Table>, bool) {
+        match self.latest.get(&table.name) {
+            Some(known) if known.same_shape(table) => (Arc::clone(known), false),
+            known => {
+                let version = known.map_or(0, |known| known.version) + 1;
+                (Arc::new(Table { version, ..table.clone() }), true)
+            }
+        }
+    }
+}
+
+/// What the tables topic holds.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) versions: Versions,
+    /// The tables whose rows are in the topics.
+    pub(super) followed: Followed,
+}
+
+impl Known {
+    /// Reads the topic to its end. Blocks.
+    pub(super) fn read(control: &Control, name: &str, prefix: &str) -> Result<Known> {
+        let mut known = Known::default();
+        control.read(name, 0, |message| {
+            let record = decode_table(message.payload().unwrap_or_default())
+                .map_err(|error| Error::corrupt(format!("{name} at offset {}: {error}", message.offset())))?;
+            match record {
+                TableRecord::Version(table) => known.versions.learn(prefix, Arc::new(table)),
+                TableRecord::Followed(name, Some(membership)) => drop(known.followed.insert(name, membership)),
+                TableRecord::Followed(name, None) => drop(known.followed.remove(&name)),
+            }
+            Ok(())
+        })?;
+        Ok(known)
+    }
+}

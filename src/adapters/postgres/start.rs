@@ -1,0 +1,224 @@
+//! How a source begins: what is checked, made and adopted, and from where it goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use super::catalog::{self, Facts, Found};
+use super::identity::{identify, same_cluster};
+use super::options::{Options, SnapshotMode};
+use super::publication;
+use super::refusal::sql_error;
+use super::slot::{self, Exported, Slot};
+use super::snapshot::{Snapshot, Wanted};
+use super::source::{Pending, PostgresSource, Reading};
+use super::sql;
+use super::stream::Stream;
+use super::watch::Watch;
+use super::wire::Wire;
+use crate::codecs::pgoutput::{Decoder, Streaming};
+use crate::logic::assemble::Assembler;
+use crate::model::{ChangeId, Checkpoint, Error, Followed, Lsn, Meters, Phase, Result, SourcePosition};
+
+impl PostgresSource {
+    /// Checks the server, the publication and the slot, and goes on from `resume`, what the sink has stored.
+    pub async fn start(options: Options, resume: Option<Checkpoint>, meters: Arc<Meters>) -> Result<PostgresSource> {
+        let tag = slot::tag(&options);
+        let client = sql::connect(&options.endpoint, &tag).await?;
+        let facts = catalog::facts(&client).await?;
+        if let Some(problem) = unfit(&facts).into_iter().next() {
+            return Err(problem);
+        }
+        let tables = catalog::matching(&client, &options).await?;
+        let mut found = slot::find(&client, &options.slot, &facts).await?;
+        let published = publication::ensure(&client, &options, &tables).await?;
+        let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
+        let mut wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
+        let identity = identify(&mut wire).await?;
+        if let Some(stored) = &resume {
+            same_cluster(&mut wire, stored, identity).await?;
+        }
+        if let Some(slot) = &found {
+            slot.usable(&options.slot, &facts)?;
+            slot::take_over(&client, &options, slot).await?;
+            if slot.active_pid.is_some() {
+                // A slot that our predecessor was still making went with it.
+                found = slot::find(&client, &options.slot, &facts).await?;
+            }
+        }
+        let streaming = resume.as_ref().filter(|stored| stored.phase == Phase::Stream);
+        let exported = exported(&mut wire, &options, &facts, found.as_ref(), streaming).await?;
+        let start = match (&exported, streaming, &found) {
+            (Some(exported), ..) => exported.point,
+            (None, Some(stored), _) => stored.position.lsn,
+            (None, None, found) => found.as_ref().map_or(Lsn::ZERO, |slot| slot.confirmed),
+        };
+        let mut assembler = Assembler::new(start);
+        let wanted = exported.filter(|_| options.snapshot != SnapshotMode::Never && streaming.is_none());
+        let reading = match &wanted {
+            Some(exported) => {
+                let snapshot = initial(&options, &facts, exported, &tables, resume.as_ref(), &meters).await?;
+                Some(Reading::initial(snapshot, &mut assembler))
+            }
+            None => None,
+        };
+        // The exporter is done with: the same connection goes on as the stream's, unless it holds a temporary slot.
+        if found.is_some() && wanted.is_some() {
+            wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
+        }
+        let status = sender_timeout(&client).await? / 3;
+        wire.copy_both(&slot::start(&options, start), "starting the stream").await?;
+        let stream =
+            Stream::spawn(wire, start, options.buffer_bytes, status, options.endpoint.clone(), Arc::clone(&meters));
+        tracing::info!(slot = options.slot, from = %start, tables = tables.len(), "following the log");
+        let last = streaming.map_or(ChangeId::snapshot(start, 0), |stored| stored.change);
+        let followed = followed(&options, published, streaming);
+        let watch = Watch::spawn(options.clone(), facts, followed.clone(), Arc::clone(&meters));
+        Ok(PostgresSource {
+            client,
+            stream,
+            reading,
+            decoder: Decoder::new(Streaming::Off),
+            assembler,
+            at: SourcePosition { lsn: start, ..identity },
+            last,
+            seen: last,
+            in_pieces: false,
+            handed_on: (start, Instant::now()),
+            goal: None,
+            pending: Pending::default(),
+            // Until the watch has looked, tables may be waiting that nobody knows of.
+            waiting: followed.is_some() && streaming.is_some(),
+            followed,
+            hold: None,
+            join: None,
+            watch,
+            options,
+            meters,
+        })
+    }
+}
+
+/// The tables whose rows the sink has: those it says, or those the snapshot reads; `None` where none are ever read.
+fn followed(options: &Options, published: Followed, streaming: Option<&Checkpoint>) -> Option<Arc<Followed>> {
+    if options.snapshot == SnapshotMode::Never {
+        return None;
+    }
+    // What is stored under an older version of this program says nothing of it: then what is published counts.
+    let stored = streaming.and_then(|stored| stored.followed.clone());
+    let mut followed = stored.unwrap_or_else(|| Arc::new(published));
+    if followed.keys().any(|name| !options.wants(name)) {
+        // One that is wanted again later has missed what lay between.
+        Arc::make_mut(&mut followed).retain(|name, _| options.wants(name));
+    }
+    Some(followed)
+}
+
+/// The snapshot to read the rows from, where there are rows to read or a slot to make.
+async fn exported(
+    wire: &mut Wire,
+    options: &Options,
+    facts: &Facts,
+    found: Option<&Slot>,
+    streaming: Option<&Checkpoint>,
+) -> Result<Option<Exported>> {
+    match (found, streaming) {
+        (Some(slot), Some(stored)) => slot.behind(&options.slot, stored).map(|()| None),
+        (Some(_), None) if options.snapshot == SnapshotMode::Never => Ok(None),
+        (Some(_), None) => slot::snapshot(wire).await.map(Some),
+        (None, _) => created(wire, options, facts, streaming).await.map(Some),
+    }
+}
+
+/// The snapshot of all tables.
+async fn initial(
+    options: &Options,
+    facts: &Facts,
+    exported: &Exported,
+    tables: &[Found],
+    resume: Option<&Checkpoint>,
+    meters: &Arc<Meters>,
+) -> Result<Snapshot> {
+    if resume.is_some_and(|stored| exported.point <= stored.position.lsn) {
+        // Its rows would count as delivered already; making a slot writes log, so the next point is later.
+        return Err(Error::transient("the new snapshot's point is not after the interrupted one's"));
+    }
+    let reader = sql::connect(&options.endpoint, &slot::tag(options)).await?;
+    let wanted = Wanted {
+        exported,
+        tables,
+        version: facts.version,
+        publication: &options.publication,
+        clear: &|_| resume.is_some(),
+        lock_timeout: Duration::ZERO,
+    };
+    Snapshot::begin(reader, wanted, Arc::clone(meters)).await
+}
+
+/// What keeps the server from being followed.
+pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
+    let mut problems = Vec::new();
+    if facts.version < 140_000 {
+        problems.push(
+            Error::blocked("the server is older than PostgreSQL 14")
+                .remedy("Tailwater follows PostgreSQL 14 and later"),
+        );
+    }
+    if facts.wal_level != "logical" {
+        problems.push(
+            Error::blocked(format!("the server's wal_level is {}", facts.wal_level))
+                .remedy("set wal_level = logical in postgresql.conf and restart the server"),
+        );
+    }
+    if !facts.may_replicate {
+        problems.push(
+            Error::blocked("the user of the database URL has no REPLICATION right")
+                .remedy("run: ALTER ROLE ... REPLICATION"),
+        );
+    }
+    problems
+}
+
+/// Makes the slot, unless the sink has been fed from one before: that one is gone, with the changes it kept.
+async fn created(
+    wire: &mut Wire,
+    options: &Options,
+    facts: &Facts,
+    streaming: Option<&Checkpoint>,
+) -> Result<Exported> {
+    let name = &options.slot;
+    if let Some(stored) = streaming {
+        return Err(Error::blocked(format!(
+            "slot {name} is gone; the changes after {} are lost to the sink",
+            stored.position.lsn
+        ))
+        .remedy(
+            "clear the sink's progress so that a new snapshot is taken, or point to the server that has the slot",
+        ));
+    }
+    if !options.create {
+        return Err(Error::blocked(format!("slot {name} does not exist"))
+            .remedy(format!("run: SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')")));
+    }
+    let waiting = slot::create(wire, options, facts);
+    let mut waiting = std::pin::pin!(waiting);
+    loop {
+        match tokio::time::timeout(Duration::from_secs(10), &mut waiting).await {
+            Ok(created) => return created,
+            Err(_) => {
+                tracing::warn!(slot = name, "creating the slot waits for transactions that are open on the server")
+            }
+        }
+    }
+}
+
+async fn sender_timeout(client: &Client) -> Result<Duration> {
+    let row = client
+        .query_one("SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'", &[])
+        .await
+        .map_err(|error| sql_error(error, "reading wal_sender_timeout"))?;
+    let millis = u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
+    Ok(if millis == 0 { Duration::from_secs(60) } else { Duration::from_millis(millis) })
+}
