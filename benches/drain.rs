@@ -1,7 +1,9 @@
 //! How fast is a backlog drained, against PostgreSQL's own `pg_recvlogical` to /dev/null in the same run?
 //!
-//! One table of ten columns, about 200 bytes a row, 1,000 rows a transaction; every wiring reads a slot of its own that
-//! was made before the load. `ROWS` says how many (a million). A run that loses a row fails.
+//! One table of ten columns, about 200 bytes a row, 1,000 rows a transaction; every run reads a copy of a slot that was
+//! made before the load. `ROWS` says how many (a million), `ROUNDS` how often (three; medians are shown), `WIRING`
+//! which wirings (a part of their names). The time is the whole process's, start and end included. A run that loses a row
+//! fails.
 
 // What goes wrong ends the benchmark.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -21,78 +23,107 @@ use support::postgres::{Database, Postgres};
 use support::tailwater::Tailwater;
 
 /// What a run took.
+#[derive(Clone)]
 struct Taken {
     name: &'static str,
     seconds: f64,
     cpu: f64,
     peak_mb: u64,
+    /// Of the reference's rate in the same round.
+    ratio: f64,
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
 }
 
 fn main() {
-    let rows: u64 = std::env::var("ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(1_000_000);
-    let server = Postgres::version(17).config("max_wal_size = 8GB").config("shared_buffers = 512MB").start();
+    let (rows, rounds) = (number("ROWS", 1_000_000), number("ROUNDS", 3));
+    let server = Postgres::version(17)
+        .config("max_wal_size = 8GB")
+        .config("shared_buffers = 512MB")
+        .config("max_replication_slots = 50")
+        .start();
     let source = server.database("source");
-    let targets = (server.database("from_slot"), server.database("from_kafka"));
+    let target = server.database("target");
     load(&source, rows);
-    let dir = Dir::new();
     let kafka = Kafka::shared();
-    let prefix = kafka.prefix("drain");
-    let from = |name: &str| {
-        Tailwater::new(name)
-            .limit(Duration::from_secs(900))
-            .source_postgres(&source.url(), &["public.t"])
-            .toml("snapshot = \"never\"")
-    };
-    let from_kafka = |name: &str| {
-        Tailwater::new(name).limit(Duration::from_secs(900)).source_kafka(
-            &kafka.bootstrap(),
-            &[&format!("{prefix}.public.*")],
-            name,
-        )
-    };
-    let (slot_duck, kafka_duck) = (dir.join("slot.duckdb"), dir.join("kafka.duckdb"));
-    let mut taken = vec![reference(&source)];
-    let runs = [
-        (
-            "postgres -> kafka (JSON)",
-            from("kafka")
-                .sink_kafka(&kafka.bootstrap(), &prefix)
-                .toml("[sink.kafka.topic]\npartitions = 4\nreplication = 1"),
-        ),
-        ("postgres -> duckdb", from("duckdb").sink_duckdb(&slot_duck)),
-        ("postgres -> postgres", from("postgres").sink_postgres(&targets.0.url(), None)),
-        ("kafka -> duckdb", from_kafka("kafka_duckdb").sink_duckdb(&kafka_duck)),
-        ("kafka -> postgres", from_kafka("kafka_postgres").sink_postgres(&targets.1.url(), None)),
-    ];
-    for (name, pipeline) in runs {
-        taken.push(drain(name, &pipeline));
-    }
-    let events: i64 = kafka.end_offsets(&format!("{prefix}.public.t")).iter().sum();
-    assert!(events as u64 >= rows, "{events} events of {rows} rows");
-    let expected = rows.to_string();
-    for database in [&targets.0, &targets.1] {
-        assert_eq!(database.one("SELECT count(DISTINCT id) FROM public.t"), expected);
-    }
-    for file in [&slot_duck, &kafka_duck] {
-        assert_eq!(
-            duck::rows(file, "SELECT count(DISTINCT id) FROM public.t")[0][0].as_deref(),
-            Some(expected.as_str())
-        );
+    let mut taken = Vec::new();
+    for round in 0..rounds {
+        let reference = reference(&source, round);
+        let seconds = reference.seconds;
+        let mut runs = vec![reference];
+        runs.extend(wirings(&source, &target, kafka, rows, round));
+        for run in &mut runs {
+            run.ratio = seconds / run.seconds;
+            println!("round {round}: {:<28}{:>10.0} rows/s", run.name, rows as f64 / run.seconds);
+        }
+        taken.push(runs);
     }
     report(&taken, rows);
 }
 
-/// The table, a slot and a publication for each reader, and the backlog.
+/// Drains the backlog once through each wiring that `WIRING` names.
+fn wirings(source: &Database<'_>, target: &Database<'_>, kafka: &Kafka, rows: u64, round: u64) -> Vec<Taken> {
+    let dir = Dir::new();
+    let prefix = kafka.prefix("drain");
+    let chosen = std::env::var("WIRING").unwrap_or_default();
+    let limit = Duration::from_secs(900);
+    let from = |name: &str| {
+        let name = format!("{name}{round}");
+        slot(source, &format!("tailwater_{name}"));
+        let pipeline = Tailwater::new(&name).limit(limit).source_postgres(&source.url(), &["public.t"]);
+        pipeline.toml("snapshot = \"never\"\npublication = \"drain\"")
+    };
+    let from_kafka = |name: &str| {
+        let name = format!("{name}{round}");
+        let topics = [format!("{prefix}.public.*")];
+        Tailwater::new(&name).limit(limit).source_kafka(&kafka.bootstrap(), &[&topics[0]], &name)
+    };
+    let (slot_duck, kafka_duck) = (dir.join("slot.duckdb"), dir.join("kafka.duckdb"));
+    let schemas = (format!("slot{round}"), format!("kafka{round}"));
+    let mut taken = Vec::new();
+    let mut drained = |name: &'static str, pipeline: &dyn Fn() -> Tailwater, held: &dyn Fn() -> String| {
+        if name.contains(&chosen) || (name == TO_KAFKA && chosen.starts_with("kafka")) {
+            taken.push(drain(name, &pipeline()));
+            assert_eq!(held(), rows.to_string(), "{name}");
+        }
+    };
+    let events = || kafka.end_offsets(&format!("{prefix}.public.t")).iter().sum::<i64>().to_string();
+    let in_duck =
+        |file: &std::path::Path| duck::rows(file, "SELECT count(DISTINCT id) FROM public.t")[0][0].clone().unwrap();
+    let in_schema = |schema: &str| target.one(&format!("SELECT count(DISTINCT id) FROM {schema}.t"));
+    let topic = "[sink.kafka.topic]\npartitions = 4\nreplication = 1";
+    drained(TO_KAFKA, &|| from("kafka").sink_kafka(&kafka.bootstrap(), &prefix).toml(topic), &events);
+    drained("postgres -> duckdb", &|| from("duckdb").sink_duckdb(&slot_duck), &|| in_duck(&slot_duck));
+    drained("postgres -> postgres", &|| from("postgres").sink_postgres(&target.url(), Some(&schemas.0)), &|| {
+        in_schema(&schemas.0)
+    });
+    drained("kafka -> duckdb", &|| from_kafka("kafka_duckdb").sink_duckdb(&kafka_duck), &|| in_duck(&kafka_duck));
+    drained(
+        "kafka -> postgres",
+        &|| from_kafka("kafka_postgres").sink_postgres(&target.url(), Some(&schemas.1)),
+        &|| in_schema(&schemas.1),
+    );
+    target.sql(&format!("DROP SCHEMA IF EXISTS {} CASCADE; DROP SCHEMA IF EXISTS {} CASCADE", schemas.0, schemas.1));
+    taken
+}
+
+const TO_KAFKA: &str = "postgres -> kafka (JSON)";
+
+/// A slot that stands where the backlog begins.
+fn slot(source: &Database<'_>, name: &str) {
+    source.sql(&format!("SELECT pg_copy_logical_replication_slot('drain', '{name}')"));
+}
+
+/// The table, the slot that the readers' are copies of, the publication, and the backlog.
 fn load(source: &Database<'_>, rows: u64) {
     source.sql(
         "CREATE TABLE t (id bigint PRIMARY KEY, a integer, b text, c text, d boolean, e double precision, f numeric(12,2),
-            g timestamptz, h timestamp, i text)",
+            g timestamptz, h timestamp, i text);
+         CREATE PUBLICATION drain FOR TABLE t WITH (publish_via_partition_root = true)",
     );
-    for name in ["reference", "kafka", "duckdb", "postgres"] {
-        source
-            .sql(&format!("CREATE PUBLICATION tailwater_{name} FOR TABLE t WITH (publish_via_partition_root = true)"));
-        source.sql(&format!("SELECT pg_create_logical_replication_slot('tailwater_{name}', 'pgoutput')"));
-    }
+    source.sql("SELECT pg_create_logical_replication_slot('drain', 'pgoutput')");
     let begin = Instant::now();
     source.sql(&format!(
         "DO $$ BEGIN FOR n IN 0 .. {rows} / 1000 - 1 LOOP
@@ -110,22 +141,25 @@ fn cpu() -> f64 {
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
-fn reference(source: &Database<'_>) -> Taken {
-    let end = source.one("SELECT pg_current_wal_lsn()");
+fn reference(source: &Database<'_>, round: u64) -> Taken {
+    let (name, end) = (format!("reference{round}"), source.one("SELECT pg_current_wal_lsn()"));
+    slot(source, &name);
     let mut command = Command::new("pg_recvlogical");
-    command.args(["-d", &source.url(), "--slot", "tailwater_reference", "--start", "--no-loop", "-f", "/dev/null"]);
     command.args([
-        "-o",
-        "proto_version=1",
-        "-o",
-        "publication_names=tailwater_reference",
-        "--endpos",
-        &end,
+        "-d",
+        &source.url(),
+        "--slot",
+        &name,
+        "--start",
+        "--no-loop",
+        "-f",
+        "/dev/null",
         "-F",
         "0",
         "-s",
         "1",
     ]);
+    command.args(["-o", "proto_version=1", "-o", "publication_names=drain", "--endpos", &end]);
     let (begin, before) = (Instant::now(), cpu());
     match command.stdout(Stdio::null()).status() {
         Ok(status) => assert!(status.success(), "pg_recvlogical failed"),
@@ -133,12 +167,8 @@ fn reference(source: &Database<'_>) -> Taken {
             "pg_recvlogical can't be run ({error}): install PostgreSQL's client programs (Debian: postgresql-client)"
         ),
     }
-    Taken {
-        name: "pg_recvlogical > /dev/null",
-        seconds: begin.elapsed().as_secs_f64(),
-        cpu: cpu() - before,
-        peak_mb: 0,
-    }
+    let (seconds, cpu) = (begin.elapsed().as_secs_f64(), cpu() - before);
+    Taken { name: "pg_recvlogical > /dev/null", seconds, cpu, peak_mb: 0, ratio: 1.0 }
 }
 
 fn drain(name: &'static str, pipeline: &Tailwater) -> Taken {
@@ -151,20 +181,29 @@ fn drain(name: &'static str, pipeline: &Tailwater) -> Taken {
     }
     let seconds = begin.elapsed().as_secs_f64();
     running.wait().success();
-    Taken { name, seconds, cpu: cpu() - before, peak_mb: peak >> 20 }
+    Taken { name, seconds, cpu: cpu() - before, peak_mb: peak >> 20, ratio: 0.0 }
 }
 
-fn report(taken: &[Taken], rows: u64) {
-    println!("\n{:<28}{:>10}{:>8}{:>16}{:>10}", "", "rows/s", "ratio", "CPU s/million", "peak MB");
-    for run in taken {
-        let million = rows as f64 / 1e6;
+/// The medians over the rounds, and the range of the ratio.
+fn report(taken: &[Vec<Taken>], rows: u64) {
+    println!("\n{:<28}{:>10}{:>8}{:>14}{:>16}{:>10}", "", "rows/s", "ratio", "min..max", "CPU s/million", "peak MB");
+    let million = rows as f64 / 1e6;
+    for (index, run) in taken[0].iter().enumerate() {
+        let of = |what: &dyn Fn(&Taken) -> f64| {
+            let mut all: Vec<f64> = taken.iter().map(|round| what(&round[index])).collect();
+            all.sort_by(f64::total_cmp);
+            all
+        };
+        let median = |what: &dyn Fn(&Taken) -> f64| of(what)[taken.len() / 2];
+        let ratios = of(&|run| run.ratio);
         println!(
-            "{:<28}{:>10.0}{:>8.2}{:>16.1}{:>10}",
+            "{:<28}{:>10.0}{:>8.2}{:>14}{:>16.1}{:>10.0}",
             run.name,
-            rows as f64 / run.seconds,
-            taken[0].seconds / run.seconds,
-            run.cpu / million,
-            run.peak_mb
+            rows as f64 / median(&|run| run.seconds),
+            median(&|run| run.ratio),
+            format!("{:.2}..{:.2}", ratios[0], ratios[ratios.len() - 1]),
+            median(&|run| run.cpu) / million,
+            of(&|run| run.peak_mb as f64)[taken.len() - 1],
         );
     }
 }
