@@ -28,11 +28,11 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
     if matches!(&config.source, Source::Postgres(options) if options.snapshot == SnapshotMode::Only) {
         run.goal = Goal::Current;
     }
-    let give_up = Instant::now() + config.start_timeout;
+    let mut give_up = Instant::now() + config.start_timeout;
     let mut started = false;
     let mut pause = FIRST_PAUSE;
     loop {
-        let progress = run.meters.last_progress.get();
+        let (begin, progress) = (Instant::now(), run.meters.last_progress.get());
         let error = match once(config, &run, &mut started).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -42,11 +42,15 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
         if error.class() != Class::Transient || run.stop.is_cancelled() {
             return Err(error);
         }
-        if !started && Instant::now() >= give_up {
-            return Err(error.within(format!("could not start within {} s", config.start_timeout.as_secs())));
-        }
         if run.meters.last_progress.get() != progress {
             pause = FIRST_PAUSE;
+            give_up = Instant::now() + config.start_timeout;
+        }
+        // What has an end says so when it gets nowhere; what has none goes on trying once it has run.
+        let ends = run.goal == Goal::Current && begin.elapsed() < config.start_timeout;
+        if (!started || ends) && Instant::now() >= give_up {
+            let doing = if started { "go on" } else { "start" };
+            return Err(error.within(format!("could not {doing} within {} s", config.start_timeout.as_secs())));
         }
         // Jitter keeps many processes from coming back at the same moment.
         let wait = pause.mul_f64(rand::random_range(0.5..1.0));

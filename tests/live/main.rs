@@ -11,6 +11,7 @@ mod join;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kill;
+mod large;
 mod postgres;
 mod services;
 mod warehouse;

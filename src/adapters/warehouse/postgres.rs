@@ -155,6 +155,10 @@ fn sql_error(error: tokio_postgres::Error) -> Error {
         _ if code == "23505" && db.schema() == Some("pg_catalog") => (Class::Transient, ""),
         _ if matches!(code, "42P06" | "42P07" | "42710") => (Class::Transient, ""),
         Some("53") => (Class::Transient, "make room on the warehouse's server"),
+        _ if code == "54011" => (
+            Class::Blocked,
+            "a PostgreSQL table has 1600 columns at most, and merging needs four more and the key twice: exclude the table, or use another warehouse",
+        ),
         Some("22") => (Class::Blocked, "a value does not fit its column: widen the column in the warehouse"),
         Some("23") => (Class::Blocked, "a constraint that Tailwater did not make is in the way: remove it"),
         Some("42") if code == "42501" => (Class::Blocked, "grant the missing right to the sink's user"),
