@@ -5,11 +5,14 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::config::{Config, Source};
+use super::config::{Config, Sink, Source};
 use super::metrics::lag_seconds;
 use super::serve::unready;
+use super::wiring;
 use crate::adapters::postgres;
-use crate::model::{Meters, Result};
+use crate::adapters::warehouse::{self, PostgresClient};
+use crate::codecs::dialect;
+use crate::model::{Checkpoint, Meters, Phase, Result};
 
 /// What is known, as JSON with stable names.
 pub struct Report(Value);
@@ -97,7 +100,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Asks the running process, or else the source.
+/// Asks the running process, or else source and sink.
 pub async fn status(config: &Config, as_json: bool) -> Result<()> {
     let report = match running(config).await {
         Some(report) => report,
@@ -124,7 +127,7 @@ async fn running(config: &Config) -> Option<Report> {
     tokio::time::timeout(std::time::Duration::from_secs(3), ask).await.ok()?
 }
 
-/// Without a running process: what the database says of the slot.
+/// Without a running process: what the database says of the slot, and the sink of its progress.
 async fn at_rest(config: &Config) -> Result<Report> {
     let slot = match &config.source {
         Source::Postgres(options) => {
@@ -138,5 +141,40 @@ async fn at_rest(config: &Config) -> Result<Report> {
         }
         Source::Kafka(_) => None,
     };
-    Ok(Report(json!({ "pipeline": config.name, "running": false, "ready": false, "slot": slot, "tables": [] })))
+    let sink = match stored(config).await {
+        Ok(None) => json!({ "state": "nothing stored" }),
+        Ok(Some(checkpoint)) => json!({
+            "state": match checkpoint.phase { Phase::Snapshot => "reading existing rows", Phase::Stream => "following" },
+            "durable": checkpoint.position.lsn.to_string(),
+            "last_change": checkpoint.change.to_string(),
+            "timeline": checkpoint.position.timeline,
+            "system_id": checkpoint.position.system_id.to_string(),
+        }),
+        // The slot is worth knowing though the sink does not answer.
+        Err(error) => json!({ "state": "unknown", "error": error.what() }),
+    };
+    Ok(Report(json!({
+        "pipeline": config.name, "running": false, "ready": false, "slot": slot, "sink": sink, "tables": [],
+    })))
+}
+
+/// What the sink has stored.
+async fn stored(config: &Config) -> Result<Option<Checkpoint>> {
+    match &config.sink {
+        Sink::Postgres(_, endpoint) => {
+            let mut client = PostgresClient::start(&wiring::connector(endpoint, &config.name)).await?;
+            warehouse::stored(&mut client, &dialect::Postgres, &config.name).await
+        }
+        #[cfg(feature = "duckdb")]
+        Sink::Duckdb(_, file) if !file.path.exists() => Ok(None),
+        #[cfg(feature = "duckdb")]
+        Sink::Duckdb(_, file) => {
+            let mut client = warehouse::DuckdbClient::start(file).await?;
+            warehouse::stored(&mut client, &dialect::Duckdb, &config.name).await
+        }
+        #[cfg(feature = "kafka")]
+        Sink::Kafka(options) => crate::adapters::kafka::stored(options).await,
+        #[allow(unreachable_patterns)]
+        _ => Err(wiring::left_out()),
+    }
 }

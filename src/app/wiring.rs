@@ -134,7 +134,7 @@ pub(super) fn connector(endpoint: &Endpoint, pipeline: &str) -> Connect {
     })
 }
 
-fn left_out() -> Error {
+pub(super) fn left_out() -> Error {
     Error::blocked("this binary was built without the feature that the configuration needs")
         .remedy("build it with --features kafka,duckdb")
 }

@@ -177,6 +177,60 @@ fn a_duckdb_file_that_can_t_be_written_is_named() {
     first.terminate().code(0);
 }
 
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_directory_that_may_not_be_written_is_named_and_the_rest_is_done_when_it_may() {
+    use std::os::unix::fs::PermissionsExt;
+    let source = Postgres::shared(17).database("in_ro_s");
+    source.sql(TABLES);
+    let dir = Dir::for_server();
+    let mode = |mode| std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    let file = dir.join("ro.duckdb");
+    let pipeline =
+        Tailwater::new("in_ro").source_postgres(&source.url(), &["public.*"]).sink_duckdb(&file).unprivileged();
+    mode(0o555);
+    refused(&pipeline, 3, &["ro.duckdb", "rights"]);
+    pipeline.check().code(2).says(&["ro.duckdb", "rights"]);
+    mode(0o755);
+    pipeline.run_until_current().success();
+    assert_all_equal(&source.session(), &["public.t"], Copy::Duckdb(&file));
+}
+
+/// In a file system of its own that is full at 24 MB, until a flag is there; afterwards the files are copied out.
+#[cfg(feature = "duckdb")]
+const FULL: &str = r#"set -e
+disk=$1 flag=$2 out=$3; shift 3
+mount -t tmpfs -o size=24m none "$disk"
+(while [ ! -e "$flag" ]; do sleep 0.1; done; mount -o remount,size=1g "$disk") &
+code=0; "$@" || code=$?
+cp "$disk"/* "$out"
+exit $code"#;
+
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_disk_that_is_full_is_named_and_nothing_is_lost_when_there_is_room_again() {
+    let source = Postgres::shared(15).database("in_full_s");
+    source.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v text);
+         INSERT INTO t SELECT n, md5(n::text) || md5((n + 1)::text) || md5((n + 2)::text) FROM generate_series(1, 600000) n",
+    );
+    let (disk, out) = (Dir::new(), Dir::new());
+    let flag = out.join("flag");
+    let texts = [disk.path(), flag.as_path(), out.path()].map(|path| path.to_string_lossy().into_owned());
+    let root = nix::unistd::geteuid().is_root();
+    let namespace: &[&str] =
+        if root { &["unshare", "--mount"] } else { &["unshare", "--user", "--map-root-user", "--mount"] };
+    let pipeline = Tailwater::new("in_full")
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_duckdb(&disk.join("full.duckdb"))
+        .under(&[namespace, &["sh", "-c", FULL, "sh", &texts[0], &texts[1], &texts[2]]].concat());
+    let mut running = pipeline.start(&["run", "--until-current"]);
+    running.wait_until("out of room", |running| running.text().contains("full.duckdb is full"));
+    std::fs::write(&flag, "").unwrap();
+    running.wait().success();
+    assert_all_equal(&source.session(), &["public.t"], Copy::Duckdb(&out.join("full.duckdb")));
+}
+
 #[cfg(feature = "kafka")]
 #[test]
 fn brokers_that_can_t_be_reached_are_named() {
@@ -187,6 +241,22 @@ fn brokers_that_can_t_be_reached_are_named() {
         .source_postgres(&source.url(), &["public.*"])
         .sink_kafka("127.0.0.1:1", "x");
     refused(&pipeline, 1, &["127.0.0.1:1"]);
+}
+
+#[test]
+fn the_finest_log_of_a_run_that_fails_holds_no_row_and_no_secret() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_log_s"), server.database("in_log_t"));
+    source.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'CANARY-ROW')");
+    let pipeline = pipeline("in_log", &source.url(), &target).env("RUST_LOG", "trace");
+    pipeline.run_until_current().success().says(&["TRACE"]).hides(&["CANARY", PASSWORD]);
+    // A value that the warehouse refuses, and a connection that the source does.
+    target.sql("ALTER TABLE t ADD CONSTRAINT short CHECK (length(v) < 12)");
+    source.sql("INSERT INTO t VALUES (2, 'CANARY-OF-THE-STREAM'); UPDATE t SET v = 'CANARY-CHANGED' WHERE id = 1");
+    pipeline.run_until_current().code(3).says(&["public.t", "23514"]).hides(&["CANARY", PASSWORD]);
+    let wrong = server.url_for("postgres", "CANARY-PASSWORD", source.name());
+    let pipeline = self::pipeline("in_log_password", &wrong, &target).env("RUST_LOG", "trace");
+    pipeline.run_until_current().code(3).hides(&["CANARY", PASSWORD]);
 }
 
 #[test]

@@ -12,7 +12,9 @@ mod join;
 mod kafka;
 mod kill;
 mod large;
+mod outage;
 mod postgres;
+mod serve;
 mod services;
 mod warehouse;
 

@@ -30,6 +30,7 @@ pub struct Tailwater {
     limit: Duration,
     port: u16,
     as_server: bool,
+    wrapper: Vec<std::ffi::OsString>,
     dir: Dir,
 }
 
@@ -43,7 +44,15 @@ impl Tailwater {
             "[serve]\nlisten = \"127.0.0.1:{port}\"\n\n[pipeline]\nname = {}\nstate_dir = {state}\n",
             quoted(name)
         );
-        Tailwater { config, env: Vec::new(), limit: Duration::from_secs(120), port, as_server: false, dir }
+        Tailwater {
+            config,
+            env: Vec::new(),
+            limit: Duration::from_secs(120),
+            port,
+            as_server: false,
+            wrapper: Vec::new(),
+            dir,
+        }
     }
 
     /// A configuration that is exactly this text.
@@ -109,6 +118,12 @@ impl Tailwater {
         self
     }
 
+    /// Runs under another command, which is given the program and its arguments as its last ones.
+    pub fn under(mut self, wrapper: &[&str]) -> Tailwater {
+        self.wrapper = wrapper.iter().map(Into::into).collect();
+        self
+    }
+
     /// The directory of the configuration, removed with it; a place for a test's files.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -148,7 +163,8 @@ impl Tailwater {
     pub fn start(&self, words: &[&str]) -> Running {
         fs::write(self.file(), &self.config).expect("the directory is writable");
         let (first, rest) = words.split_first().expect("a command has a word");
-        let mut command = vec![env!("CARGO_BIN_EXE_tailwater").into(), first.into(), "-c".into(), self.file().into()];
+        let mut command = self.wrapper.clone();
+        command.extend([env!("CARGO_BIN_EXE_tailwater").into(), first.into(), "-c".into(), self.file().into()]);
         command.extend(rest.iter().map(Into::into));
         let number = rand::random::<u64>();
         let (out, err) = (self.dir.join(format!("out-{number}")), self.dir.join(format!("err-{number}")));

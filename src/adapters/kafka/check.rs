@@ -8,7 +8,7 @@ use super::source::detect;
 use super::topics::{Purpose, Topic, blocking, check_name, contradiction};
 use super::{SinkOptions, SourceOptions};
 use crate::codecs::event::{progress_topic, tables_topic, topic};
-use crate::model::{Error, Result, TableName};
+use crate::model::{Checkpoint, Error, Result, TableName};
 
 /// What would keep a sink with these options from publishing these tables.
 pub async fn check_sink(options: &SinkOptions, tables: &[TableName]) -> Vec<Error> {
@@ -35,6 +35,21 @@ pub async fn check_sink(options: &SinkOptions, tables: &[TableName]) -> Vec<Erro
         Err(error) => problems.push(error),
     }
     problems
+}
+
+/// How far the topics are written, without changing anything; `None` when nothing has been written.
+pub async fn stored(options: &SinkOptions) -> Result<Option<Checkpoint>> {
+    let (cluster, prefix, pipeline) = (options.cluster.clone(), options.prefix.clone(), options.pipeline.clone());
+    blocking(move || {
+        let control = Control::connect(&cluster, &format!("tailwater-{pipeline}"))?;
+        let progress = progress_topic(&prefix);
+        let last = match control.list(ANSWER)?.topics.contains_key(&progress) {
+            true => control.last_marker(&progress)?,
+            false => None,
+        };
+        Ok(last.map(|marked| marked.marker.checkpoint))
+    })
+    .await
 }
 
 /// What would keep a source with these options from reading.

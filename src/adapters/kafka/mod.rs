@@ -32,7 +32,7 @@ mod source;
 mod topics;
 
 #[cfg(feature = "kafka")]
-pub use check::{check_sink, check_source};
+pub use check::{check_sink, check_source, stored};
 #[cfg(feature = "kafka")]
 pub use ledger::Delivery;
 pub use options::{Cluster, Properties, SinkOptions, SourceOptions};

@@ -231,6 +231,9 @@ pub(super) fn detect(listing: &Listing, patterns: &[Pattern]) -> Result<String> 
     found.dedup();
     match found.as_slice() {
         [Some(prefix)] => Ok((*prefix).to_owned()),
+        // The reader may have been started before the writer.
+        [None] => Err(Error::transient("there is no pipeline's progress topic for what `topics` names")
+            .remedy("start the pipeline that writes them; or set `prefix`, if `topics` does not begin with it")),
         _ => Err(Error::blocked("the prefix of the topics can't be told from `topics`")
             .remedy("set `prefix` to the one that the pipeline writing them has; one pipeline reads one prefix")),
     }

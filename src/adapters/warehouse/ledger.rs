@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use crate::codecs::dialect::{Dialect, Progress};
+use crate::codecs::dialect::{CONTROL_SCHEMA, Dialect, Progress};
 use crate::model::{
     ChangeId, Checkpoint, Error, Followed, Lsn, Membership, Oid, Phase, Result, SourcePosition, TableName,
 };
@@ -112,8 +112,18 @@ impl Ledger {
     }
 }
 
-/// Reads the stored checkpoint of a pipeline without taking its fence.
-pub(super) async fn read<C: Client>(client: &mut C, row: Progress<'_>) -> Result<(u64, Option<Checkpoint>)> {
+/// The stored checkpoint of a pipeline, without changing anything; `None` when nothing has been stored.
+pub async fn stored<C: Client>(client: &mut C, dialect: &impl Dialect, pipeline: &str) -> Result<Option<Checkpoint>> {
+    let control = TableName::new(CONTROL_SCHEMA, "progress");
+    let row = dialect.progress(pipeline);
+    if client.query(&dialect.columns(&control)).await?.is_empty() || client.query(&row.read()).await?.is_empty() {
+        return Ok(None);
+    }
+    read(client, row).await.map(|(_, stored)| stored)
+}
+
+/// Reads the fence and the stored checkpoint of a pipeline.
+async fn read<C: Client>(client: &mut C, row: Progress<'_>) -> Result<(u64, Option<Checkpoint>)> {
     let broken = || {
         Error::blocked("the row of _tailwater.progress can't be read")
             .remedy("it was changed by hand: restore or delete it")

@@ -12,6 +12,7 @@ mod worker;
 pub use client::Client;
 #[cfg(feature = "duckdb")]
 pub use duckdb::DuckdbClient;
+pub use ledger::stored;
 pub use options::{Connect, DuckdbFile, Flush, Options};
 pub use postgres::PostgresClient;
 pub use sink::WarehouseSink;
