@@ -5,10 +5,10 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 
 use crate::kill::seed;
-#[cfg(feature = "kafka")]
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
 use crate::kill::through_kafka;
 use crate::support::compare::{Copy, assert_all_equal};
-#[cfg(feature = "duckdb")]
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
 use crate::support::dir::Dir;
 use crate::support::postgres::{Database, Postgres};
 use crate::support::tailwater::Tailwater;

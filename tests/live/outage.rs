@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::compare::{Copy, assert_all_equal};
-#[cfg(feature = "duckdb")]
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
 use crate::support::dir::Dir;
-#[cfg(feature = "kafka")]
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
 use crate::support::kafka::Kafka;
 use crate::support::postgres::{Database, Postgres, Stop};
 use crate::support::proxy::Proxy;
@@ -171,7 +171,7 @@ fn a_warehouse_that_is_away_at_the_start_is_waited_for() {
 }
 
 /// How a broker goes away for a minute.
-#[cfg(feature = "kafka")]
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
 #[derive(Clone, Copy)]
 enum Away {
     Frozen,
