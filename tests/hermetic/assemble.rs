@@ -301,6 +301,7 @@ fn columns_are_the_streams_and_the_catalog_explains_them() {
         types: HashMap::from([(Oid(9001), mood.clone())]),
         required: ["id".to_owned(), "mood".to_owned()].into(),
         primary_key: vec!["id".to_owned()],
+        ..Description::default()
     };
     let table: Table =
         shape(&Relation { schema: String::new(), ..relation(ORDERS, ReplicaIdentity::Default, columns) }, &catalog);

@@ -13,4 +13,5 @@ mod fold;
 mod pgoutput;
 mod pipeline;
 mod sql;
+mod types;
 mod value;

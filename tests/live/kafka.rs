@@ -49,6 +49,7 @@ fn sink_options(prefix: &str) -> SinkOptions {
         tombstones: true,
         truncates: true,
         placeholder: "__debezium_unavailable_value".into(),
+        modes: Default::default(),
         buffer_bytes: 64 << 20,
     }
 }

@@ -132,6 +132,7 @@ mod tests {
             tombstones: true,
             truncates: true,
             placeholder: String::new(),
+            modes: Default::default(),
             buffer_bytes: 1,
         }
     }

@@ -44,6 +44,8 @@ pub struct SinkOptions {
     pub truncates: bool,
     /// What stands for a large value that did not change.
     pub placeholder: String,
+    /// How types are told.
+    pub modes: crate::codecs::event::Modes,
     /// Bytes that may be on their way to the brokers.
     pub buffer_bytes: usize,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rdkafka::Message;
 
 use super::control::Control;
-use crate::codecs::event::{Encoder, TableRecord, decode_table, topic};
+use crate::codecs::event::{Encoder, Modes, TableRecord, decode_table, topic};
 use crate::model::{Error, Followed, Result, Table, TableName};
 
 /// How the changes of one table, as the source knows it now, become records.
@@ -56,25 +56,25 @@ fn address(table: &Arc<Table>) -> usize {
 /// The table versions that the tables topic holds.
 #[derive(Default)]
 pub(super) struct Versions {
-    latest: HashMap<TableName, Arc<Table>>,
+    latest: HashMap<TableName, (Arc<Table>, Modes)>,
     pub(super) owners: HashMap<String, TableName>,
 }
 
 impl Versions {
-    pub(super) fn learn(&mut self, prefix: &str, table: Arc<Table>) {
+    pub(super) fn learn(&mut self, prefix: &str, table: Arc<Table>, modes: Modes) {
         self.owners.entry(topic(prefix, &table.name)).or_insert_with(|| table.name.clone());
-        let newer = self.latest.get(&table.name).is_none_or(|known| known.version < table.version);
+        let newer = self.latest.get(&table.name).is_none_or(|(known, _)| known.version < table.version);
         if newer {
-            self.latest.insert(table.name.clone(), table);
+            self.latest.insert(table.name.clone(), (table, modes));
         }
     }
 
     /// The table under the number its shape has here, and whether that number is new.
-    pub(super) fn number(&self, table: &Table) -> (Arc<Table>, bool) {
+    pub(super) fn number(&self, table: &Table, modes: &Modes) -> (Arc<Table>, bool) {
         match self.latest.get(&table.name) {
-            Some(known) if known.same_shape(table) => (Arc::clone(known), false),
+            Some((known, told)) if known.same_shape(table) && told == modes => (Arc::clone(known), false),
             known => {
-                let version = known.map_or(0, |known| known.version) + 1;
+                let version = known.map_or(0, |(known, _)| known.version) + 1;
                 (Arc::new(Table { version, ..table.clone() }), true)
             }
         }
@@ -97,7 +97,7 @@ impl Known {
             let record = decode_table(message.payload().unwrap_or_default())
                 .map_err(|error| Error::corrupt(format!("{name} at offset {}: {error}", message.offset())))?;
             match record {
-                TableRecord::Version(table) => known.versions.learn(prefix, Arc::new(table)),
+                TableRecord::Version(table, modes) => known.versions.learn(prefix, Arc::new(table), modes),
                 TableRecord::Followed(name, Some(membership)) => drop(known.followed.insert(name, membership)),
                 TableRecord::Followed(name, None) => drop(known.followed.remove(&name)),
             }

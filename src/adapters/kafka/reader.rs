@@ -342,8 +342,8 @@ impl Tables {
         partitions.read(topic, 0, high, |event| {
             let record = decode_table(event.value.unwrap_or_default())
                 .map_err(|error| Error::corrupt(format!("{topic} at offset {}: {error}", event.offset)))?;
-            if let TableRecord::Version(table) = record {
-                decoders.entry(version_name(&table)).or_insert_with(|| Decoder::new(Arc::new(table)));
+            if let TableRecord::Version(table, modes) = record {
+                decoders.entry(version_name(&table)).or_insert_with(|| Decoder::new(Arc::new(table), &modes));
             }
             Ok(())
         })

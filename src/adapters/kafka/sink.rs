@@ -82,6 +82,8 @@ impl KafkaSink {
             database: options.database.clone(),
             tombstones: options.tombstones,
             truncates: options.truncates,
+            placeholder: options.placeholder.clone(),
+            modes: options.modes,
         };
         let ledger = Arc::new(Ledger::default());
         let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
@@ -153,13 +155,13 @@ impl KafkaSink {
             _ => {}
         }
         let found = self.topics.ensure(&topic, Purpose::Events).await?;
-        let (table, new) = self.versions.number(source);
+        let (table, new) = self.versions.number(source, &self.settings.modes);
         if new {
             let doing = format!("publishing the shape of {}", table.name);
-            let record = encode_table(&table);
+            let record = encode_table(&table, &self.settings.modes);
             publish(&self.producer, &self.ledger, &tables_topic(&self.options.prefix), &record, &doing).await?;
         }
-        self.versions.learn(&self.options.prefix, Arc::clone(&table));
+        self.versions.learn(&self.options.prefix, Arc::clone(&table), self.settings.modes);
         let limit = self.topics.largest_batch(&topic).await;
         let route = self.ledger.route(Route { topic: topic.clone(), table: describe(&table), limit });
         let encoder = Encoder::new(table, &self.settings);

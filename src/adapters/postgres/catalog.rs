@@ -1,13 +1,14 @@
 //! What the database says of itself and its tables.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tokio_postgres::Client;
 
 use super::options::Options;
 use super::refusal::sql_error;
+use super::types::{self, Types};
 use crate::logic::assemble::Description;
-use crate::model::{Error, Oid, PgType, ReplicaIdentity, Result, TableName};
+use crate::model::{Error, Oid, ReplicaIdentity, Result, TableName};
 
 /// A table that the patterns name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,43 +130,13 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
         )
         .await
         .map_err(failed)?;
+    let Types { types, modifiers } = types::resolve(client, types).await?;
     Ok(Description {
-        types: type_names(client, types).await?,
+        types,
+        modifiers,
         required: columns.iter().map(|row| row.get(0)).collect::<HashSet<String>>(),
         primary_key: key.iter().map(|row| row.get(0)).collect(),
     })
-}
-
-/// Names and kinds of the types that are not built in; enumerations with their labels, arrays with their elements.
-async fn type_names(client: &Client, types: &[Oid]) -> Result<HashMap<Oid, PgType>> {
-    let unknown: Vec<u32> = types.iter().map(|oid| oid.0).filter(|oid| PgType::builtin(*oid).is_none()).collect();
-    if unknown.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = client
-        .query(
-            "SELECT t.oid, pg_catalog.format_type(t.oid, NULL), e.oid, pg_catalog.format_type(e.oid, NULL), e.typtype = 'e',
-                ARRAY(SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = e.oid ORDER BY enumsortorder)
-             FROM pg_catalog.pg_type t
-             JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A' THEN t.typelem ELSE t.oid END
-             WHERE t.oid = ANY($1)",
-            &[&unknown],
-        )
-        .await
-        .map_err(|error| sql_error(error, "looking types up"))?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let (oid, element): (u32, u32) = (row.get(0), row.get(2));
-            let name: String = row.get(3);
-            let scalar = if row.get::<_, bool>(4) {
-                PgType::Enum { name, labels: row.get(5) }
-            } else {
-                PgType::builtin(element).unwrap_or(PgType::Other { name })
-            };
-            (Oid(oid), if element == oid { scalar } else { PgType::Array(Box::new(scalar)) })
-        })
-        .collect())
 }
 
 /// `"name"`, with quotes doubled.

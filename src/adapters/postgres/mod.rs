@@ -21,6 +21,7 @@ mod sql;
 mod start;
 mod stream;
 mod tls;
+mod types;
 mod watch;
 mod wire;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::file::{Problems, Section};
 use super::sources::{cluster, endpoint};
 use super::{DuckdbFile, Sink, kafka, warehouse};
+use crate::codecs::event::Modes;
 
 /// Bytes of records on their way to the brokers.
 const BUFFER: usize = 16 << 20;
@@ -103,14 +104,19 @@ fn to_topics(
         ("transaction_metadata", "false"),
         ("inline_schema", "false"),
         ("name_adjustment", "none"),
-        ("decimal", "precise"),
-        ("time", "adaptive"),
-        ("interval", "numeric"),
-        ("hstore", "json"),
-        ("binary", "bytes"),
-        ("unknown", "text"),
     ] {
         envelope.later(key, only, problems);
+    }
+    let mut modes = Modes::default();
+    for (key, names) in Modes::keys() {
+        if let Some(name) = envelope.text(key, problems).filter(|name| !modes.set(key, name)) {
+            envelope.problem(
+                key,
+                format!("is {name:?}, which is no mode"),
+                format!("use {}", names.join(", ")),
+                problems,
+            );
+        }
     }
     envelope.finish(problems);
     Some(kafka::SinkOptions {
@@ -123,6 +129,7 @@ fn to_topics(
         tombstones,
         truncates,
         placeholder,
+        modes,
         buffer_bytes: BUFFER,
     })
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::json::{self, Reader};
-use super::kind::Kind;
+use super::kind::{Kind, Named};
+use super::modes::Modes;
 use super::read::{self, Found};
 use super::records::KEEP;
 use super::source;
@@ -36,7 +37,7 @@ impl From<ValueError> for DecodeError {
 pub struct Decoder {
     table: Arc<Table>,
     /// The JSON of each column's name, without its quotes, and the form of its values.
-    columns: Vec<(Vec<u8>, Kind)>,
+    columns: Vec<(Vec<u8>, Option<Kind>)>,
     rows: RowWriter,
     scratch: Vec<u8>,
 }
@@ -51,15 +52,16 @@ struct Envelope<'a> {
 }
 
 impl Decoder {
-    /// A reader of `table`'s events.
-    pub fn new(table: Arc<Table>) -> Decoder {
-        let column = |column: &crate::model::Column| {
+    /// A reader of `table`'s events, which were written in these modes. A column that they leave out is NULL.
+    pub fn new(table: Arc<Table>, modes: &Modes) -> Decoder {
+        let column = |(at, column): (usize, &crate::model::Column)| {
             let mut name = Vec::new();
             json::string(column.name.as_bytes(), &mut name).expect("a str is UTF-8");
             let bare = name.get(1..name.len() - 1).unwrap_or_default().to_vec();
-            (bare, Kind::of(&column.pg_type, column.modifier))
+            let kind = Kind::of(&column.pg_type, column.modifier, modes);
+            (bare, kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain))))
         };
-        let columns = table.columns.iter().map(column).collect();
+        let columns = table.columns.iter().enumerate().map(column).collect();
         Decoder { table, columns, rows: RowWriter::new(), scratch: Vec::new() }
     }
 
@@ -130,8 +132,13 @@ impl Decoder {
 
     fn fill(&mut self, json: &mut Reader<'_>, unchanged: Option<&[u8]>) -> Result<(), DecodeError> {
         json.expect(b'{')?;
-        for (at, (name, kind)) in self.columns.iter().enumerate() {
-            field(json, at == 0, name)?;
+        let mut first = true;
+        for (name, kind) in &self.columns {
+            let Some(kind) = kind else {
+                self.rows.push(Cell::Null);
+                continue;
+            };
+            field(json, std::mem::take(&mut first), name)?;
             if unchanged.is_some_and(|names| contains(names, name)) {
                 json.value()?;
                 self.rows.push(Cell::Unchanged);
@@ -153,6 +160,7 @@ impl Decoder {
         json.expect(b'{')?;
         for (nth, &at) in self.table.key.iter().enumerate() {
             let (name, kind) = self.columns.get(at).ok_or(DecodeError::new("a key of the table's columns"))?;
+            let kind = kind.as_ref().ok_or(DecodeError::new("a key of columns that are told"))?;
             field(&mut json, nth == 0, name)?;
             let mut text = Vec::new();
             let found = read::value(kind, &mut json, &mut text)?;

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::kind::Kind;
+use super::kind::{Kind, Named};
+use super::modes::Modes;
+use super::placeholder::placeholder;
 use super::records::{KEEP, Records};
 use super::source::Source;
 use super::{header, json, topic, version_name, write};
@@ -21,6 +23,10 @@ pub struct Settings {
     pub tombstones: bool,
     /// Whether truncates are told.
     pub truncates: bool,
+    /// What stands in for a large value that an update did not touch.
+    pub placeholder: String,
+    /// How types are told.
+    pub modes: Modes,
 }
 
 /// A value that no record can hold. It names the column, never the value.
@@ -51,7 +57,8 @@ pub struct Encoder {
     topic: String,
     version: String,
     source: Source,
-    steps: Vec<Step>,
+    /// By column; `None` for one that is left out.
+    steps: Vec<Option<Step>>,
     tombstones: bool,
     truncates: bool,
     scratch: Vec<u8>,
@@ -64,7 +71,7 @@ impl Encoder {
             topic: topic(&settings.prefix, &table.name),
             version: version_name(&table),
             source: Source::new(&settings.prefix, &settings.database, &table),
-            steps: table.columns.iter().map(Step::new).collect(),
+            steps: steps(&table, settings),
             tombstones: settings.tombstones,
             truncates: settings.truncates,
             scratch: Vec::new(),
@@ -95,17 +102,26 @@ impl Encoder {
     }
 }
 
+/// The steps of a table's columns. A key column is never left out.
+fn steps(table: &Table, settings: &Settings) -> Vec<Option<Step>> {
+    let step = |(at, column): (usize, &crate::model::Column)| {
+        let kind = Kind::of(&column.pg_type, column.modifier, &settings.modes);
+        let kind = kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain)));
+        kind.map(|kind| Step::new(column, kind, &settings.placeholder))
+    };
+    table.columns.iter().enumerate().map(|(at, column)| step((at, column))).collect()
+}
+
 impl Step {
-    fn new(column: &crate::model::Column) -> Step {
+    fn new(column: &crate::model::Column, kind: Kind, text: &str) -> Step {
         let mut field = Vec::new();
         json::string(column.name.as_bytes(), &mut field).expect("a str is UTF-8");
         field.push(b':');
-        let kind = Kind::of(&column.pg_type, column.modifier);
         Step {
             field,
             name: column.name.clone(),
             fallback: if column.optional { "null" } else { kind.fallback() },
-            placeholder: kind.placeholder(),
+            placeholder: placeholder(&kind, text),
             kind,
         }
     }
@@ -231,6 +247,7 @@ impl<'a> Draft<'a> {
         }
         let start = self.out.bytes.len();
         for ((at, step), cell) in self.plan.steps.iter().enumerate().zip(new.cells()) {
+            let Some(step) = step else { continue };
             if cell != Cell::Unchanged || known(old, at).is_some() {
                 continue;
             }
@@ -263,7 +280,7 @@ impl<'a> Draft<'a> {
 
     fn key_fields(&mut self, row: &Row, write: WriteValue) -> Written {
         let plan = self.plan;
-        let steps = plan.table.key.iter().filter_map(|&i| plan.steps.get(i).map(|step| (step, row.cell(i))));
+        let steps = plan.table.key.iter().filter_map(|&i| plan.steps.get(i)?.as_ref().map(|step| (step, row.cell(i))));
         let mut open = b'{';
         for (step, cell) in steps {
             self.out.bytes.push(std::mem::replace(&mut open, b','));
@@ -313,8 +330,9 @@ impl<'a> Draft<'a> {
         let mut open = b'{';
         let mut cells = row.cells();
         for (at, step) in plan.steps.iter().enumerate() {
-            self.out.bytes.push(std::mem::replace(&mut open, b','));
             let cell = cells.next().unwrap_or(Cell::Null);
+            let Some(step) = step else { continue };
+            self.out.bytes.push(std::mem::replace(&mut open, b','));
             let before = if cell == Cell::Unchanged { known(old, at) } else { None };
             self.cell(step, before.unwrap_or(cell), write::value)?;
         }
@@ -327,8 +345,10 @@ impl<'a> Draft<'a> {
         let mut open = b'{';
         let mut cells = row.cells();
         for (at, step) in plan.steps.iter().enumerate() {
+            let cell = cells.next().unwrap_or(Cell::Null);
+            let Some(step) = step else { continue };
             self.out.bytes.push(std::mem::replace(&mut open, b','));
-            match cells.next().unwrap_or(Cell::Null) {
+            match cell {
                 Cell::Null => {
                     self.put(&step.field);
                     self.put(step.fallback.as_bytes());

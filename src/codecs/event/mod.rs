@@ -15,6 +15,9 @@ mod decode;
 mod encode;
 mod json;
 mod kind;
+mod modes;
+mod placeholder;
+mod rare;
 mod read;
 mod records;
 mod source;
@@ -25,6 +28,7 @@ mod write;
 
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeError, Encoder, Settings};
+pub use modes::{Binaries, Decimals, Hstores, Intervals, Modes, Times, Unknowns};
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
 pub use tables::{TableRecord, decode_table, encode_followed, encode_table};

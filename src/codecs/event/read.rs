@@ -1,8 +1,13 @@
 //! Values: from JSON back to PostgreSQL's text.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+
 use super::json::{self, Reader};
 use super::kind::{Kind, Unit};
-use super::write::{EPOCH, INFINITY, NEG_INFINITY};
+use super::modes::Binaries;
+use super::rare;
+use super::write::{EPOCH, INFINITY, NEG_INFINITY, epoch};
 use crate::model::value::{self, ArrayWriter, Finite, ValueError, print};
 
 /// Whether a value was there.
@@ -17,6 +22,9 @@ pub(super) fn value(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Re
     if json.null()? {
         return Ok(Found::Null);
     }
+    if rare::reads(kind) {
+        return rare::read(kind, json, out).map(|()| Found::Text);
+    }
     match json.peek() {
         b'"' => string(kind, json.raw_string()?, out)?,
         b'[' => list(kind, json, out)?,
@@ -28,12 +36,32 @@ pub(super) fn value(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Re
 
 fn string(kind: &Kind, raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     match kind {
-        Kind::Bytes => {
+        Kind::Bytes(Binaries::Hex) => {
+            out.extend_from_slice(b"\\x");
+            out.extend_from_slice(raw);
+            Ok(())
+        }
+        Kind::Bytes(form) => {
             let mut bytes = Vec::new();
-            json::unbase64(raw, &mut bytes)?;
+            match form {
+                Binaries::Base64Url => {
+                    URL_SAFE.decode_vec(raw, &mut bytes).map_err(|_| ValueError::new("base64"))?;
+                }
+                _ => json::unbase64(raw, &mut bytes)?,
+            }
             print::bytea(&bytes, out);
             Ok(())
         }
+        Kind::DecimalText { .. } => {
+            out.extend_from_slice(match raw {
+                b"NAN" => b"NaN",
+                b"POSITIVE_INFINITY" => b"Infinity",
+                b"NEGATIVE_INFINITY" => b"-Infinity",
+                number => number,
+            });
+            Ok(())
+        }
+        Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp if raw.ends_with(b"Z") => iso(kind, raw, out),
         Kind::Decimal { scale } if raw != b"NaN" => {
             let mut bytes = Vec::new();
             json::unbase64(raw, &mut bytes)?;
@@ -50,7 +78,7 @@ fn word(kind: &Kind, word: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         (Kind::Bool, b"true") => out.push(b't'),
         (Kind::Bool, b"false") => out.push(b'f'),
         // Decimals are plain numbers in the headers that carry keys.
-        (Kind::Int | Kind::Float | Kind::Decimal { .. }, _) => out.extend_from_slice(word),
+        (Kind::Int | Kind::Float | Kind::Decimal { .. } | Kind::DecimalDouble, _) => out.extend_from_slice(word),
         (Kind::Date, _) => print::date(day(value::int(word)?)?, out),
         (Kind::Time(unit), _) => print::time(micros(value::int(word)?, *unit)?, out),
         (Kind::Timestamp(unit), _) => timestamp(value::int(word)?, *unit, out)?,
@@ -68,22 +96,53 @@ fn day(number: i64) -> Result<Finite<i32>, ValueError> {
 }
 
 fn micros(number: i64, unit: Unit) -> Result<i64, ValueError> {
-    let factor = if unit == Unit::Millis { 1000 } else { 1 };
-    number.checked_mul(factor).ok_or(ValueError::new("a time"))
+    let micros = match unit {
+        Unit::Millis | Unit::MillisCut => number.checked_mul(1000),
+        Unit::Micros => Some(number),
+        Unit::Nanos => Some(number.div_euclid(1000)),
+    };
+    micros.ok_or(ValueError::new("a time"))
 }
 
 /// Counted from 2000, so that milliseconds reach as far as PostgreSQL does.
 fn timestamp(number: i64, unit: Unit, out: &mut Vec<u8>) -> Result<(), ValueError> {
-    let (shift, factor) = match unit {
-        Unit::Micros => (EPOCH, 1),
-        Unit::Millis => (EPOCH / 1000, 1000),
-    };
+    let (shift, factor) = epoch(unit);
     let moment = match number {
+        _ if unit == Unit::Nanos => Finite::Value(number.div_euclid(1000) - EPOCH),
         _ if number == INFINITY / factor => Finite::Infinity,
         _ if number == NEG_INFINITY / factor => Finite::NegInfinity,
         _ => Finite::Value(micros(number.checked_sub(shift).ok_or(ValueError::new("a time"))?, unit)?),
     };
     print::pg_timestamp(moment, out);
+    Ok(())
+}
+
+/// A day, a time of day or a moment as ISO 8601 writes it, with a `Z` at its end.
+fn iso(kind: &Kind, raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let text = raw.strip_suffix(b"Z").unwrap_or(raw);
+    match kind {
+        Kind::IsoTime => {
+            out.extend_from_slice(text);
+            Ok(())
+        }
+        Kind::IsoDate => {
+            let start = out.len();
+            instant(&[text, b"T00:00:00Z"].concat(), out)?;
+            without(out, start, b" 00:00:00+00")
+        }
+        _ => {
+            let start = out.len();
+            instant(raw, out)?;
+            without(out, start, b"+00")
+        }
+    }
+}
+
+/// Takes a part out of what was written since `start`.
+fn without(out: &mut Vec<u8>, start: usize, part: &[u8]) -> Result<(), ValueError> {
+    let written = out.get(start..).unwrap_or_default();
+    let at = memchr::memmem::rfind(written, part).ok_or(ValueError::new("a date"))?;
+    out.drain(start + at..start + at + part.len());
     Ok(())
 }
 

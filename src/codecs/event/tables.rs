@@ -1,8 +1,11 @@
 //! The tables topic: a record for each table version, which says what an event's JSON alone does not, and one for each
 //! table that is followed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::modes::Modes;
 use super::{DecodeError, version_name};
 use crate::model::{Column, Membership, Oid, PgType, ReplicaIdentity, Table, TableName};
 
@@ -11,8 +14,8 @@ const ERROR: DecodeError = DecodeError::new("a table version");
 /// What a record of the tables topic says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TableRecord {
-    /// The shape of events.
-    Version(Table),
+    /// The shape of events, and how their types are told.
+    Version(Table, Modes),
     /// That a table's rows are in the topics, or are not kept up with any more.
     Followed(TableName, Option<Membership>),
 }
@@ -42,6 +45,9 @@ struct JsonTable {
     /// Column names, in the key's order.
     key: Vec<String>,
     columns: Vec<JsonColumn>,
+    /// Only those that are not the defaults.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    modes: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,7 +73,9 @@ enum JsonIdentity {
 }
 
 /// The record's key and value.
-pub fn encode_table(table: &Table) -> (Vec<u8>, Vec<u8>) {
+pub fn encode_table(table: &Table, modes: &Modes) -> (Vec<u8>, Vec<u8>) {
+    let defaults = Modes::default().names();
+    let set = modes.names().into_iter().filter(|mode| !defaults.contains(mode));
     let json = JsonTable {
         schema: table.name.schema.clone(),
         table: table.name.name.clone(),
@@ -81,6 +89,7 @@ pub fn encode_table(table: &Table) -> (Vec<u8>, Vec<u8>) {
         },
         key: table.key_columns().map(|column| column.name.clone()).collect(),
         columns: table.columns.iter().map(JsonColumn::of).collect(),
+        modes: set.map(|(key, name)| (key.to_owned(), name.to_owned())).collect(),
     };
     let value = serde_json::to_vec(&json).expect("texts and numbers are always JSON");
     (version_name(table).into_bytes(), value)
@@ -101,7 +110,14 @@ pub fn encode_followed(name: &TableName, membership: Option<Membership>) -> (Vec
 /// Reads a record's value.
 pub fn decode_table(value: &[u8]) -> Result<TableRecord, DecodeError> {
     match serde_json::from_slice(value).map_err(|_| ERROR)? {
-        JsonRecord::Version(json) => version(json).map(TableRecord::Version),
+        JsonRecord::Version(json) => {
+            let mut modes = Modes::default();
+            // A mode that is not known here would have values read in the wrong way.
+            if !json.modes.iter().all(|(key, name)| modes.set(key, name)) {
+                return Err(ERROR);
+            }
+            version(json).map(|table| TableRecord::Version(table, modes))
+        }
         JsonRecord::Followed(json) => {
             let oids = json.followed.map(|(table, publication, entry)| Membership {
                 table: Oid(table),

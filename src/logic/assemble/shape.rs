@@ -8,8 +8,10 @@ use crate::model::{Column, Oid, PgType, ReplicaIdentity, Table, TableName};
 /// What the catalog says of a table now. The stream may be behind it, so it only explains the stream's columns.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Description {
-    /// The types that are not built in, by OID.
+    /// The types that are not built in, by OID; a domain is the type beneath it.
     pub types: HashMap<Oid, PgType>,
+    /// The modifiers that domains give their columns, by the domain's OID.
+    pub modifiers: HashMap<Oid, i32>,
     /// The columns declared NOT NULL.
     pub required: HashSet<String>,
     /// The primary key's columns in its order; empty without one.
@@ -25,7 +27,10 @@ pub fn shape(relation: &Relation, catalog: &Description) -> Table {
         name: column.name.clone(),
         pg_type: pg_type(column.type_oid, catalog),
         oid: column.type_oid,
-        modifier: column.modifier,
+        modifier: match catalog.modifiers.get(&column.type_oid) {
+            Some(&modifier) if column.modifier == -1 => modifier,
+            _ => column.modifier,
+        },
         optional: !catalog.required.contains(&column.name),
     });
     let schema = if relation.schema.is_empty() { "pg_catalog" } else { &relation.schema };

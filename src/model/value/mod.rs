@@ -8,14 +8,17 @@
 mod array;
 mod bytes;
 mod decimal;
+mod interval;
 mod moment;
 mod number;
 mod numeric;
 pub mod print;
+pub mod special;
 
 pub use array::{Array, ArrayWriter, Elements};
 pub use bytes::{bytea, uuid};
-pub use moment::{date, pg_timestamp, pg_timestamptz, time, timestamp, timestamptz};
+pub use interval::Interval;
+pub use moment::{date, pg_timestamp, pg_timestamptz, time, timestamp, timestamptz, timetz};
 pub use number::{boolean, float4, float8, int};
 pub use numeric::Numeric;
 

@@ -24,6 +24,15 @@ pub fn time(text: &[u8]) -> Result<i64, ValueError> {
     micros.ok_or(ValueError::new("a time of day"))
 }
 
+/// Microseconds since midnight of a `timetz`, and how far east of Greenwich it is, in microseconds.
+pub fn timetz(text: &[u8]) -> Result<(i64, i64), ValueError> {
+    const ERROR: ValueError = ValueError::new("a time of day with a zone");
+    let mut scan = Scan { rest: text };
+    let micros = scan.clock().filter(|micros| *micros <= DAY).ok_or(ERROR)?;
+    let offset = scan.offset().ok_or(ERROR)?;
+    if scan.rest.is_empty() { Ok((micros, offset)) } else { Err(ERROR) }
+}
+
 /// Microseconds since 1970 of a `timestamp`. The last 29 years of PostgreSQL's range do not fit and are an error.
 pub fn timestamp(text: &[u8]) -> Result<Finite<i64>, ValueError> {
     since_1970(pg_timestamp(text)?)

@@ -200,6 +200,22 @@ fn clock(micros: i64, out: &mut Vec<u8>) {
     two(seconds % 60, out);
 }
 
+/// A span of any number of hours, `hh:mm:ss[.ffffff]`.
+pub(super) fn span(micros: u64, out: &mut Vec<u8>) {
+    let hours = i64::try_from(micros / 3_600_000_000).unwrap_or(i64::MAX);
+    let rest = i64::try_from(micros % 3_600_000_000).unwrap_or(0);
+    if hours < 100 {
+        two(hours, out);
+    } else {
+        int(hours, out);
+    }
+    let start = out.len();
+    clock(rest, out);
+    // What `clock` has written of hours is none.
+    out.drain(start..start + 2);
+    fraction(rest, out);
+}
+
 /// The microseconds of the second without the zeros at their end; nothing for none.
 fn fraction(micros: i64, out: &mut Vec<u8>) {
     let micros = micros % SECOND;
@@ -215,6 +231,23 @@ fn fraction(micros: i64, out: &mut Vec<u8>) {
     }
 }
 
+/// A day as ISO 8601 writes it, `2016-11-04`, from days since 1970.
+pub fn iso_date(days: i32, out: &mut Vec<u8>) {
+    iso_day(i64::from(days), out);
+}
+
+/// A time of day as ISO 8601 writes it, with as much fraction as it has.
+pub fn iso_time(micros: i64, out: &mut Vec<u8>) {
+    time(micros, out);
+}
+
+/// A moment as ISO 8601 writes it, with as much fraction as it has, from microseconds since 2000.
+pub fn iso_pg_moment(micros: i64, out: &mut Vec<u8>) {
+    iso_day(micros.div_euclid(DAY) + EPOCH_DAYS, out);
+    out.push(b'T');
+    time(micros.rem_euclid(DAY), out);
+}
+
 /// An instant of UTC from microseconds since 1970 as ISO 8601 writes it, `2016-11-04T11:51:30.123456Z`, with `digits` of
 /// fraction. Not a form of PostgreSQL's: what other systems exchange.
 pub fn iso_instant(micros: i64, digits: u8, out: &mut Vec<u8>) {
@@ -226,7 +259,7 @@ pub fn iso_pg_instant(micros: i64, digits: u8, out: &mut Vec<u8>) {
     iso(micros.div_euclid(DAY) + EPOCH_DAYS, micros.rem_euclid(DAY), digits, out);
 }
 
-fn iso(days: i64, micros: i64, digits: u8, out: &mut Vec<u8>) {
+fn iso_day(days: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil(days);
     match year {
         ..0 => out.push(b'-'),
@@ -238,6 +271,10 @@ fn iso(days: i64, micros: i64, digits: u8, out: &mut Vec<u8>) {
     two(month, out);
     out.push(b'-');
     two(day, out);
+}
+
+fn iso(days: i64, micros: i64, digits: u8, out: &mut Vec<u8>) {
+    iso_day(days, out);
     out.push(b'T');
     clock(micros, out);
     if digits > 0 {

@@ -1,0 +1,182 @@
+//! How types are told: Debezium's handling modes, with its names and its defaults.
+
+/// Numerics and money.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Decimals {
+    /// Unscaled bytes.
+    #[default]
+    Precise,
+    /// Their text.
+    Text,
+    /// Floating-point numbers: digits beyond the seventeenth are lost.
+    Double,
+}
+
+/// Dates, times and timestamps without a zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Times {
+    /// Milliseconds where the column has up to three digits of fraction, else microseconds.
+    #[default]
+    Adaptive,
+    /// As adaptive, times of day always in microseconds.
+    AdaptiveMicros,
+    /// Milliseconds: the rest is cut off.
+    Connect,
+    /// ISO 8601 text.
+    Iso,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds.
+    Nanos,
+}
+
+/// Intervals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Intervals {
+    /// Microseconds, a month as 30.4375 days.
+    #[default]
+    Numeric,
+    /// ISO 8601 text.
+    Text,
+}
+
+/// `hstore`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Hstores {
+    /// A JSON text.
+    #[default]
+    Json,
+    /// A map.
+    Map,
+}
+
+/// `bytea`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Binaries {
+    /// Bytes.
+    #[default]
+    Bytes,
+    /// Base64 text.
+    Base64,
+    /// Base64 text with `-` and `_`.
+    Base64Url,
+    /// Hexadecimal text.
+    Hex,
+}
+
+/// Types outside the table of types.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unknowns {
+    /// Their text.
+    #[default]
+    Text,
+    /// Their columns are left out.
+    Omit,
+}
+
+/// How types are told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Modes {
+    /// Numerics and money.
+    pub decimal: Decimals,
+    /// Dates, times and timestamps without a zone.
+    pub time: Times,
+    /// Intervals.
+    pub interval: Intervals,
+    /// `hstore`.
+    pub hstore: Hstores,
+    /// `bytea`.
+    pub binary: Binaries,
+    /// Types outside the table of types.
+    pub unknown: Unknowns,
+}
+
+const DECIMAL: [(&str, Decimals); 3] =
+    [("precise", Decimals::Precise), ("string", Decimals::Text), ("double", Decimals::Double)];
+const TIME: [(&str, Times); 6] = [
+    ("adaptive", Times::Adaptive),
+    ("adaptive_time_microseconds", Times::AdaptiveMicros),
+    ("connect", Times::Connect),
+    ("isostring", Times::Iso),
+    ("microseconds", Times::Micros),
+    ("nanoseconds", Times::Nanos),
+];
+const INTERVAL: [(&str, Intervals); 2] = [("numeric", Intervals::Numeric), ("string", Intervals::Text)];
+const HSTORE: [(&str, Hstores); 2] = [("json", Hstores::Json), ("map", Hstores::Map)];
+const BINARY: [(&str, Binaries); 4] = [
+    ("bytes", Binaries::Bytes),
+    ("base64", Binaries::Base64),
+    ("base64-url-safe", Binaries::Base64Url),
+    ("hex", Binaries::Hex),
+];
+const UNKNOWN: [(&str, Unknowns); 2] = [("text", Unknowns::Text), ("omit", Unknowns::Omit)];
+
+fn pick<T: Copy>(names: &[(&str, T)], name: &str, into: &mut T) -> bool {
+    let found = names.iter().find(|(known, _)| *known == name);
+    found.map(|(_, mode)| *into = *mode).is_some()
+}
+
+fn name<T: Copy + PartialEq>(names: &[(&'static str, T)], mode: T) -> &'static str {
+    names.iter().find(|(_, known)| *known == mode).map_or("", |(name, _)| name)
+}
+
+impl Modes {
+    /// The keys, each with the names it takes, the default first.
+    pub fn keys() -> [(&'static str, Vec<&'static str>); 6] {
+        fn names<T>(names: &[(&'static str, T)]) -> Vec<&'static str> {
+            names.iter().map(|(name, _)| *name).collect()
+        }
+        [
+            ("decimal", names(&DECIMAL)),
+            ("time", names(&TIME)),
+            ("interval", names(&INTERVAL)),
+            ("hstore", names(&HSTORE)),
+            ("binary", names(&BINARY)),
+            ("unknown", names(&UNKNOWN)),
+        ]
+    }
+
+    /// Sets one by key and name; `false` when there is none such.
+    pub fn set(&mut self, key: &str, name: &str) -> bool {
+        match key {
+            "decimal" => pick(&DECIMAL, name, &mut self.decimal),
+            "time" => pick(&TIME, name, &mut self.time),
+            "interval" => pick(&INTERVAL, name, &mut self.interval),
+            "hstore" => pick(&HSTORE, name, &mut self.hstore),
+            "binary" => pick(&BINARY, name, &mut self.binary),
+            "unknown" => pick(&UNKNOWN, name, &mut self.unknown),
+            _ => false,
+        }
+    }
+
+    /// All by key and name.
+    pub fn names(&self) -> [(&'static str, &'static str); 6] {
+        [
+            ("decimal", name(&DECIMAL, self.decimal)),
+            ("time", name(&TIME, self.time)),
+            ("interval", name(&INTERVAL, self.interval)),
+            ("hstore", name(&HSTORE, self.hstore)),
+            ("binary", name(&BINARY, self.binary)),
+            ("unknown", name(&UNKNOWN, self.unknown)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_every_key_sets_its_mode_and_comes_back() {
+        for (key, names) in Modes::keys() {
+            assert!(Modes::default().names().contains(&(key, names[0])), "{key}");
+            for name in names {
+                let mut modes = Modes::default();
+                assert!(modes.set(key, name), "{key} {name}");
+                assert!(modes.names().contains(&(key, name)), "{key} {name}");
+            }
+            assert!(!Modes::default().set(key, "other"));
+        }
+        assert!(!Modes::default().set("other", "text"));
+    }
+}

@@ -1,0 +1,352 @@
+//! The rarer types, from PostgreSQL's text to JSON and back: bit strings, money, zoned times, intervals, points,
+//! geometries, hstore, vectors.
+
+use super::json::{self, Reader};
+use super::kind::Kind;
+use super::write::{self, quoted};
+use crate::model::value::special::{self, print_bits, print_hstore};
+use crate::model::value::{self, Finite, Interval, ValueError, print};
+
+const DAY: i64 = 86_400_000_000;
+const FORM: ValueError = ValueError::new("the column's form");
+
+/// Appends the JSON of a value.
+pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
+    match kind {
+        Kind::Bit => match text {
+            b"1" => out.extend_from_slice(b"true"),
+            b"0" => out.extend_from_slice(b"false"),
+            // A varbit(1) may be empty.
+            _ => return json::string(text, out),
+        },
+        Kind::Bits(_) => {
+            scratch.clear();
+            special::bits(text, scratch)?;
+            let length = scratch.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            json::base64(scratch.get(..length).unwrap_or_default(), out);
+        }
+        Kind::Money(decimal) => {
+            let mut number = Vec::new();
+            special::money(text, &mut number)?;
+            return write::value(decimal, &number, out, scratch);
+        }
+        Kind::TimeTz => {
+            let (micros, offset) = value::timetz(text)?;
+            quoted(out, b"Z", |out| print::iso_time((micros - offset).rem_euclid(DAY), out));
+        }
+        Kind::Duration => match Interval::parse(text)? {
+            Finite::Value(interval) if interval.average_micros().is_some() => {
+                json::number(interval.average_micros().unwrap_or_default(), out);
+            }
+            _ => return json::string(text, out),
+        },
+        Kind::IsoDuration => match Interval::parse(text)? {
+            Finite::Value(interval) => quoted(out, b"", |out| iso_duration(interval, out)),
+            _ => return json::string(text, out),
+        },
+        Kind::Point => return point(text, out, scratch),
+        Kind::Geometry => return geometry(text, out, scratch),
+        Kind::HstoreText => {
+            let mut object = Vec::new();
+            hstore(text, &mut object)?;
+            return json::string(&object, out);
+        }
+        Kind::HstoreMap => return hstore(text, out),
+        Kind::Vector => {
+            let list = text.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).ok_or(FORM)?;
+            numbers(list)?;
+            out.extend_from_slice(text);
+        }
+        Kind::SparseVector => return sparse(text, out),
+        _ => return Err(FORM),
+    }
+    Ok(())
+}
+
+fn iso_duration(interval: Interval, out: &mut Vec<u8>) {
+    let Interval { months, days, micros } = interval;
+    let seconds = micros / 1_000_000;
+    let text = format!("P{}Y{}M{days}DT{}H{}M", months / 12, months % 12, seconds / 3600, seconds / 60 % 60);
+    out.extend_from_slice(text.as_bytes());
+    let (whole, rest) = (seconds % 60, micros % 1_000_000);
+    if whole == 0 && rest < 0 {
+        out.push(b'-');
+    }
+    print::int(whole, out);
+    if rest != 0 {
+        let digits = format!("{:06}", rest.abs());
+        out.push(b'.');
+        out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
+    }
+    out.push(b'S');
+}
+
+/// What PostgreSQL prints of a finite float is a JSON number.
+fn float(text: &[u8]) -> Result<f64, ValueError> {
+    let number = value::float8(text)?;
+    if number.is_finite() { Ok(number) } else { Err(FORM) }
+}
+
+fn point(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
+    let (x, y) = special::point(text)?;
+    let (Ok(fx), Ok(fy)) = (float(x), float(y)) else { return json::string(text, out) };
+    scratch.clear();
+    scratch.extend_from_slice(&[1, 1, 0, 0, 0]);
+    scratch.extend_from_slice(&fx.to_le_bytes());
+    scratch.extend_from_slice(&fy.to_le_bytes());
+    out.extend_from_slice(b"{\"x\":");
+    out.extend_from_slice(x);
+    out.extend_from_slice(b",\"y\":");
+    out.extend_from_slice(y);
+    out.extend_from_slice(b",\"wkb\":");
+    json::base64(scratch, out);
+    out.extend_from_slice(b",\"srid\":null}");
+    Ok(())
+}
+
+/// PostGIS prints its bytes (EWKB) in hexadecimal digits; the reference system is in them, where there is one.
+fn geometry(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
+    scratch.clear();
+    value::bytea(&[b"\\x", text].concat(), scratch)?;
+    let little = scratch.first() == Some(&1);
+    let number = |at: usize| {
+        let bytes: [u8; 4] = scratch.get(at..at + 4)?.try_into().ok()?;
+        Some(if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
+    };
+    let srid = number(1).filter(|kind| kind & 0x2000_0000 != 0).and_then(|_| number(5));
+    out.extend_from_slice(b"{\"wkb\":");
+    json::base64(scratch, out);
+    out.extend_from_slice(b",\"srid\":");
+    match srid {
+        Some(srid) => json::number(i64::from(srid), out),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn hstore(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    out.push(b'{');
+    for (at, (key, value)) in special::hstore(text)?.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        json::string(key, out)?;
+        out.push(b':');
+        match value {
+            Some(value) => json::string(value, out)?,
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Checks numbers between commas.
+fn numbers(list: &[u8]) -> Result<(), ValueError> {
+    list.split(|byte| *byte == b',').filter(|_| !list.is_empty()).try_for_each(|number| float(number).map(drop))
+}
+
+/// `{1:1.5,3:2}/5`
+fn sparse(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let slash = memchr::memrchr(b'/', text).ok_or(FORM)?;
+    let (pairs, dimensions) = text.split_at_checked(slash).ok_or(FORM)?;
+    let pairs = pairs.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).ok_or(FORM)?;
+    out.extend_from_slice(b"{\"dimensions\":");
+    json::number(value::int(dimensions.get(1..).ok_or(FORM)?)?, out);
+    out.extend_from_slice(b",\"vector\":[");
+    for (at, pair) in pairs.split(|byte| *byte == b',').filter(|_| !pairs.is_empty()).enumerate() {
+        let colon = memchr::memchr(b':', pair).ok_or(FORM)?;
+        let (index, number) = pair.split_at_checked(colon).ok_or(FORM)?;
+        let number = number.get(1..).ok_or(FORM)?;
+        value::int(index)?;
+        float(number)?;
+        out.extend_from_slice(if at == 0 { b"[" } else { b",[" });
+        out.extend_from_slice(index);
+        out.push(b',');
+        out.extend_from_slice(number);
+        out.push(b']');
+    }
+    out.extend_from_slice(b"]}");
+    Ok(())
+}
+
+/// Whether values of this kind are read here.
+pub(super) fn reads(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Bit
+            | Kind::Bits(_)
+            | Kind::Money(_)
+            | Kind::TimeTz
+            | Kind::Duration
+            | Kind::IsoDuration
+            | Kind::Point
+            | Kind::Geometry
+            | Kind::HstoreText
+            | Kind::HstoreMap
+            | Kind::Vector
+            | Kind::SparseVector
+    )
+}
+
+/// Takes a value and appends its text; a string where another form is expected is the text itself.
+pub(super) fn read(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match (kind, json.peek()) {
+        (Kind::Bits(length), b'"') => {
+            let mut bytes = Vec::new();
+            json::unbase64(json.raw_string()?, &mut bytes)?;
+            print_bits(&bytes, *length, out);
+            Ok(())
+        }
+        (Kind::Money(decimal), _) => super::read::value(decimal, json, out).map(drop),
+        (Kind::TimeTz, b'"') => {
+            let raw = json.raw_string()?;
+            let utc = raw.strip_suffix(b"Z").ok_or(FORM)?;
+            out.extend_from_slice(&[utc, b"+00"].concat());
+            Ok(())
+        }
+        (Kind::IsoDuration, b'"') => match json.raw_string()? {
+            iso if iso.starts_with(b"P") => duration(iso, out),
+            text => json::unescape(text, out),
+        },
+        (Kind::HstoreText, b'"') => {
+            let mut object = Vec::new();
+            json::unescape(json.raw_string()?, &mut object)?;
+            pairs(&mut Reader::new(&object), out)
+        }
+        (_, b'"') => json::unescape(json.raw_string()?, out),
+        (Kind::Bit, _) => {
+            out.push(if json.word()? == b"true" { b'1' } else { b'0' });
+            Ok(())
+        }
+        (Kind::Duration, _) => {
+            Interval { months: 0, days: 0, micros: value::int(json.word()?)? }.print(out);
+            Ok(())
+        }
+        (Kind::HstoreMap, _) => pairs(json, out),
+        (Kind::Point, _) => {
+            let (x, y) = (member(json, b'{', b"x")?, member(json, b',', b"y")?);
+            out.extend_from_slice(&[b"(", x, b",", y, b")"].concat());
+            skip(json)
+        }
+        (Kind::Geometry, _) => {
+            let raw = member(json, b'{', b"wkb")?;
+            let mut bytes = Vec::new();
+            json::unbase64(
+                raw.trim_ascii().strip_prefix(b"\"").and_then(|r| r.strip_suffix(b"\"")).ok_or(FORM)?,
+                &mut bytes,
+            )?;
+            let start = out.len();
+            print::bytea(&bytes, out);
+            out.drain(start..start + 2);
+            out.get_mut(start..).unwrap_or_default().make_ascii_uppercase();
+            skip(json)
+        }
+        (Kind::Vector, _) => {
+            out.extend_from_slice(json.value()?);
+            Ok(())
+        }
+        (Kind::SparseVector, _) => {
+            let (dimensions, list) = (member(json, b'{', b"dimensions")?, member(json, b',', b"vector")?);
+            json.expect(b'}')?;
+            let inner = list.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).ok_or(FORM)?;
+            let mut between = false;
+            out.push(b'{');
+            for byte in inner {
+                match byte {
+                    b'[' => between = true,
+                    b',' if std::mem::take(&mut between) => out.push(b':'),
+                    b']' => {}
+                    other => out.push(*other),
+                }
+            }
+            out.extend_from_slice(&[b"}/", dimensions].concat());
+            Ok(())
+        }
+        _ => Err(FORM),
+    }
+}
+
+/// Takes a member of an object, which must be this one.
+fn member<'a>(json: &mut Reader<'a>, open: u8, name: &[u8]) -> Result<&'a [u8], ValueError> {
+    json.expect(open)?;
+    if json.raw_string()? != name {
+        return Err(FORM);
+    }
+    json.expect(b':')?;
+    json.value()
+}
+
+/// Takes the rest of an object.
+fn skip(json: &mut Reader<'_>) -> Result<(), ValueError> {
+    while json.item(false, b'}')? {
+        json.raw_string()?;
+        json.expect(b':')?;
+        json.value()?;
+    }
+    Ok(())
+}
+
+/// Takes an object of texts and appends an `hstore`.
+fn pairs(json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    json.expect(b'{')?;
+    let mut first = true;
+    while json.item(first, b'}')? {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        json::unescape(json.raw_string()?, &mut key)?;
+        json.expect(b':')?;
+        let there = !json.null()?;
+        if there {
+            json::unescape(json.raw_string()?, &mut value)?;
+        }
+        print_hstore(&key, there.then_some(value.as_slice()), first, out);
+        first = false;
+    }
+    Ok(())
+}
+
+/// `P1Y2M3DT4H5M6.78S`, each number with its own sign.
+fn duration(iso: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let mut interval = Interval::default();
+    let mut rest = iso.strip_prefix(b"P").ok_or(FORM)?;
+    let mut clock = false;
+    while let Some(&first) = rest.first() {
+        if first == b'T' {
+            (clock, rest) = (true, rest.get(1..).unwrap_or_default());
+            continue;
+        }
+        let end = rest.iter().position(u8::is_ascii_alphabetic).ok_or(FORM)?;
+        let (number, after) = rest.split_at_checked(end).ok_or(FORM)?;
+        let (unit, after) = after.split_first().ok_or(FORM)?;
+        rest = after;
+        let times = |factor: i64| value::int(number)?.checked_mul(factor).ok_or(FORM);
+        match (unit, clock) {
+            (b'Y', false) => interval.months += times(12)?,
+            (b'M', false) => interval.months += times(1)?,
+            (b'D', false) => interval.days = times(1)?,
+            (b'H', true) => interval.micros += times(3_600_000_000)?,
+            (b'M', true) => interval.micros += times(60_000_000)?,
+            (b'S', true) => interval.micros += seconds(number)?,
+            _ => return Err(FORM),
+        }
+    }
+    interval.print(out);
+    Ok(())
+}
+
+/// Seconds with up to six digits of fraction, in microseconds.
+fn seconds(number: &[u8]) -> Result<i64, ValueError> {
+    let (negative, digits) = match number.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, number),
+    };
+    let (whole, fraction) = match memchr::memchr(b'.', digits) {
+        Some(at) => (digits.get(..at).ok_or(FORM)?, digits.get(at + 1..).ok_or(FORM)?),
+        None => (digits, &b""[..]),
+    };
+    let missing = u32::try_from(6_usize.checked_sub(fraction.len()).ok_or(FORM)?).map_err(|_| FORM)?;
+    let fraction = if fraction.is_empty() { 0 } else { value::int(fraction)? * 10_i64.pow(missing) };
+    let micros = value::int(whole)?.checked_mul(1_000_000).and_then(|whole| whole.checked_add(fraction)).ok_or(FORM)?;
+    Ok(if negative { -micros } else { micros })
+}

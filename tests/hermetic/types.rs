@@ -1,0 +1,145 @@
+//! Each type in each mode: its JSON, and its text again.
+
+use std::sync::Arc;
+
+use tailwater::codecs::event::{Decoder, Encoder, Modes, PLACEHOLDER, Records, Settings, Stamp};
+use tailwater::model::*;
+
+fn named(name: &str) -> PgType {
+    match name.strip_suffix("[]") {
+        Some(element) => PgType::Array(Box::new(named(element))),
+        None => PgType::named(name).unwrap_or_else(|| PgType::Other { name: name.into() }),
+    }
+}
+
+fn table(pg_type: PgType, modifier: i32) -> Arc<Table> {
+    let column =
+        |name: &str, pg_type, modifier| Column { name: name.into(), pg_type, oid: Oid(1), modifier, optional: true };
+    Arc::new(Table {
+        oid: Oid(1),
+        name: TableName::new("public", "t"),
+        version: 1,
+        columns: vec![column("id", PgType::Int4, -1), column("v", pg_type, modifier)],
+        identity: ReplicaIdentity::Default,
+        key: vec![0],
+    })
+}
+
+fn modes(text: &str) -> Modes {
+    let mut modes = Modes::default();
+    for word in text.split_whitespace() {
+        let (key, name) = word.split_once('=').unwrap();
+        assert!(modes.set(key, name), "{word}");
+    }
+    modes
+}
+
+/// The JSON of a value after a change, and the text that it is read back as; `None` where the column is left out.
+fn around(pg_type: &PgType, modifier: i32, cell: Cell<'_>, modes: Modes) -> (Option<String>, Option<String>) {
+    let table = table(pg_type.clone(), modifier);
+    let settings = Settings {
+        prefix: "s".into(),
+        database: "d".into(),
+        tombstones: true,
+        truncates: true,
+        placeholder: PLACEHOLDER.into(),
+        modes,
+    };
+    let new: Row = [Cell::Text(b"1"), cell].into_iter().collect();
+    let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
+    let change = Change { id: ChangeId::ZERO, origin, table: Arc::clone(&table), op: Op::Update { old: None, new } };
+    let mut records = Records::new();
+    Encoder::new(Arc::clone(&table), &settings).encode(&change, PgTimestamp(0), &mut records).unwrap();
+    let record = records.iter().next().unwrap();
+    let text = std::str::from_utf8(record.value.unwrap()).unwrap();
+    let _: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let after = text.split_once("\"after\":{\"id\":1").unwrap().1.split_once("},\"source\"").unwrap().0;
+    let json = after.strip_prefix(",\"v\":").map(str::to_owned);
+    let stamp = Stamp::read(record.headers()).unwrap();
+    let change = Decoder::new(table, &modes).decode(&stamp, record.value).unwrap().unwrap();
+    let Op::Update { new, .. } = change.op else { panic!("an update") };
+    let back = match new.cell(1) {
+        Cell::Text(text) => Some(String::from_utf8(text.to_vec()).unwrap()),
+        _ => None,
+    };
+    (json, back)
+}
+
+/// Type, modifier, modes, text, JSON, and the text that comes back where it is another one.
+const CASES: &str = include_str!("../golden/types.txt");
+
+#[test]
+fn every_type_has_its_form_in_every_mode_and_leads_back_to_its_text() {
+    let mut cases = 0;
+    for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
+        let [name, modifier, told, text, json, ..] = fields[..] else { panic!("{line}") };
+        let back = fields.get(5).copied().unwrap_or(text);
+        let found = around(&named(name), modifier.parse().unwrap(), Cell::Text(text.as_bytes()), modes(told));
+        assert_eq!(found, (Some(json.to_owned()), Some(back.to_owned())), "{line}");
+        cases += 1;
+    }
+    assert!(cases > 80, "{cases}");
+}
+
+#[test]
+fn a_type_outside_the_table_is_its_text_or_left_out() {
+    for name in ["pg_lsn", "tsquery", "int4multirange", "public.a_composite", "line", "xid8"] {
+        let told = |told: &str| around(&named(name), -1, Cell::Text(b"x y"), modes(told));
+        assert_eq!(told(""), (Some("\"x y\"".to_owned()), Some("x y".to_owned())), "{name}");
+        assert_eq!(told("unknown=omit"), (None, None), "{name}");
+    }
+    let text = around(&named("inet"), -1, Cell::Text(b"::1"), modes("unknown=omit"));
+    assert_eq!(text.0.as_deref(), Some("\"::1\""));
+}
+
+#[test]
+fn a_value_that_is_not_what_its_type_prints_is_refused_with_its_column() {
+    for (name, text) in [
+        ("interval", "1 week"),
+        ("point", "1,2"),
+        ("hstore", "a=>b"),
+        ("bit", "012"),
+        ("money", "none"),
+        ("time with time zone", "12:00"),
+        ("vector", "[1,x]"),
+        ("sparsevec", "{1:2}"),
+        ("geometry", "zz"),
+    ] {
+        let modifier = if name == "bit" { 3 } else { -1 };
+        let table = table(named(name), modifier);
+        let settings = Settings {
+            prefix: "s".into(),
+            database: "d".into(),
+            tombstones: true,
+            truncates: true,
+            placeholder: PLACEHOLDER.into(),
+            modes: Modes::default(),
+        };
+        let new: Row = [Cell::Text(b"1"), Cell::Text(text.as_bytes())].into_iter().collect();
+        let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
+        let change = Change { id: ChangeId::ZERO, origin, table: Arc::clone(&table), op: Op::Insert { new } };
+        let error = Encoder::new(table, &settings).encode(&change, PgTimestamp(0), &mut Records::new()).unwrap_err();
+        assert_eq!(error.column, "v", "{name}");
+        assert!(!error.to_string().contains(text), "{error}");
+    }
+}
+
+#[test]
+fn the_placeholder_has_each_types_form() {
+    for (name, told, json) in [
+        ("text", "", "\"__debezium_unavailable_value\""),
+        ("bytea", "", "\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\""),
+        ("bytea", "binary=hex", "\"5f5f646562657a69756d5f756e617661696c61626c655f76616c7565\""),
+        ("uuid[]", "", "[\"b68a35a7-17ad-35b3-af2a-ae46edb4545a\"]"),
+        ("text[]", "", "[\"__debezium_unavailable_value\"]"),
+        ("hstore", "", "\"{\\\"__debezium_unavailable_value\\\":\\\"__debezium_unavailable_value\\\"}\""),
+        ("hstore", "hstore=map", "{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}"),
+        ("numeric", "decimal=string", "\"__debezium_unavailable_value\""),
+    ] {
+        let (found, back) = around(&named(name), -1, Cell::Unchanged, modes(told));
+        assert_eq!((found.as_deref(), back), (Some(json), None), "{name} {told}");
+    }
+    let (numbers, _) = around(&named("integer[]"), -1, Cell::Unchanged, Modes::default());
+    assert!(numbers.unwrap().starts_with("[95,95,100,101,98,"));
+}
