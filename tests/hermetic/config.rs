@@ -142,3 +142,25 @@ fn the_documentation_names_every_key() {
         .collect();
     assert!(missing.is_empty(), "docs/configuration.md lacks {missing:?}");
 }
+
+#[test]
+fn every_mode_of_types_is_taken_and_another_is_refused_with_those_there_are() {
+    use tailwater::codecs::event::Modes;
+    let file = |key: &str, name: &str| {
+        format!(
+            "[pipeline]\nname = \"shop\"\n[source.postgres]\nurl = \"postgres://u@db/shop\"\ntables = [\"*\"]\n\
+             [sink.kafka]\nbootstrap = \"k:9092\"\nformat = \"json\"\n[sink.kafka.envelope]\nplaceholder = \"-\"\n{key} = \"{name}\"\n"
+        )
+    };
+    for (key, names) in Modes::keys() {
+        for name in &names {
+            let config = Config::parse(&file(key, name)).unwrap();
+            let Sink::Kafka(options) = config.sink else { panic!("topics are the sink") };
+            assert!(options.modes.names().contains(&(key, name)), "{key} = {name}");
+            assert_eq!(options.placeholder, "-");
+        }
+        let found = problems(&file(key, "another"));
+        assert_eq!((found.len(), found[0].path.as_str()), (1, format!("sink.kafka.envelope.{key}").as_str()));
+        assert!(names.iter().all(|name| found[0].remedy.contains(name)), "{}", found[0]);
+    }
+}

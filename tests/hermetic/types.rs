@@ -82,6 +82,39 @@ fn every_type_has_its_form_in_every_mode_and_leads_back_to_its_text() {
     assert!(cases > 80, "{cases}");
 }
 
+/// The page for users is made of the same lines, so that it says what is so: `BLESS=1` writes it.
+#[test]
+fn the_page_of_types_says_what_the_cases_say() {
+    let mut page = String::from(
+        "# Types\n\nWhat PostgreSQL prints and what an event says, in JSON, in each mode of `[sink.kafka.envelope]`. This page is made of\nthe cases that `tests/hermetic/types.rs` checks. The last column is filled where a reader gets another text back.\n\n| type | modifier | mode | PostgreSQL | JSON | read back as |\n|---|---|---|---|---|---|\n",
+    );
+    for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let mut fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
+        fields.resize(6, "");
+        let code =
+            |text: &str| if text.is_empty() { String::new() } else { format!("`` {} ``", text.replace('|', "\\|")) };
+        let modifier = match pg_type::numeric_modifier(fields[1].parse().unwrap()) {
+            _ if fields[1] == "-1" => String::new(),
+            Some((precision, scale)) if fields[0].starts_with("numeric") => format!("{precision},{scale}"),
+            _ => fields[1].to_owned(),
+        };
+        page.push_str(&format!(
+            "| {} | {modifier} | {} | {} | {} | {} |\n",
+            fields[0].replace('[', "\\["),
+            fields[2],
+            code(fields[3]),
+            code(fields[4]),
+            code(fields[5])
+        ));
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/types.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/types.md differs from tests/golden/types.txt; BLESS=1 writes it anew");
+}
+
 #[test]
 fn a_type_outside_the_table_is_its_text_or_left_out() {
     for name in ["pg_lsn", "tsquery", "int4multirange", "public.a_composite", "line", "xid8"] {

@@ -16,6 +16,8 @@ mod outage;
 mod postgres;
 mod serve;
 mod services;
+#[cfg(feature = "kafka")]
+mod types;
 mod warehouse;
 
 #[path = "../support/mod.rs"]
