@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
-use super::{check, logging, serve, shutdown, status, wiring};
+use super::{check, logging, schema, serve, shutdown, status, wiring};
 use crate::logic::pipeline::{Goal, Run};
 use crate::model::{Class, Error};
 
@@ -21,6 +21,7 @@ use crate::model::{Class, Error};
   tailwater run -c shop.toml                    until SIGTERM
   tailwater run -c shop.toml --until-current    until what the source holds now is durable
   tailwater status -c shop.toml --json
+  tailwater schema -c shop.toml --table public.orders
 
 Exit codes: 0 fine; 1 it may work later; 2 configuration or check; 3 a person must act; 4 a protocol is broken."
 )]
@@ -54,6 +55,18 @@ enum Command {
         /// For machines.
         #[arg(long)]
         json: bool,
+    },
+    /// Shows what the events of each table look like: topic, key, columns, and what is lost.
+    Schema {
+        /// The configuration file.
+        #[arg(short, long)]
+        config: PathBuf,
+        /// Only tables that this pattern names, as `schema.table`.
+        #[arg(short, long)]
+        table: Option<String>,
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "columns")]
+        format: schema::Form,
     },
     /// Mirrors a throw-away PostgreSQL with a small shop in it into DuckDB, live.
     #[cfg(feature = "duckdb")]
@@ -98,6 +111,13 @@ async fn dispatch(command: Command) -> ExitCode {
             logging::start(true);
             match read(&config) {
                 Ok(config) => ended(status::status(&config, json).await),
+                Err(code) => code,
+            }
+        }
+        Command::Schema { config, table, format } => {
+            logging::start(true);
+            match read(&config) {
+                Ok(config) => ended(schema::schema(&config, table.as_deref(), format).await),
                 Err(code) => code,
             }
         }

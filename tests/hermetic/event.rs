@@ -23,6 +23,7 @@ fn settings_in(modes: Modes) -> Settings {
         truncates: true,
         placeholder: PLACEHOLDER.into(),
         modes,
+        inline_schema: false,
     }
 }
 

@@ -44,6 +44,7 @@ fn around(pg_type: &PgType, modifier: i32, cell: Cell<'_>, modes: Modes) -> (Opt
         truncates: true,
         placeholder: PLACEHOLDER.into(),
         modes,
+        inline_schema: false,
     };
     let new: Row = [Cell::Text(b"1"), cell].into_iter().collect();
     let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
@@ -148,6 +149,7 @@ fn a_value_that_is_not_what_its_type_prints_is_refused_with_its_column() {
             truncates: true,
             placeholder: PLACEHOLDER.into(),
             modes: Modes::default(),
+            inline_schema: false,
         };
         let new: Row = [Cell::Text(b"1"), Cell::Text(text.as_bytes())].into_iter().collect();
         let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };

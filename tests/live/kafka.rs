@@ -50,6 +50,7 @@ fn sink_options(prefix: &str) -> SinkOptions {
         truncates: true,
         placeholder: "__debezium_unavailable_value".into(),
         modes: Default::default(),
+        inline_schema: false,
         buffer_bytes: 64 << 20,
     }
 }

@@ -236,3 +236,28 @@ fn an_enumeration_that_gains_a_value_while_running_is_told() {
     running.terminate().code(0);
     assert_eq!(rows(Kafka::shared(), &prefix)[1].1["m"], "happy");
 }
+
+#[test]
+fn the_schema_command_tells_topic_key_columns_and_what_is_lost() {
+    let database = Postgres::shared(17).database("types_schema");
+    create(&database);
+    let prefix = Kafka::shared().prefix("types_schema");
+    let pipeline = publish(&database, &prefix, "decimal = \"double\"\nunknown = \"omit\"");
+    pipeline.command(&["schema"]).success().says(&[
+        "public.types",
+        &format!("topic {prefix}.public.types"),
+        "key   id",
+        "-> int16",
+        "io.debezium.time.ZonedTime  (lost: the zone",
+        "numeric(8,2)",
+        "left out",
+    ]);
+    for form in ["connect", "json-schema"] {
+        let output = pipeline.command(&["schema", "--table", "*.types", "--format", form]).success();
+        let all: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        assert_eq!(all[0]["topic"], format!("{prefix}.public.types"), "{form}");
+    }
+    pipeline.command(&["schema", "--table", "public.nothing"]).code(3).says(&["--table"]);
+    let to_table = Tailwater::new("types_schema_no").source_postgres(&database.url(), &["*"]);
+    to_table.sink_postgres(&database.url(), None).command(&["schema"]).code(3).says(&["[sink.kafka]"]);
+}

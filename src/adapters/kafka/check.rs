@@ -133,6 +133,7 @@ mod tests {
             truncates: true,
             placeholder: String::new(),
             modes: Default::default(),
+            inline_schema: false,
             buffer_bytes: 1,
         }
     }

@@ -84,6 +84,7 @@ impl KafkaSink {
             truncates: options.truncates,
             placeholder: options.placeholder.clone(),
             modes: options.modes,
+            inline_schema: options.inline_schema,
         };
         let ledger = Arc::new(Ledger::default());
         let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;

@@ -1,9 +1,10 @@
 //! Everything that is wrong with a source, at once.
 
 use super::options::Options;
+use super::snapshot::looks;
 use super::wire::Wire;
 use super::{catalog, publication, slot, sql};
-use crate::model::{Error, Result, TableName};
+use crate::model::{Error, Result, Table, TableName};
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -87,4 +88,15 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The tables that would be followed, as the stream would describe them now.
+pub async fn tables(options: &Options) -> Result<Vec<Table>> {
+    let client = sql::connect(&options.endpoint, "tailwater schema").await?;
+    let facts = catalog::facts(&client).await?;
+    let mut tables = Vec::new();
+    for found in catalog::matching(&client, options).await? {
+        tables.push(looks(&client, &found, facts.version, &options.publication).await?.table);
+    }
+    Ok(tables)
 }

@@ -26,7 +26,7 @@ mod watch;
 mod wire;
 
 pub use ack::Ledger;
-pub use check::{Findings, check};
+pub use check::{Findings, check, tables};
 pub use endpoint::{Endpoint, SslMode};
 pub use options::{Options, SnapshotMode};
 pub use slot::{SlotStatus, slot_status};

@@ -193,9 +193,26 @@ impl Snapshot {
 
 /// The table's shape as the stream will describe it, and the query that reads its rows in that shape.
 async fn plan(client: &Client, found: &Found, wanted: &Wanted<'_>) -> Result<Planned> {
-    let Wanted { version, publication, clear, .. } = *wanted;
+    let Looks { relation, table, partitioned, filter } =
+        looks(client, found, wanted.version, wanted.publication).await?;
+    let list = relation.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
+    let from = format!("{}{}", if partitioned { "" } else { "ONLY " }, quoted_table(&found.name));
+    let condition = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+    let query = format!("COPY (SELECT {list} FROM {from}{condition}) TO STDOUT");
+    Ok(Planned { relation, table: Arc::new(table), query, clear: (wanted.clear)(&found.name) })
+}
+
+/// How the stream will describe a table.
+pub(super) struct Looks {
+    relation: Relation,
+    pub(super) table: Table,
+    partitioned: bool,
+    filter: Option<String>,
+}
+
+/// How the stream would describe a table now; column lists and row filters of the publication count, where it is in one.
+pub(super) async fn looks(client: &Client, found: &Found, version: u32, publication: &str) -> Result<Looks> {
     let failed = |error| sql_error(error, &format!("describing table {}", found.name));
-    // Column lists and row filters of the publication shape the snapshot as they shape the stream.
     let (listed, filter) =
         if version >= 150_000 { ("p.attnames", "p.rowfilter") } else { ("NULL::name[]", "NULL::text") };
     let query = format!(
@@ -224,15 +241,11 @@ async fn plan(client: &Client, found: &Found, wanted: &Wanted<'_>) -> Result<Pla
         .collect();
     let partitioned = rows.first().is_some_and(|row| row.get(3));
     let filter: Option<String> = rows.first().and_then(|row| row.get(4));
-    let list = columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
-    let from = format!("{}{}", if partitioned { "" } else { "ONLY " }, quoted_table(&found.name));
-    let condition = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
     let relation = relation(found, columns);
     let types: Vec<Oid> = relation.columns.iter().map(|column| column.type_oid).collect();
     let described = catalog::describe(client, found.oid, &types).await?;
-    let table = Arc::new(shape(&relation, &described));
-    let query = format!("COPY (SELECT {list} FROM {from}{condition}) TO STDOUT");
-    Ok(Planned { relation, table, query, clear: clear(&found.name) })
+    let table = shape(&relation, &described);
+    Ok(Looks { relation, table, partitioned, filter })
 }
 
 /// Keeps the tables from being rewritten or dropped; a snapshot shows nothing of a table that was rewritten after it.

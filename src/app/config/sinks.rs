@@ -97,14 +97,10 @@ fn to_topics(
     let mut envelope = section.section("envelope", problems);
     let tombstones = envelope.flag("tombstones", problems).unwrap_or(true);
     let truncates = envelope.flag("truncates", problems).unwrap_or(true);
+    let inline_schema = envelope.flag("inline_schema", problems).unwrap_or(false);
     let placeholder =
         envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
-    for (key, only) in [
-        ("kind", "debezium"),
-        ("transaction_metadata", "false"),
-        ("inline_schema", "false"),
-        ("name_adjustment", "none"),
-    ] {
+    for (key, only) in [("kind", "debezium"), ("transaction_metadata", "false"), ("name_adjustment", "none")] {
         envelope.later(key, only, problems);
     }
     let mut modes = Modes::default();
@@ -130,6 +126,7 @@ fn to_topics(
         truncates,
         placeholder,
         modes,
+        inline_schema,
         buffer_bytes: BUFFER,
     })
 }

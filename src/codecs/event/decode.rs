@@ -76,7 +76,7 @@ impl Decoder {
         if stamp.part == Some(Part::Delete) {
             return Ok(None);
         }
-        let envelope = envelope(value)?;
+        let envelope = envelope(payload(value)?)?;
         let origin = envelope.origin.ok_or(DecodeError::new("a source block"))?;
         let op = self.op(&envelope, stamp)?;
         Ok(Some(Change { id: stamp.id, origin, table: Arc::clone(&self.table), op }))
@@ -200,6 +200,23 @@ fn contains(names: &[u8], name: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// What a value says, without the schema that may be beside it.
+fn payload(value: &[u8]) -> Result<&[u8], DecodeError> {
+    let mut json = Reader::new(value);
+    json.expect(b'{')?;
+    if json.raw_string()? != b"schema" {
+        return Ok(value);
+    }
+    json.expect(b':')?;
+    json.value()?;
+    json.expect(b',')?;
+    if json.raw_string()? != b"payload" {
+        return Err(DecodeError::new("a payload beside the schema"));
+    }
+    json.expect(b':')?;
+    Ok(json.value()?)
 }
 
 fn envelope(value: &[u8]) -> Result<Envelope<'_>, DecodeError> {

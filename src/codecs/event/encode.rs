@@ -7,8 +7,9 @@ use super::kind::{Kind, Named};
 use super::modes::Modes;
 use super::placeholder::placeholder;
 use super::records::{KEEP, Records};
+use super::schema::{Schema, Schemas};
 use super::source::Source;
-use super::{header, json, topic, version_name, write};
+use super::{header, inline, json, topic, version_name, write};
 use crate::model::value::{Numeric, ValueError};
 use crate::model::{Cell, Change, OldRow, Op, PgTimestamp, Row, Table};
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub placeholder: String,
     /// How types are told.
     pub modes: Modes,
+    /// Whether each key and value carries its schema.
+    pub inline_schema: bool,
 }
 
 /// A value that no record can hold. It names the column, never the value.
@@ -59,6 +62,8 @@ pub struct Encoder {
     source: Source,
     /// By column; `None` for one that is left out.
     steps: Vec<Option<Step>>,
+    /// What comes before each key and value, where they carry their schemas.
+    heads: Option<(Vec<u8>, Vec<u8>)>,
     tombstones: bool,
     truncates: bool,
     scratch: Vec<u8>,
@@ -72,6 +77,7 @@ impl Encoder {
             version: version_name(&table),
             source: Source::new(&settings.prefix, &settings.database, &table),
             steps: steps(&table, settings),
+            heads: settings.inline_schema.then(|| heads(&table, settings)),
             tombstones: settings.tombstones,
             truncates: settings.truncates,
             scratch: Vec::new(),
@@ -100,6 +106,13 @@ impl Encoder {
         self.scratch = scratch;
         written.inspect_err(|_| out.truncate(mark))
     }
+}
+
+/// `{"schema":..,"payload":` of keys and values.
+fn heads(table: &Table, settings: &Settings) -> (Vec<u8>, Vec<u8>) {
+    let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
+    let head = |schema: &Schema| format!("{{\"schema\":{},\"payload\":", inline::text(schema)).into_bytes();
+    (schemas.key.as_ref().map(head).unwrap_or_default(), head(&schemas.envelope))
 }
 
 /// The steps of a table's columns. A key column is never left out.
@@ -267,7 +280,13 @@ impl<'a> Draft<'a> {
             return Ok(None);
         }
         let start = self.out.bytes.len();
+        if let Some((head, _)) = &self.plan.heads {
+            self.put(head);
+        }
         self.key_fields(row, write::value)?;
+        if self.plan.heads.is_some() {
+            self.put(b"}");
+        }
         Ok(Some(start..self.out.bytes.len()))
     }
 
@@ -292,6 +311,9 @@ impl<'a> Draft<'a> {
 
     fn envelope(&mut self, rows: Rows<'a>, known: Option<&OldRow>) -> Written<Range<usize>> {
         let start = self.out.bytes.len();
+        if let Some((_, head)) = &self.plan.heads {
+            self.put(head);
+        }
         self.put(b"{\"before\":");
         match rows.before {
             Some(OldRow::Full(row)) => self.row(row, None)?,
@@ -316,7 +338,7 @@ impl<'a> Draft<'a> {
             self.put(name);
             json::number(number, &mut self.out.bytes);
         }
-        self.put(b"}");
+        self.put(if self.plan.heads.is_some() { b"}}" } else { b"}" });
         Ok(start..self.out.bytes.len())
     }
 

@@ -12,7 +12,9 @@
 //! the old key, so that a reader makes one update of them.
 
 mod decode;
+mod describe;
 mod encode;
+mod inline;
 mod json;
 mod kind;
 mod modes;
@@ -20,6 +22,7 @@ mod placeholder;
 mod rare;
 mod read;
 mod records;
+mod schema;
 mod source;
 mod stamp;
 mod tables;
@@ -27,6 +30,7 @@ mod topic;
 mod write;
 
 pub use decode::{DecodeError, Decoder};
+pub use describe::{ColumnDescription, Description, describe};
 pub use encode::{EncodeError, Encoder, Settings};
 pub use modes::{Binaries, Decimals, Hstores, Intervals, Modes, Times, Unknowns};
 pub use records::{Record, Records};

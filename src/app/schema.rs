@@ -1,0 +1,106 @@
+//! `tailwater schema`: what the events of each table look like.
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::config::{Config, Sink, Source};
+use crate::adapters::postgres;
+use crate::codecs::event::{Description, Settings, describe};
+use crate::model::pg_type::{length_modifier, numeric_modifier};
+use crate::model::{Column, Error, Pattern, PgType, Result, Table};
+
+/// How it is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Form {
+    /// A list of columns for people.
+    Columns,
+    /// Kafka Connect's schemas of key and value.
+    Connect,
+    /// The JSON Schema of values.
+    JsonSchema,
+}
+
+/// Prints the tables that a pattern names; all of the pipeline's without one.
+pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Result<()> {
+    let (Source::Postgres(options), Sink::Kafka(sink)) = (&config.source, &config.sink) else {
+        return Err(Error::blocked("only the events of a pipeline from PostgreSQL to Kafka have schemas")
+            .remedy("name a configuration with [source.postgres] and [sink.kafka]"));
+    };
+    let settings = Settings {
+        prefix: sink.prefix.clone(),
+        database: sink.database.clone(),
+        tombstones: sink.tombstones,
+        truncates: sink.truncates,
+        placeholder: sink.placeholder.clone(),
+        modes: sink.modes,
+        inline_schema: sink.inline_schema,
+    };
+    let pattern = pattern.map(Pattern::new);
+    let mut tables = postgres::tables(options).await?;
+    tables.retain(|table| pattern.as_ref().is_none_or(|pattern| pattern.matches(&table.name.to_string())));
+    if tables.is_empty() {
+        return Err(Error::blocked("no table of the pipeline has this name")
+            .remedy("check --table and source.postgres.tables: both are matched with schema.table"));
+    }
+    let mut printed = Vec::new();
+    for table in &tables {
+        let described = describe(table, &settings);
+        match form {
+            Form::Columns => print!("{}", columns(table, &described)),
+            Form::Connect => printed.push(connect(&described)),
+            Form::JsonSchema => printed.push(json!({ "topic": described.topic, "schema": described.json_schema })),
+        }
+    }
+    if form != Form::Columns {
+        println!("{:#}", Value::Array(printed));
+    }
+    Ok(())
+}
+
+fn connect(described: &Description) -> Value {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).expect("a schema is JSON");
+    json!({
+        "topic": described.topic, "key": described.key_schema.as_deref().map(parse), "value": parse(&described.value_schema),
+    })
+}
+
+fn columns(table: &Table, described: &Description) -> String {
+    let mut out = format!("{}\n  topic {}\n", table.name, described.topic);
+    let mut key: Vec<_> =
+        described.columns.iter().filter_map(|column| Some((column.key?, column.name.as_str()))).collect();
+    key.sort_unstable();
+    let names: Vec<&str> = key.into_iter().map(|(_, name)| name).collect();
+    out.push_str(&match names.as_slice() {
+        [] => "  key   none: events of a row may be in any partition\n".to_owned(),
+        names => format!("  key   {}\n", names.join(", ")),
+    });
+    let width = described.columns.iter().map(|column| column.name.chars().count()).max().unwrap_or(0);
+    for (column, told) in table.columns.iter().zip(&described.columns) {
+        let form = match (&told.form, &told.logical) {
+            (None, _) => "left out".to_owned(),
+            (Some(form), None) => form.clone(),
+            (Some(form), Some(logical)) => format!("{form} {logical}"),
+        };
+        let null = if told.optional { "" } else { "NOT NULL " };
+        let loss = told.loss.map(|loss| format!("  (lost: {loss})")).unwrap_or_default();
+        out.push_str(&format!("  {:<width$}  {:<28} {null}-> {form}{loss}\n", told.name, declared(column)));
+    }
+    out
+}
+
+/// A column's type as it was declared, as far as that matters here.
+fn declared(column: &Column) -> String {
+    let name = column.pg_type.name();
+    match (&column.pg_type, column.modifier) {
+        (_, -1) => name,
+        (PgType::Numeric, modifier) => match numeric_modifier(modifier) {
+            Some((precision, scale)) => format!("{name}({precision},{scale})"),
+            None => name,
+        },
+        (PgType::Varchar | PgType::Bpchar, modifier) => {
+            length_modifier(modifier).map_or(name.clone(), |length| format!("{name}({length})"))
+        }
+        (PgType::Array(_), _) => name,
+        (_, modifier) => format!("{name}({modifier})"),
+    }
+}

@@ -1,0 +1,85 @@
+//! What a table's events look like, for people and for programs that prepare for them.
+
+use serde_json::Value;
+
+use super::encode::Settings;
+use super::inline;
+use super::kind::{Kind, Unit};
+use super::schema::{Schemas, column_schema};
+use super::topic;
+use crate::model::{PgType, Table};
+
+/// A table's events.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Their topic.
+    pub topic: String,
+    /// The columns, in their order.
+    pub columns: Vec<ColumnDescription>,
+    /// The Connect schema of keys, where the table has one.
+    pub key_schema: Option<String>,
+    /// The Connect schema of values.
+    pub value_schema: String,
+    /// The JSON Schema of values.
+    pub json_schema: Value,
+}
+
+/// A column in events.
+#[derive(Clone, Debug)]
+pub struct ColumnDescription {
+    /// Its name.
+    pub name: String,
+    /// Where it stands in the key, from 1.
+    pub key: Option<usize>,
+    /// Whether it may be NULL.
+    pub optional: bool,
+    /// What its values are, `int64`; `None` when it is left out.
+    pub form: Option<String>,
+    /// The name of their schema, where they have one.
+    pub logical: Option<String>,
+    /// What is lost, where something is.
+    pub loss: Option<&'static str>,
+}
+
+/// Describes a table's events.
+pub fn describe(table: &Table, settings: &Settings) -> Description {
+    let topic = topic(&settings.prefix, &table.name);
+    let schemas = Schemas::new(&topic, table, &settings.modes);
+    let columns = table.columns.iter().enumerate().map(|(at, column)| {
+        let schema = column_schema(column, &settings.modes);
+        let kind = Kind::of(&column.pg_type, column.modifier, &settings.modes);
+        ColumnDescription {
+            name: column.name.clone(),
+            key: table.key.iter().position(|&key| key == at).map(|place| place + 1),
+            optional: column.optional,
+            form: schema.as_ref().map(|schema| inline::plain_name(&schema.shape).to_owned()),
+            logical: schema.and_then(|schema| schema.name),
+            loss: kind.and_then(|kind| loss(&kind, &column.pg_type)),
+        }
+    });
+    Description {
+        columns: columns.collect(),
+        key_schema: schemas.key.as_ref().map(inline::text),
+        value_schema: inline::text(&schemas.envelope),
+        json_schema: inline::json_schema(&schemas.envelope),
+        topic,
+    }
+}
+
+/// What a reader can't get back.
+fn loss(kind: &Kind, pg_type: &PgType) -> Option<&'static str> {
+    match kind {
+        Kind::TimeTz => Some("the zone: times are told in UTC"),
+        Kind::Duration => Some("months and days: told in microseconds, a month as 30.4375 days"),
+        Kind::Bits(None) => Some("zeros before the first one"),
+        Kind::VariableDecimal | Kind::DecimalText { variable: true } => Some("zeros at the end of the fraction"),
+        Kind::DecimalDouble => Some("digits beyond the seventeenth"),
+        Kind::Money(_) => Some("the currency"),
+        Kind::Time(Unit::MillisCut) | Kind::Timestamp(Unit::MillisCut) => Some("what is finer than a millisecond"),
+        Kind::List(element) => match pg_type {
+            PgType::Array(inner) => loss(element, inner),
+            _ => None,
+        },
+        _ => None,
+    }
+}
