@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 mod logging;
 mod metrics;
+mod projected;
 mod schema;
 mod serve;
 mod shutdown;

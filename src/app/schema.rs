@@ -1,11 +1,14 @@
 //! `tailwater schema`: what the events of each table look like.
 
+use std::sync::Arc;
+
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::config::{Config, Sink, Source};
 use crate::adapters::postgres;
 use crate::codecs::event::{Description, Settings, describe};
+use crate::logic::project::Projection;
 use crate::model::pg_type::{length_modifier, numeric_modifier};
 use crate::model::{Column, Error, Pattern, PgType, Result, Table};
 
@@ -43,10 +46,12 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
             .remedy("check --table and source.postgres.tables: both are matched with schema.table"));
     }
     let mut printed = Vec::new();
-    for table in &tables {
-        let described = describe(table, &settings);
+    let projection = Projection::new(config.rules.clone());
+    for table in tables {
+        let table = projection.table(&Arc::new(table))?;
+        let described = describe(&table, &settings);
         match form {
-            Form::Columns => print!("{}", columns(table, &described)),
+            Form::Columns => print!("{}", columns(&table, &described)),
             Form::Connect => printed.push(connect(&described)),
             Form::JsonSchema => printed.push(json!({ "topic": described.topic, "schema": described.json_schema })),
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::config::{Config, Sink, Source};
+use super::projected::Projected;
 #[cfg(feature = "kafka")]
 use crate::adapters::kafka::{KafkaSink, KafkaSource};
 use crate::adapters::postgres::{self, Endpoint, PostgresSource, SnapshotMode};
@@ -82,10 +83,11 @@ async fn once(config: &Config, run: &Run, started: &mut bool) -> Result<()> {
         Sink::Kafka(options) => {
             let Source::Postgres(from) = &config.source else { return Err(pairing()) };
             let (mut sink, stored) = KafkaSink::start(options.clone(), Arc::clone(&run.meters)).await?;
-            let mut source = PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await?;
+            let source = PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await?;
             *started = true;
+            let mut source = Projected::new(source, config.rules.clone());
             let result = pipeline::run(&mut source, &mut sink, run).await;
-            source.close().await;
+            source.into_inner().close().await;
             result
         }
         #[allow(unreachable_patterns)]
@@ -102,10 +104,11 @@ async fn into_warehouse(
 ) -> Result<()> {
     let result = match &config.source {
         Source::Postgres(from) => match PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await {
-            Ok(mut source) => {
+            Ok(source) => {
                 *started = true;
+                let mut source = Projected::new(source, config.rules.clone());
                 let result = pipeline::run(&mut source, &mut sink, run).await;
-                source.close().await;
+                source.into_inner().close().await;
                 result
             }
             Err(error) => Err(error),

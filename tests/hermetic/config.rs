@@ -86,7 +86,8 @@ fn what_is_not_in_this_version_is_refused_and_not_ignored() {
         ("format = \"avro\"", "sink.kafka.format"),
         ("format = \"json\"\ndelivery = \"exactly-once\"", "sink.kafka.delivery"),
         ("format = \"json\"\n[sink.kafka.envelope]\nkind = \"flat\"", "sink.kafka.envelope.kind"),
-        ("format = \"json\"\n[[table]]\nmatch = \"public.x\"", "table"),
+        ("format = \"json\"\n[[table]]\nmatch = \"public.x\"\nmode = \"history\"", "table.mode"),
+        ("format = \"json\"\n[table]\nmatch = \"public.x\"", "table"),
     ] {
         let found = problems(&file(extra));
         assert!(found.iter().any(|p| p.path == path), "{extra}: {found:?}");

@@ -13,6 +13,7 @@ mod fold;
 mod inline;
 mod pgoutput;
 mod pipeline;
+mod project;
 mod sql;
 mod types;
 mod value;

@@ -14,6 +14,7 @@ mod kill;
 mod large;
 mod outage;
 mod postgres;
+mod project;
 mod serve;
 mod services;
 #[cfg(feature = "kafka")]

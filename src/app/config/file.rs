@@ -100,6 +100,27 @@ impl<'a> Section<'a> {
         Section { text: self.text, path: self.full(key), start, table, known: BTreeSet::new() }
     }
 
+    /// The sections of a list, `[[key]]`.
+    pub(super) fn sections(&mut self, key: &'static str, problems: &mut Problems) -> Vec<Section<'a>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let (text, path) = (self.text, self.full(key));
+        let section = |item: &'a Spanned<DeValue<'a>>| match item.get_ref() {
+            DeValue::Table(table) => {
+                let start = item.span().start;
+                Some(Section { text, path: path.clone(), start, table: Some(table), known: BTreeSet::new() })
+            }
+            _ => None,
+        };
+        let found = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(section).collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        found.unwrap_or_else(|| {
+            self.problem(key, "is not a list of tables", format!("write each as [[{}]]", self.full(key)), problems);
+            Vec::new()
+        })
+    }
+
     /// A text, with `${NAME}` replaced from the environment.
     pub(super) fn text(&mut self, key: &'static str, problems: &mut Problems) -> Option<String> {
         match self.value(key)?.get_ref() {

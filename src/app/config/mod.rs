@@ -3,6 +3,7 @@
 mod file;
 mod sinks;
 mod sources;
+mod tables;
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use toml::de::DeTable;
 
 use crate::adapters::warehouse::{self, DuckdbFile};
 use crate::adapters::{kafka, postgres};
+use crate::logic::project::Rule;
 
 use file::{Problems, Section};
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub source: Source,
     /// Where changes go.
     pub sink: Sink,
+    /// What is done with single tables.
+    pub rules: Vec<Rule>,
     /// Where metrics and health are served.
     pub listen: Option<std::net::SocketAddr>,
 }
@@ -113,12 +117,20 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
         parsed
     });
     serve.finish(problems);
-    tables(&mut root, problems);
+    let rules = tables::read(&mut root, problems);
+    if !rules.is_empty() && matches!(from, Some(Source::Kafka(_))) {
+        root.problem(
+            "table",
+            "has no effect behind Kafka",
+            "put it into the file of the pipeline that writes the topics",
+            problems,
+        );
+    }
     if let (Some(Source::Kafka(_)), Some(Sink::Kafka(_))) = (&from, &to) {
         root.problem("sink", "kafka cannot follow kafka", "use a warehouse sink, or source.postgres", problems);
     }
     root.finish(problems);
-    Some(Config { name: name?, grace, start_timeout, source: from?, sink: to?, listen })
+    Some(Config { name: name?, grace, start_timeout, source: from?, sink: to?, rules, listen })
 }
 
 fn pipeline_name(pipeline: &mut Section<'_>, problems: &mut Problems) -> Option<String> {
@@ -134,13 +146,6 @@ fn pipeline_name(pipeline: &mut Section<'_>, problems: &mut Problems) -> Option<
         return None;
     }
     Some(name)
-}
-
-/// Options of single tables come with a later version: nothing of them may be left out in silence.
-fn tables(root: &mut Section<'_>, problems: &mut Problems) {
-    if root.has("table") {
-        root.problem("table", "options of single tables are not in this version", "leave [[table]] out", problems);
-    }
 }
 
 fn seconds(section: &mut Section<'_>, key: &'static str, default: u64, problems: &mut Problems) -> Duration {

@@ -150,6 +150,7 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             connect_timeout: Duration::from_secs(10),
         }),
         sink: Sink::Duckdb(warehouse::Options { pipeline: NAME.to_owned(), flush, schema: None }, DuckdbFile { path }),
+        rules: Vec::new(),
         listen: None,
     }
 }

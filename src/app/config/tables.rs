@@ -1,0 +1,65 @@
+//! `[[table]]`
+
+use secrecy::SecretString;
+
+use super::file::{Problems, Section};
+use crate::logic::project::{Mask, Rule};
+use crate::model::Pattern;
+
+pub(super) fn read(root: &mut Section<'_>, problems: &mut Problems) -> Vec<Rule> {
+    let sections = root.sections("table", problems);
+    sections
+        .into_iter()
+        .filter_map(|mut section| rule(&mut section, problems).inspect(|_| section.finish(problems)))
+        .collect()
+}
+
+fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<Rule> {
+    let tables = section.text("match", problems);
+    if !section.has("match") {
+        section.problem("match", "is missing", "name the tables, as in match = \"public.orders\"", problems);
+    }
+    section.later("mode", "mirror", problems);
+    let key = section.texts("key", problems);
+    if key.as_ref().is_some_and(Vec::is_empty) {
+        section.problem("key", "names no column", "leave it out for the table's own key", problems);
+    }
+    let rename = section.text("rename", problems);
+    if rename.as_deref() == Some("") {
+        section.problem("rename", "is empty", "leave it out to keep the name", problems);
+    }
+    let mut columns = section.section("columns", problems);
+    let exclude = columns.texts("exclude", problems).unwrap_or_default();
+    // A salt for sha256, a key for hmac.
+    let salt = columns.secret("salt", problems);
+    let mut masked = columns.section("mask", problems);
+    let mut masks = Vec::new();
+    for (column, text) in masked.all_texts(problems) {
+        match mask(&text, salt.as_deref()) {
+            Ok(mask) => masks.push((column, mask)),
+            Err((what, remedy)) => masked.problem(&column, what, remedy, problems),
+        }
+    }
+    if let Some((both, _)) = masks.iter().find(|(column, _)| exclude.contains(column)) {
+        masked.problem(both, "is left out as well", "keep one of the two", problems);
+    }
+    columns.finish(problems);
+    Some(Rule { tables: Pattern::new(tables?), exclude, masks, key, rename })
+}
+
+fn mask(text: &str, salt: Option<&str>) -> Result<Mask, (&'static str, &'static str)> {
+    let secret = || SecretString::from(salt.unwrap_or_default().to_owned());
+    match text {
+        "sha256" => Ok(Mask::Sha256 { salt: secret() }),
+        "hmac" if salt.is_none_or(str::is_empty) => {
+            Err(("needs a key", "set columns.salt, best as \"${VARIABLE}\" or \"file:PATH\""))
+        }
+        "hmac" => Ok(Mask::Hmac { key: secret() }),
+        "redact" => Ok(Mask::Redact),
+        other => {
+            let characters = other.strip_prefix("truncate(").and_then(|rest| rest.strip_suffix(')'));
+            let characters = characters.and_then(|number| number.parse().ok());
+            characters.map(Mask::Truncate).ok_or(("is no mask", "use sha256, hmac, redact or truncate(N)"))
+        }
+    }
+}

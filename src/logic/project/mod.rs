@@ -1,0 +1,91 @@
+//! What leaves the process of a table: columns left out or masked, another key, another name.
+//!
+//! ```text
+//!  source ──changes──▶ Projection ──changes──▶ sink      a plan per table version; rows without a rule pass untouched
+//! ```
+//!
+//! Why nothing masked gets out: rows, old rows and keys are made anew from the plan before any sink, log or error sees
+//! them, and a rule that can't be kept (a key column left out, a key that would not tell rows apart) stops the pipeline.
+
+mod mask;
+mod plan;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{Change, OldRow, Op, Pattern, Result, RowWriter, Table};
+
+pub use mask::Mask;
+use plan::Plan;
+
+/// What is to be done with the tables that a pattern names.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The tables, as a `schema.table` pattern.
+    pub tables: Pattern,
+    /// Columns that are left out.
+    pub exclude: Vec<String>,
+    /// Columns that are masked.
+    pub masks: Vec<(String, Mask)>,
+    /// The columns that tell rows apart, in the key's order.
+    pub key: Option<Vec<String>>,
+    /// The table's name from here on; its schema stays.
+    pub rename: Option<String>,
+}
+
+/// Rules, and what they have made of the tables seen so far.
+#[derive(Debug, Default)]
+pub struct Projection {
+    rules: Vec<Rule>,
+    /// By the address of the table version, which the plan keeps alive. `None`: no rule is for it.
+    plans: HashMap<usize, (Arc<Table>, Option<Plan>)>,
+    rows: RowWriter,
+    scratch: Vec<u8>,
+}
+
+impl Projection {
+    /// Of these rules: the first that matches a table counts.
+    pub fn new(rules: Vec<Rule>) -> Projection {
+        Projection { rules, ..Projection::default() }
+    }
+
+    /// The table as it is told.
+    pub fn table(&self, table: &Arc<Table>) -> Result<Arc<Table>> {
+        Ok(self.plan(table)?.map_or_else(|| Arc::clone(table), |plan| plan.table))
+    }
+
+    fn plan(&self, table: &Arc<Table>) -> Result<Option<Plan>> {
+        let name = table.name.to_string();
+        self.rules.iter().find(|rule| rule.tables.matches(&name)).map(|rule| Plan::new(rule, table)).transpose()
+    }
+
+    /// Makes the changes what may be told.
+    pub fn apply(&mut self, changes: &mut [Change]) -> Result<()> {
+        if self.rules.is_empty() {
+            return Ok(());
+        }
+        changes.iter_mut().try_for_each(|change| self.change(change))
+    }
+
+    fn change(&mut self, change: &mut Change) -> Result<()> {
+        let address = Arc::as_ptr(&change.table).addr();
+        if !self.plans.contains_key(&address) {
+            let plan = self.plan(&change.table)?;
+            self.plans.insert(address, (Arc::clone(&change.table), plan));
+        }
+        let Projection { plans, rows, scratch, .. } = self;
+        let Some((_, Some(plan))) = plans.get(&address) else { return Ok(()) };
+        let mut row = |row: &mut crate::model::Row| *row = plan.row(row, rows, scratch);
+        match &mut change.op {
+            Op::Read { new } | Op::Insert { new } => row(new),
+            Op::Update { old, new } => {
+                row(new);
+                old.iter_mut().for_each(|(OldRow::Full(old) | OldRow::Key(old))| row(old));
+            }
+            Op::Delete { old: OldRow::Full(old) | OldRow::Key(old) } => row(old),
+            Op::Truncate => {}
+        }
+        change.table = Arc::clone(&plan.table);
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! One table version under one rule.
+
+use std::sync::Arc;
+
+use super::{Mask, Rule};
+use crate::model::{Cell, Column, Error, Oid, PgType, ReplicaIdentity, Result, Row, RowWriter, Table, TableName};
+
+/// The OID of `text`, which masked values are.
+const TEXT: Oid = Oid(25);
+
+/// How rows of a table version are made what may be told.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// The table as it is told.
+    pub(super) table: Arc<Table>,
+    /// By column of the source; `None` for one that is left out.
+    steps: Vec<Option<Option<Mask>>>,
+}
+
+impl Plan {
+    pub(super) fn new(rule: &Rule, table: &Table) -> Result<Plan> {
+        let masks = rule.masks.iter().map(|(name, _)| name);
+        for name in rule.exclude.iter().chain(masks).filter(|name| place(table, name).is_none()) {
+            // It may have been dropped; or its name is written wrongly, and what should be hidden is not.
+            tracing::warn!(table = %table.name, column = name, "a rule names a column that the table does not have");
+        }
+        let key = key(rule, table)?;
+        for &at in &key {
+            let name = table.columns.get(at).map_or("", |column| column.name.as_str());
+            let blunt = mask(rule, name).is_some_and(|mask| !mask.tells_apart());
+            if rule.exclude.iter().any(|left| left == name) || blunt {
+                return Err(Error::blocked(format!(
+                    "column {name} of {} is part of the key and may not be left out, redacted or truncated",
+                    table.name
+                ))
+                .remedy("mask it with sha256 or hmac, or name another key for the table"));
+            }
+        }
+        let excluded = |column: &Column| rule.exclude.contains(&column.name);
+        let steps: Vec<Option<Option<Mask>>> =
+            table.columns.iter().map(|column| (!excluded(column)).then(|| mask(rule, &column.name).cloned())).collect();
+        let columns =
+            table.columns.iter().filter(|column| !excluded(column)).map(|column| match mask(rule, &column.name) {
+                Some(_) => Column { pg_type: PgType::Text, oid: TEXT, modifier: -1, ..column.clone() },
+                None => column.clone(),
+            });
+        // Where a column of the source is among those that are told.
+        let told = |at: &usize| steps.iter().take(*at).filter(|step| step.is_some()).count();
+        let schema = &table.name.schema;
+        let told = Table {
+            name: rule.rename.as_ref().map_or_else(|| table.name.clone(), |name| TableName::new(schema, name)),
+            columns: columns.collect(),
+            key: key.iter().map(told).collect(),
+            ..table.clone()
+        };
+        Ok(Plan { table: Arc::new(told), steps })
+    }
+
+    /// The row as it is told.
+    pub(super) fn row(&self, row: &Row, rows: &mut RowWriter, scratch: &mut Vec<u8>) -> Row {
+        for (step, cell) in self.steps.iter().zip(row.cells()) {
+            match (step, cell) {
+                (None, _) => {}
+                (Some(Some(mask)), Cell::Text(value) | Cell::Binary(value)) => {
+                    scratch.clear();
+                    mask.apply(value, scratch);
+                    rows.push(Cell::Text(scratch));
+                }
+                (Some(_), cell) => rows.push(cell),
+            }
+        }
+        rows.finish()
+    }
+}
+
+fn mask<'a>(rule: &'a Rule, column: &str) -> Option<&'a Mask> {
+    rule.masks.iter().find(|(name, _)| name == column).map(|(_, mask)| mask)
+}
+
+fn place(table: &Table, name: &str) -> Option<usize> {
+    table.columns.iter().position(|column| column.name == name)
+}
+
+/// The key's columns: the table's own, unless the rule names others.
+///
+/// A key of other columns must be in every old row, or nobody could tell which row an update or a delete is of.
+fn key(rule: &Rule, table: &Table) -> Result<Vec<usize>> {
+    let Some(names) = &rule.key else { return Ok(table.key.clone()) };
+    let mut key = Vec::new();
+    for name in names {
+        let at = place(table, name).ok_or_else(|| {
+            Error::blocked(format!("the key of {} names column {name}, which the table does not have", table.name))
+                .remedy("correct `key` of its [[table]]")
+        })?;
+        if table.columns.get(at).is_none_or(|column| column.optional) {
+            return Err(Error::blocked(format!("the key of {} names column {name}, which may be NULL", table.name))
+                .remedy("name columns that are NOT NULL, or make it so"));
+        }
+        key.push(at);
+    }
+    let covered = table.identity == ReplicaIdentity::Full || key.iter().all(|at| table.key.contains(at));
+    if !covered {
+        return Err(Error::blocked(format!(
+            "the key of {} names columns that updates and deletes do not carry",
+            table.name
+        ))
+        .remedy(format!("run: ALTER TABLE {} REPLICA IDENTITY FULL", table.name)));
+    }
+    Ok(key)
+}

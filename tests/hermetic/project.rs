@@ -1,0 +1,142 @@
+//! What leaves the process of a table: columns left out or masked, another key, another name.
+
+use std::sync::Arc;
+
+use tailwater::logic::project::{Mask, Projection, Rule};
+use tailwater::model::*;
+
+fn table(identity: ReplicaIdentity) -> Arc<Table> {
+    let column =
+        |name: &str, pg_type, optional| Column { name: name.into(), pg_type, oid: Oid(1), modifier: 7, optional };
+    Arc::new(Table {
+        oid: Oid(9),
+        name: TableName::new("public", "people"),
+        version: 3,
+        columns: vec![
+            column("id", PgType::Int4, false),
+            column("card", PgType::Text, true),
+            column("email", PgType::Varchar, false),
+            column("phone", PgType::Int8, true),
+            column("note", PgType::Text, true),
+        ],
+        identity,
+        key: vec![0],
+    })
+}
+
+fn rule() -> Rule {
+    Rule {
+        tables: Pattern::new("public.p*"),
+        exclude: vec!["card".into()],
+        masks: vec![("email".into(), Mask::Sha256 { salt: "s".into() }), ("phone".into(), Mask::Redact)],
+        key: None,
+        rename: Some("persons".into()),
+    }
+}
+
+fn row(cells: [Option<&str>; 5]) -> Row {
+    cells.iter().map(|cell| cell.map_or(Cell::Null, |text| Cell::Text(text.as_bytes()))).collect()
+}
+
+fn change(table: &Arc<Table>, op: Op) -> Change {
+    let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
+    Change { id: ChangeId::ZERO, origin, table: Arc::clone(table), op }
+}
+
+fn texts(row: &Row) -> Vec<Option<String>> {
+    let text = |cell| match cell {
+        Cell::Null => None,
+        Cell::Unchanged => Some("unchanged".to_owned()),
+        Cell::Text(text) | Cell::Binary(text) => Some(String::from_utf8(text.to_vec()).unwrap()),
+    };
+    row.cells().map(text).collect()
+}
+
+fn some(texts: &[&str]) -> Vec<Option<String>> {
+    texts.iter().map(|text| Some((*text).to_owned())).collect()
+}
+
+const SECRET: [Option<&str>; 5] = [Some("1"), Some("CARD"), Some("a@b"), Some("555"), Some("hello")];
+
+#[test]
+fn columns_are_left_out_and_masked_in_every_image_and_the_shape_says_so() {
+    let table = table(ReplicaIdentity::Full);
+    let mut projection = Projection::new(vec![rule()]);
+    let full = || Some(OldRow::Full(row(SECRET)));
+    let mut changes = [
+        change(&table, Op::Read { new: row(SECRET) }),
+        change(&table, Op::Insert { new: row([Some("1"), None, Some("a@b"), None, None]) }),
+        change(&table, Op::Update { old: full(), new: row(SECRET) }),
+        change(&table, Op::Delete { old: OldRow::Full(row(SECRET)) }),
+        change(&table, Op::Truncate),
+    ];
+    projection.apply(&mut changes).unwrap();
+    let told = &changes[0].table;
+    assert_eq!(told.name, TableName::new("public", "persons"));
+    let names: Vec<_> = told.columns.iter().map(|column| (column.name.as_str(), column.pg_type.clone())).collect();
+    let text = PgType::Text;
+    assert_eq!(names, [("id", PgType::Int4), ("email", text.clone()), ("phone", text.clone()), ("note", text)]);
+    assert_eq!((told.key.as_slice(), told.columns[1].modifier), (&[0][..], -1));
+    for change in &changes {
+        assert!(Arc::ptr_eq(&change.table, told));
+        let rows: Vec<&Row> = match &change.op {
+            Op::Read { new } | Op::Insert { new } => vec![new],
+            Op::Update { old, new } => vec![new, old.as_ref().unwrap().row()],
+            Op::Delete { old } => vec![old.row()],
+            Op::Truncate => vec![],
+        };
+        for row in rows {
+            let texts = texts(row);
+            assert_eq!(texts.len(), 4);
+            let masked = texts[1].clone().unwrap();
+            assert!(masked.len() == 64 && masked.bytes().all(|byte| byte.is_ascii_hexdigit()), "{masked}");
+            assert!(texts[2].is_none() || texts[2].as_deref() == Some("***"), "NULL stays NULL: {texts:?}");
+        }
+    }
+}
+
+#[test]
+fn what_did_not_change_stays_unchanged_and_tables_without_a_rule_are_left_alone() {
+    let table = table(ReplicaIdentity::Default);
+    let mut projection = Projection::new(vec![rule()]);
+    let new: Row =
+        [Cell::Text(b"1"), Cell::Unchanged, Cell::Unchanged, Cell::Null, Cell::Text(b"n")].into_iter().collect();
+    let mut changes = [change(&table, Op::Update { old: None, new })];
+    projection.apply(&mut changes).unwrap();
+    let Op::Update { new, .. } = &changes[0].op else { panic!("an update") };
+    assert_eq!(texts(new), [some(&["1", "unchanged"]), vec![None], some(&["n"])].concat());
+
+    let other = Arc::new(Table { name: TableName::new("public", "orders"), ..Table::clone(&table) });
+    let mut changes = [change(&other, Op::Insert { new: row(SECRET) })];
+    projection.apply(&mut changes).unwrap();
+    assert!(Arc::ptr_eq(&changes[0].table, &other));
+    let Op::Insert { new } = &changes[0].op else { panic!("an insert") };
+    assert_eq!(texts(new), some(&["1", "CARD", "a@b", "555", "hello"]));
+}
+
+#[test]
+fn a_rule_that_would_mix_rows_up_is_refused_with_the_column() {
+    let refused = |identity, change: &dyn Fn(&mut Rule), says: &[&str]| {
+        let mut rule = rule();
+        change(&mut rule);
+        let error = Projection::new(vec![rule]).table(&table(identity)).unwrap_err();
+        assert_eq!(error.class(), Class::Blocked);
+        for part in says {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        assert!(error.advice().is_some());
+    };
+    let default = ReplicaIdentity::Default;
+    refused(default, &|rule| rule.exclude.push("id".into()), &["public.people", "id", "key"]);
+    refused(default, &|rule| rule.masks.push(("id".into(), Mask::Redact)), &["id", "redacted"]);
+    refused(default, &|rule| rule.masks.push(("id".into(), Mask::Truncate(3))), &["id"]);
+    refused(default, &|rule| rule.key = Some(vec!["nothing".into()]), &["nothing", "does not have"]);
+    refused(default, &|rule| rule.key = Some(vec!["note".into()]), &["note", "NULL"]);
+    refused(default, &|rule| rule.key = Some(vec!["email".into()]), &["do not carry"]);
+
+    let mut rule = rule();
+    rule.key = Some(vec!["email".into(), "id".into()]);
+    let told = Projection::new(vec![rule]).table(&table(ReplicaIdentity::Full)).unwrap();
+    let key: Vec<_> = told.key_columns().map(|column| column.name.as_str()).collect();
+    assert_eq!(key, ["email", "id"], "a key may be masked by what tells values apart");
+}
