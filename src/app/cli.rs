@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
-use super::{check, logging, schema, serve, shutdown, status, wiring};
+use super::{check, import, logging, schema, serve, shutdown, status, wiring};
 use crate::logic::pipeline::{Goal, Run};
 use crate::model::{Class, Error};
 
@@ -22,6 +22,7 @@ use crate::model::{Class, Error};
   tailwater run -c shop.toml --until-current    until what the source holds now is durable
   tailwater status -c shop.toml --json
   tailwater schema -c shop.toml --table public.orders
+  tailwater import-debezium connector.json > shop.toml
 
 Exit codes: 0 fine; 1 it may work later; 2 configuration or check; 3 a person must act; 4 a protocol is broken."
 )]
@@ -67,6 +68,11 @@ enum Command {
         /// How to print it.
         #[arg(long, value_enum, default_value = "columns")]
         format: schema::Form,
+    },
+    /// Writes a configuration from one of Debezium's PostgreSQL connector, and lists what it could not carry over.
+    ImportDebezium {
+        /// The connector's JSON or properties.
+        file: PathBuf,
     },
     /// Mirrors a throw-away PostgreSQL with a small shop in it into DuckDB, live.
     #[cfg(feature = "duckdb")]
@@ -121,6 +127,7 @@ async fn dispatch(command: Command) -> ExitCode {
                 Err(code) => code,
             }
         }
+        Command::ImportDebezium { file } => ended(import::print(&file)),
         #[cfg(feature = "duckdb")]
         Command::Demo { seconds } => {
             logging::start(true);

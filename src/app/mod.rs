@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "duckdb")]
 pub mod demo;
+pub mod import;
 mod logging;
 mod metrics;
 mod projected;

@@ -10,6 +10,7 @@ mod corpus;
 mod event;
 mod floors;
 mod fold;
+mod import;
 mod inline;
 mod pgoutput;
 mod pipeline;

@@ -1,0 +1,94 @@
+//! Debezium's configurations become ours, and nothing of them is dropped in silence.
+
+use tailwater::app::config::{Config, Sink, Source};
+use tailwater::app::import::{Imported, import};
+
+const CONNECTOR: &str = r#"{"name": "inventory connector", "config": {
+  "connector.class": "io.debezium.connector.postgresql.PostgresConnector", "plugin.name": "pgoutput", "tasks.max": "1",
+  "database.hostname": "db.internal", "database.port": "5433", "database.user": "dbz", "database.password": "CANARY",
+  "database.dbname": "shop", "database.sslmode": "require", "topic.prefix": "shop", "slot.name": "dbz_slot",
+  "publication.autocreate.mode": "filtered", "table.include.list": "public.orders,inv\\..*,public.(a|b)",
+  "schema.exclude.list": "audit", "snapshot.mode": "no_data", "decimal.handling.mode": "string",
+  "time.precision.mode": "isostring", "interval.handling.mode": "string", "tombstones.on.delete": false,
+  "value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": "false",
+  "key.converter": "io.confluent.connect.avro.AvroConverter", "key.converter.schema.registry.url": "http://r:8081",
+  "column.exclude.list": "public.orders.card", "message.key.columns": "public.orders:tenant,id;public.(x):y",
+  "column.mask.hash.SHA-256.with.salt.CANARY": "public.orders.email,public.people.*", "column.truncate.to.5.chars": "public.orders.note",
+  "column.mask.with.10.chars": "public.orders.phone", "heartbeat.interval.ms": "5000", "transforms": "unwrap",
+  "transforms.unwrap.type": "io.debezium.transforms.ExtractNewRecordState", "provide.transaction.metadata": "true",
+  "topic.creation.default.partitions": "6", "topic.creation.default.replication.factor": "-1", "my.own.key": "1"
+}}"#;
+
+fn left<'a>(imported: &'a Imported, key: &str) -> Option<&'a str> {
+    imported.left.iter().find(|(left, _)| left == key).map(|(_, why)| why.as_str())
+}
+
+#[test]
+fn a_connectors_json_becomes_a_configuration_that_is_accepted_and_the_rest_is_listed() {
+    let imported = import(CONNECTOR).unwrap();
+    let toml = &imported.toml;
+    assert!(!format!("{imported:?}").contains("CANARY"), "{imported:?}");
+    let config = Config::parse(&toml.replace("${PGPASSWORD}", "p").replace("${MASK_SALT}", "s"))
+        .unwrap_or_else(|p| panic!("{p:?}\n{toml}"));
+    assert_eq!(config.name, "inventory-connector");
+    let Source::Postgres(source) = &config.source else { panic!("a slot is the source") };
+    assert_eq!((source.slot.as_str(), source.publication.as_str()), ("dbz_slot", "dbz_publication"));
+    let patterns: Vec<&str> = source.tables.iter().map(|pattern| pattern.as_str()).collect();
+    assert_eq!(patterns, ["public.orders", "inv.*"]);
+    assert_eq!(source.exclude.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>(), ["audit.*"]);
+    let Sink::Kafka(sink) = &config.sink else { panic!("topics are the sink") };
+    assert_eq!((sink.prefix.as_str(), sink.partitions, sink.tombstones, sink.truncates), ("shop", 6, false, false));
+    for mode in [("decimal", "string"), ("time", "isostring"), ("interval", "string"), ("unknown", "omit")] {
+        assert!(sink.modes.names().contains(&mode), "{mode:?}");
+    }
+    let rule = config.rules.iter().find(|rule| rule.tables.as_str() == "public.orders").unwrap();
+    assert_eq!((rule.exclude.as_slice(), rule.masks.len()), (&["card".to_owned()][..], 3));
+    assert_eq!(rule.key.as_deref(), Some(&["tenant".to_owned(), "id".to_owned()][..]));
+    for key in [
+        "database.password",
+        "table.include.list",
+        "key.converter",
+        "key.converter.schema.registry.url",
+        "column.mask.hash.SHA-256.with.salt.***",
+        "message.key.columns",
+        "heartbeat.interval.ms",
+        "transforms",
+        "transforms.unwrap.type",
+        "provide.transaction.metadata",
+        "my.own.key",
+        "tasks.max",
+        "plugin.name",
+        "(offsets)",
+        "(bootstrap.servers)",
+    ] {
+        assert!(left(&imported, key).is_some(), "{key}: {:?}", imported.left);
+    }
+    assert!(left(&imported, "table.include.list").unwrap().contains("public.(a|b)"));
+}
+
+#[test]
+fn properties_are_read_too() {
+    let text = "# a comment\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\ntopic.prefix = t\n\
+        database.hostname: h\ntable.include.list=public.a,\\\n  public.b\nskipped.operations=none\n";
+    let imported = import(text).unwrap();
+    let config = Config::parse(&imported.toml.replace("${PGPASSWORD}", "p")).unwrap();
+    let Source::Postgres(source) = config.source else { panic!("a slot is the source") };
+    assert_eq!(source.tables.len(), 2);
+    let Sink::Kafka(sink) = config.sink else { panic!("topics are the sink") };
+    assert!(sink.truncates && sink.tombstones);
+}
+
+#[test]
+fn what_is_no_postgresql_connector_is_refused_without_quoting_it() {
+    for text in [
+        "{\"connector.class\": \"io.debezium.connector.mysql.MySqlConnector\", \"database.password\": \"CANARY\"}",
+        "{\"database.password\": \"CANARY\"",
+        "[]",
+        "CANARY",
+        "",
+    ] {
+        let error = import(text).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("CANARY"), "{error}");
+        assert!(error.advice().is_some(), "{error}");
+    }
+}
