@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 
 use super::catalog::{self, Facts, Found};
@@ -26,7 +26,10 @@ use crate::model::{Class, Error, Followed, Membership, Meters, Result, TableName
 /// The stream has caught up when it is no further behind than this.
 const NEARLY: u64 = 16 << 20;
 /// How long the stream may stand still for a slot to be made, and a reader may wait for a table that is being altered.
-const STILL: Duration = Duration::from_secs(10);
+const STILL: Duration = Duration::from_secs(5);
+/// The first pause after an attempt that failed; each is twice the one before, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// Looks after the tables.
 pub(super) struct Newcomers {
@@ -40,9 +43,14 @@ pub(super) struct Newcomers {
     known: Option<HashSet<Membership>>,
     /// The tables of the first look that were to be read, and those begun since: rows of theirs may have been delivered.
     begun: HashSet<Membership>,
+    /// The tables that were followed once: rows of theirs have been delivered.
+    delivered: HashSet<TableName>,
     /// The tables that a warning has been given about.
     warned: HashSet<TableName>,
-    joining: Option<(Followed, JoinHandle<Result<()>>)>,
+    /// The tables of the attempt that is under way; without a task when the source has their snapshot.
+    joining: Option<(Followed, Option<JoinHandle<Result<()>>>)>,
+    /// Attempts that failed since the last that did not, and when the next may begin.
+    failed: (u32, Option<Instant>),
 }
 
 impl Newcomers {
@@ -53,8 +61,10 @@ impl Newcomers {
         notes: mpsc::UnboundedSender<Note>,
         followed: watch::Receiver<Option<Arc<Followed>>>,
     ) -> Newcomers {
+        let delivered = followed.borrow().iter().flat_map(|followed| followed.keys()).cloned().collect();
         let (known, begun, warned) = (None, HashSet::new(), HashSet::new());
-        Newcomers { options, facts, meters, notes, followed, known, begun, warned, joining: None }
+        let (joining, failed) = (None, (0, None));
+        Newcomers { options, facts, meters, notes, followed, known, begun, delivered, warned, joining, failed }
     }
 
     /// Compares what is wanted with what is published and followed; begins to let tables join.
@@ -80,6 +90,7 @@ impl Newcomers {
             }
             return self.tell(Note::Waiting(false));
         };
+        self.delivered.extend(followed.keys().cloned());
         let left: Vec<TableName> = followed.keys().filter(|name| !published.contains_key(name)).cloned().collect();
         if !left.is_empty() {
             self.tell(Note::Left(left))?;
@@ -108,20 +119,10 @@ impl Newcomers {
 
     /// Begins to let the tables join, unless others are doing so, or the stream is far behind.
     async fn begin(&mut self, wanted: Vec<Found>, published: &Followed, followed: &Followed) -> Result<()> {
-        if let Some((members, task)) = &mut self.joining {
-            if !task.is_finished() {
-                return Ok(());
-            }
-            match task.await {
-                // Taken; now the source reads them.
-                Ok(Ok(())) if members.iter().any(|(name, member)| followed.get(name) != Some(member)) => return Ok(()),
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "tables could not join; trying again"),
-                Err(_) => tracing::debug!("tables could not join: the source is stopping"),
-            }
-            self.joining = None;
+        if self.under_way(followed).await {
+            return Ok(());
         }
-        if wanted.is_empty() {
+        if wanted.is_empty() || self.failed.1.is_some_and(|next| Instant::now() < next) {
             return Ok(());
         }
         let (received, server) = (self.meters.received.get(), self.meters.server.get());
@@ -135,7 +136,7 @@ impl Newcomers {
             wanted.iter().filter_map(|found| Some((found.name.clone(), *published.get(&found.name)?))).collect();
         let again = wanted.iter().map(|found| found.name.clone());
         let again: HashSet<TableName> = again
-            .filter(|name| followed.contains_key(name) || members.get(name).is_some_and(|m| self.begun.contains(m)))
+            .filter(|name| self.delivered.contains(name) || members.get(name).is_some_and(|m| self.begun.contains(m)))
             .collect();
         self.begun.extend(members.values());
         let attempt = Attempt {
@@ -147,8 +148,31 @@ impl Newcomers {
             again,
             members: members.clone(),
         };
-        self.joining = Some((members, tokio::spawn(attempt.run())));
+        self.joining = Some((members, Some(tokio::spawn(attempt.run()))));
         Ok(())
+    }
+
+    /// Whether an attempt is under way, or its tables are being read.
+    async fn under_way(&mut self, followed: &Followed) -> bool {
+        let Some((members, task)) = &mut self.joining else { return false };
+        if task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return true;
+        }
+        if let Some(task) = task.take() {
+            // A panic is a failure like any other: what it was doing is begun anew.
+            let result = task.await.unwrap_or_else(|error| Err(Error::bug("an attempt to join ended").because(error)));
+            if let Err(error) = result {
+                let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(self.failed.0)).min(LONGEST_PAUSE);
+                self.failed = (self.failed.0 + 1, Some(Instant::now() + pause));
+                tracing::warn!(%error, again_in = ?pause, "tables could not join");
+                self.joining = None;
+                return false;
+            }
+            self.failed = (0, None);
+        }
+        let reading = members.iter().any(|(name, member)| followed.get(name) != Some(member));
+        self.joining = self.joining.take_if(|_| reading);
+        reading
     }
 
     fn tell(&self, note: Note) -> Result<()> {
@@ -158,7 +182,7 @@ impl Newcomers {
 
 impl Drop for Newcomers {
     fn drop(&mut self) {
-        if let Some((_, task)) = &self.joining {
+        if let Some((_, Some(task))) = &self.joining {
             task.abort();
         }
     }
@@ -179,9 +203,12 @@ struct Attempt {
 impl Attempt {
     async fn run(self) -> Result<()> {
         let Attempt { options, facts, meters, notes, tables, again, members } = self;
-        let tag = format!("{} join", slot::tag(&options));
+        let mut tag = format!("{} join", slot::tag(&options));
+        tag.truncate(NAME);
         let reader = sql::connect(&options.endpoint, &tag).await?;
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
+        // Of an attempt that was cut off: the server would go on with it until the transactions it waits for have ended.
+        end(&reader, &tag).await?;
         let mut wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
         settled(&reader).await?;
         let ended = || Error::transient("the source has ended");
@@ -189,9 +216,16 @@ impl Attempt {
         let (release, go_on) = oneshot::channel();
         notes.send(Note::Hold(Hold { still: Some(still), go_on })).map_err(|_| ended())?;
         stands.await.map_err(|_| ended())?;
-        let exported = timeout(STILL, slot::snapshot(&mut wire)).await.map_err(|_| {
-            Error::transient("making a temporary slot waits for transactions that are open on the server")
-        })??;
+        let exported = match timeout(STILL, slot::snapshot(&mut wire)).await {
+            Ok(exported) => exported?,
+            Err(_) => {
+                drop((release, wire));
+                end(&reader, &tag).await?;
+                return Err(Error::transient(
+                    "making a temporary slot waits for transactions that are open on the server",
+                ));
+            }
+        };
         let (hand_over, snapshot) = oneshot::channel();
         release.send(Join { point: exported.point, members, snapshot }).map_err(|_| ended())?;
         let wanted = Wanted {
@@ -205,6 +239,16 @@ impl Attempt {
         let taken = Snapshot::begin(reader, wanted, meters).await?;
         hand_over.send(Box::new(taken)).map_err(|_| ended())
     }
+}
+
+/// PostgreSQL cuts application names at this many bytes.
+const NAME: usize = 63;
+
+/// Ends our walsender of this name, which may wait for other transactions and hold a temporary slot meanwhile.
+async fn end(client: &Client, tag: &str) -> Result<()> {
+    let query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+        WHERE application_name = $1 AND backend_type = 'walsender' AND datname = current_database()";
+    client.query(query, &[&tag]).await.map(drop).map_err(|error| sql_error(error, "ending an earlier attempt"))
 }
 
 /// Waits for the transactions that are open now.

@@ -85,6 +85,7 @@ impl Stream {
         let (durable, told) = watch::channel(start);
         let room = Arc::new(Room { waiting: AtomicUsize::new(0), limit, freed: Notify::new() });
         let now = Instant::now();
+        meters.received.set(start);
         let mut owner = Owner {
             wire,
             ledger: Ledger::new(start),

@@ -63,7 +63,9 @@ impl Watch {
     /// What the source is told next; an error for what keeps the stream from being complete. Cancel-safe.
     pub(super) async fn note(&mut self) -> Result<Note> {
         tokio::select! {
-            Ok(error) = &mut self.failure, if !self.failure.is_terminated() => Err(error),
+            error = &mut self.failure, if !self.failure.is_terminated() => {
+                Err(error.unwrap_or_else(|_| Error::bug("the task that looks after slot and tables has ended")))
+            }
             Some(note) = self.notes.recv() => Ok(note),
             else => std::future::pending().await,
         }

@@ -14,9 +14,13 @@ const TABLE: &str = "(id int primary key, body text)";
 
 /// Follows until the mirror has rows of a table, which joins by itself some time.
 async fn until_joined(mirror: &mut Mirror, source: &mut PostgresSource, table: &str) {
+    until_joined_within(mirror, source, table, 30).await;
+}
+
+async fn until_joined_within(mirror: &mut Mirror, source: &mut PostgresSource, table: &str, seconds: u64) {
     let begin = Instant::now();
     while !mirror.tables.contains_key(table) {
-        assert!(begin.elapsed() < Duration::from_secs(30), "{table} does not join");
+        assert!(begin.elapsed() < Duration::from_secs(seconds), "{table} does not join");
         mirror.take(source).await.unwrap();
     }
 }
@@ -110,6 +114,26 @@ async fn tables_that_changed_their_standing_while_nobody_looked_are_read_again()
             "alter table t rename to other; delete from other where id > 50; alter table other rename to t",
         ),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_renamed_for_a_while_under_our_eyes_is_read_again() {
+    let database = Postgres::shared(15).database("renaming");
+    database.sql(&format!("create table t {TABLE}; insert into t select n, 'old' from generate_series(1, 100) n"));
+    let mut mirror = Mirror::default();
+    let mut source = start(&of(&database), None).await;
+    mirror.follow(&mut source).await;
+    // Long enough for the first look to be over, too short for the second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    database.sql("alter table t rename to other; delete from other where id > 50; alter table other rename to t");
+    let taken = mirror.taken;
+    let begin = Instant::now();
+    while mirror.taken < taken + 50 {
+        assert!(begin.elapsed() < Duration::from_secs(30), "t is not read again");
+        mirror.take(&mut source).await.unwrap();
+    }
+    mirror.follow(&mut source).await;
+    mirror.assert_table(&database, "t");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,4 +289,55 @@ async fn a_table_joins_though_transactions_are_open_and_the_stream_goes_on_meanw
     mirror.follow(&mut source).await;
     mirror.assert_table(&database, "later");
     mirror.assert_table(&database, "t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_waits_too_long_is_given_up_without_a_trace_and_made_again() {
+    // Of its own: other databases of a server would wait for its transactions too.
+    let server = Postgres::version(17).start();
+    let database = server.database("patient");
+    database.sql(&format!("create table t {TABLE}"));
+    let mut mirror = Mirror::default();
+    let mut source = start(&of(&database), None).await;
+    mirror.follow(&mut source).await;
+    // Open when the slot is to be made, but not yet when the attempt begins: each new one begins before the last ends.
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writers: Vec<_> = (0..2)
+        .map(|writer| {
+            let (session, stop) = (database.session(), std::sync::Arc::clone(&stop));
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(writer * 3));
+                for n in 0.. {
+                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        return;
+                    }
+                    session.sql(&format!(
+                        "begin; insert into t values ({writer} * 1000 + {n}, 'w'); select pg_sleep(6); commit"
+                    ));
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    database.sql(&format!("create table later {TABLE}; insert into later values (1, 'l')"));
+    let waiting = || {
+        let query = "select count(*) from pg_replication_slots where temporary and database = current_database()";
+        database.one(query).parse::<u32>().unwrap()
+    };
+    let begin = Instant::now();
+    let mut most = 0;
+    while begin.elapsed() < Duration::from_secs(30) {
+        let taken = Instant::now();
+        let _ = tokio::time::timeout(Duration::from_secs(9), mirror.take(&mut source)).await;
+        assert!(taken.elapsed() < Duration::from_secs(9), "the stream stands still");
+        most = most.max(waiting());
+    }
+    assert!(most <= 1, "{most} temporary slots at once");
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    until_joined_within(&mut mirror, &mut source, "later", 90).await;
+    mirror.follow(&mut source).await;
+    mirror.assert_table(&database, "later");
+    mirror.assert_table(&database, "t");
+    assert_eq!(waiting(), 0);
 }
