@@ -37,6 +37,7 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
         placeholder: sink.placeholder.clone(),
         modes: sink.modes,
         inline_schema: sink.inline_schema,
+        flat: sink.flat.clone(),
     };
     let pattern = pattern.map(Pattern::new);
     let mut tables = postgres::tables(options).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tailwater::codecs::event::{
-    Decoder, Encoder, Modes, PLACEHOLDER, Records, Settings, Stamp, TableRecord, decode_table, encode_followed,
+    Decoder, Encoder, Flat, Modes, PLACEHOLDER, Records, Settings, Stamp, TableRecord, decode_table, encode_followed,
     encode_table,
 };
 use tailwater::model::*;
@@ -24,6 +24,7 @@ fn settings_in(modes: Modes) -> Settings {
         placeholder: PLACEHOLDER.into(),
         modes,
         inline_schema: false,
+        flat: Flat::default(),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tailwater::codecs::event::{Decoder, Encoder, Modes, PLACEHOLDER, Records, Settings, Stamp, describe};
+use tailwater::codecs::event::{
+    Decoder, Encoder, Flat, Modes, PLACEHOLDER, Records, Settings, Shapes, Stamp, describe,
+};
 use tailwater::model::*;
 
 fn settings(modes: Modes) -> Settings {
@@ -15,6 +17,7 @@ fn settings(modes: Modes) -> Settings {
         placeholder: PLACEHOLDER.into(),
         modes,
         inline_schema: true,
+        flat: Flat::default(),
     }
 }
 
@@ -157,6 +160,9 @@ fn payloads_are_what_the_schema_beside_them_says_in_every_mode_and_come_back() {
                     let value: Value = serde_json::from_slice(text).unwrap();
                     conforms(&value["schema"], &value["payload"], "");
                 }
+            }
+            if modes.kind == Shapes::Flat {
+                continue;
             }
             let first = records.iter().next().unwrap();
             let stamp = Stamp::read(first.headers()).unwrap();

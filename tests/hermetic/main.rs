@@ -8,6 +8,7 @@ mod assemble;
 mod config;
 mod corpus;
 mod event;
+mod flat;
 mod floors;
 mod fold;
 mod import;

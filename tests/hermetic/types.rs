@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tailwater::codecs::event::{Decoder, Encoder, Modes, PLACEHOLDER, Records, Settings, Stamp};
+use tailwater::codecs::event::{Decoder, Encoder, Flat, Modes, PLACEHOLDER, Records, Settings, Stamp};
 use tailwater::model::*;
 
 fn named(name: &str) -> PgType {
@@ -45,6 +45,7 @@ fn around(pg_type: &PgType, modifier: i32, cell: Cell<'_>, modes: Modes) -> (Opt
         placeholder: PLACEHOLDER.into(),
         modes,
         inline_schema: false,
+        flat: Flat::default(),
     };
     let new: Row = [Cell::Text(b"1"), cell].into_iter().collect();
     let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
@@ -150,6 +151,7 @@ fn a_value_that_is_not_what_its_type_prints_is_refused_with_its_column() {
             placeholder: PLACEHOLDER.into(),
             modes: Modes::default(),
             inline_schema: false,
+            flat: Flat::default(),
         };
         let new: Row = [Cell::Text(b"1"), Cell::Text(text.as_bytes())].into_iter().collect();
         let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };

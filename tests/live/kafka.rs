@@ -51,6 +51,7 @@ fn sink_options(prefix: &str) -> SinkOptions {
         placeholder: "__debezium_unavailable_value".into(),
         modes: Default::default(),
         inline_schema: false,
+        flat: Default::default(),
         buffer_bytes: 64 << 20,
     }
 }

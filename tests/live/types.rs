@@ -261,3 +261,22 @@ fn the_schema_command_tells_topic_key_columns_and_what_is_lost() {
     let to_table = Tailwater::new("types_schema_no").source_postgres(&database.url(), &["*"]);
     to_table.sink_postgres(&database.url(), None).command(&["schema"]).code(3).says(&["[sink.kafka]"]);
 }
+
+#[test]
+fn rows_without_an_envelope_are_told_and_refused_by_a_reader_of_changes() {
+    let database = Postgres::shared(17).database("types_flat");
+    database.sql("create table types (id int primary key, v text); insert into types values (1, 'a')");
+    let prefix = Kafka::shared().prefix("types_flat");
+    publish(&database, &prefix, "kind = \"flat\"\n[sink.kafka.envelope.flat]\nfields = [\"op\"]")
+        .run_until_current()
+        .success();
+    let records = Kafka::shared().consume_all(&format!("{prefix}.public.types"), Isolation::Committed);
+    assert_eq!(records[0].value_text(), "{\"id\":1,\"v\":\"a\",\"__op\":\"r\"}");
+    let target = Postgres::shared(17).database("types_flat_t");
+    Tailwater::new(&format!("{prefix}_apply"))
+        .source_kafka(&Kafka::shared().bootstrap(), &[&format!("{prefix}.public.*")], &prefix)
+        .sink_postgres(&target.url(), None)
+        .run_until_current()
+        .code(3)
+        .says(&["public.types", "envelope.kind"]);
+}

@@ -134,6 +134,7 @@ mod tests {
             placeholder: String::new(),
             modes: Default::default(),
             inline_schema: false,
+            flat: Default::default(),
             buffer_bytes: 1,
         }
     }

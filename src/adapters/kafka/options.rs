@@ -46,6 +46,8 @@ pub struct SinkOptions {
     pub placeholder: String,
     /// How types are told.
     pub modes: crate::codecs::event::Modes,
+    /// How rows are told without an envelope.
+    pub flat: crate::codecs::event::Flat,
     /// The schema in each record.
     pub inline_schema: bool,
     /// Bytes that may be on their way to the brokers.

@@ -12,7 +12,7 @@ use super::client::Context;
 use super::marker::Marker;
 use super::partitions::Partitions;
 use super::source::{Handed, TopicPosition};
-use crate::codecs::event::{Decoder, Stamp, TableRecord, decode_table, version_name};
+use crate::codecs::event::{Decoder, Shapes, Stamp, TableRecord, decode_table, version_name};
 use crate::logic::pipeline::Batch;
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result};
 
@@ -343,6 +343,15 @@ impl Tables {
             let record = decode_table(event.value.unwrap_or_default())
                 .map_err(|error| Error::corrupt(format!("{topic} at offset {}: {error}", event.offset)))?;
             if let TableRecord::Version(table, modes) = record {
+                if modes.kind == Shapes::Flat {
+                    return Err(Error::blocked(format!(
+                        "the events of {} are rows without an envelope: changes can't be made of them again",
+                        table.name
+                    ))
+                    .remedy(
+                        "have a pipeline of its own write them with envelope.kind = \"debezium\" for this reader",
+                    ));
+                }
                 decoders.entry(version_name(&table)).or_insert_with(|| Decoder::new(Arc::new(table), &modes));
             }
             Ok(())

@@ -85,6 +85,7 @@ impl KafkaSink {
             placeholder: options.placeholder.clone(),
             modes: options.modes,
             inline_schema: options.inline_schema,
+            flat: options.flat.clone(),
         };
         let ledger = Arc::new(Ledger::default());
         let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::file::{Problems, Section};
 use super::sources::{cluster, endpoint};
 use super::{DuckdbFile, Sink, kafka, warehouse};
-use crate::codecs::event::Modes;
+use crate::codecs::event::{ADDED, DELETES, Flat, Modes, Shapes};
 
 /// Bytes of records on their way to the brokers.
 const BUFFER: usize = 16 << 20;
@@ -100,7 +100,7 @@ fn to_topics(
     let inline_schema = envelope.flag("inline_schema", problems).unwrap_or(false);
     let placeholder =
         envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
-    for (key, only) in [("kind", "debezium"), ("transaction_metadata", "false"), ("name_adjustment", "none")] {
+    for (key, only) in [("transaction_metadata", "false"), ("name_adjustment", "none")] {
         envelope.later(key, only, problems);
     }
     let mut modes = Modes::default();
@@ -114,6 +114,7 @@ fn to_topics(
             );
         }
     }
+    let flat = flat(&mut envelope, &modes, problems);
     envelope.finish(problems);
     Some(kafka::SinkOptions {
         pipeline: name.to_owned(),
@@ -127,6 +128,33 @@ fn to_topics(
         placeholder,
         modes,
         inline_schema,
+        flat,
         buffer_bytes: BUFFER,
     })
+}
+
+/// `[sink.kafka.envelope.flat]`
+fn flat(envelope: &mut Section<'_>, modes: &Modes, problems: &mut Problems) -> Flat {
+    let mut flat = Flat::default();
+    let mut section = envelope.section("flat", problems);
+    if section.present() && modes.kind != Shapes::Flat {
+        section.problem("", "has no effect", "set envelope.kind = \"flat\", or remove it", problems);
+    }
+    let names = |names: Vec<&str>| format!("use {}", names.join(", "));
+    if let Some(deletes) = section.text("deletes", problems) {
+        let all = || names(DELETES.map(|(name, _)| name).into());
+        match DELETES.iter().find(|(name, _)| *name == deletes) {
+            Some((_, deletes)) => flat.deletes = *deletes,
+            None => section.problem("deletes", "is not a way to tell deletes", all(), problems),
+        }
+    }
+    for field in section.texts("fields", problems).unwrap_or_default() {
+        let all = || names(ADDED.map(|(name, _)| name).into());
+        match ADDED.iter().find(|(name, _)| *name == field) {
+            Some((_, added)) => flat.fields.push(*added),
+            None => section.problem("fields", format!("names {field:?}, which can't be added"), all(), problems),
+        }
+    }
+    section.finish(problems);
+    flat
 }

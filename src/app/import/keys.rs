@@ -247,7 +247,7 @@ impl<'a> Translation<'a> {
             let why = UNNEEDED.iter().find(|(begin, _)| key.starts_with(begin)).map(|(_, why)| *why);
             let why = why.unwrap_or(match key.as_str() {
                 key if key.starts_with("transforms") || key.starts_with("predicates") => {
-                    "transformations are not in this version"
+                    "transformations are not carried over; what ExtractNewRecordState does is envelope.kind = \"flat\""
                 }
                 key if key.starts_with("signal.") || key.starts_with("incremental.") => {
                     "signals and incremental snapshots are not in this version"

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::encode::Settings;
 use super::inline;
 use super::kind::{Kind, Unit};
+use super::modes::Shapes;
 use super::schema::{Schemas, column_schema};
 use super::topic;
 use crate::model::{PgType, Table};
@@ -45,6 +46,10 @@ pub struct ColumnDescription {
 pub fn describe(table: &Table, settings: &Settings) -> Description {
     let topic = topic(&settings.prefix, &table.name);
     let schemas = Schemas::new(&topic, table, &settings.modes);
+    let value = match settings.modes.kind {
+        Shapes::Debezium => schemas.envelope.clone(),
+        Shapes::Flat => schemas.flat(&settings.flat),
+    };
     let columns = table.columns.iter().enumerate().map(|(at, column)| {
         let schema = column_schema(column, &settings.modes);
         let kind = Kind::of(&column.pg_type, column.modifier, &settings.modes);
@@ -60,8 +65,8 @@ pub fn describe(table: &Table, settings: &Settings) -> Description {
     Description {
         columns: columns.collect(),
         key_schema: schemas.key.as_ref().map(inline::text),
-        value_schema: inline::text(&schemas.envelope),
-        json_schema: inline::json_schema(&schemas.envelope),
+        value_schema: inline::text(&value),
+        json_schema: inline::json_schema(&value),
         topic,
     }
 }

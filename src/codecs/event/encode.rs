@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::flat::{Deletes, Flat, Told};
 use super::kind::{Kind, Named};
-use super::modes::Modes;
+use super::modes::{Modes, Shapes};
 use super::placeholder::placeholder;
 use super::records::{KEEP, Records};
 use super::schema::{Schema, Schemas};
@@ -30,6 +31,8 @@ pub struct Settings {
     pub modes: Modes,
     /// Whether each key and value carries its schema.
     pub inline_schema: bool,
+    /// How rows are told where they have no envelope.
+    pub flat: Flat,
 }
 
 /// A value that no record can hold. It names the column, never the value.
@@ -66,12 +69,15 @@ pub struct Encoder {
     heads: Option<(Vec<u8>, Vec<u8>)>,
     tombstones: bool,
     truncates: bool,
+    /// With the database's name, where rows have no envelope.
+    flat: Option<(Flat, String)>,
     scratch: Vec<u8>,
 }
 
 impl Encoder {
     /// Compiles the plan of a table version.
     pub fn new(table: Arc<Table>, settings: &Settings) -> Encoder {
+        let flat = settings.modes.kind == Shapes::Flat;
         Encoder {
             topic: topic(&settings.prefix, &table.name),
             version: version_name(&table),
@@ -79,7 +85,9 @@ impl Encoder {
             steps: steps(&table, settings),
             heads: settings.inline_schema.then(|| heads(&table, settings)),
             tombstones: settings.tombstones,
-            truncates: settings.truncates,
+            // A truncate is no row.
+            truncates: settings.truncates && !flat,
+            flat: flat.then(|| (settings.flat.clone(), settings.database.clone())),
             scratch: Vec::new(),
             table,
         }
@@ -112,7 +120,11 @@ impl Encoder {
 fn heads(table: &Table, settings: &Settings) -> (Vec<u8>, Vec<u8>) {
     let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
     let head = |schema: &Schema| format!("{{\"schema\":{},\"payload\":", inline::text(schema)).into_bytes();
-    (schemas.key.as_ref().map(head).unwrap_or_default(), head(&schemas.envelope))
+    let value = match settings.modes.kind {
+        Shapes::Debezium => schemas.envelope,
+        Shapes::Flat => schemas.flat(&settings.flat),
+    };
+    (schemas.key.as_ref().map(head).unwrap_or_default(), head(&value))
 }
 
 /// The steps of a table's columns. A key column is never left out.
@@ -196,9 +208,17 @@ impl<'a> Draft<'a> {
     /// The event of a row's end and its tombstone.
     fn end(&mut self, old: &'a OldRow, headers: usize) -> Written {
         let key = self.key(old.row())?;
-        let value = self.envelope(Rows { op: b'd', before: Some(old), after: None }, None)?;
-        self.out.push(key.clone(), Some(value), headers);
-        if self.plan.tombstones {
+        let (event, tombstone) = match &self.plan.flat {
+            None => (true, self.plan.tombstones),
+            Some((flat, _)) => {
+                (flat.deletes.rewrites(), matches!(flat.deletes, Deletes::Tombstone | Deletes::RewriteWithTombstone))
+            }
+        };
+        if event {
+            let value = self.envelope(Rows { op: b'd', before: Some(old), after: None }, None)?;
+            self.out.push(key.clone(), Some(value), headers);
+        }
+        if tombstone {
             self.out.push(key, None, headers);
         }
         Ok(())
@@ -314,6 +334,13 @@ impl<'a> Draft<'a> {
         if let Some((_, head)) = &self.plan.heads {
             self.put(head);
         }
+        if self.plan.flat.is_some() {
+            self.flat(rows, known)?;
+            if self.plan.heads.is_some() {
+                self.put(b"}");
+            }
+            return Ok(start..self.out.bytes.len());
+        }
         self.put(b"{\"before\":");
         match rows.before {
             Some(OldRow::Full(row)) => self.row(row, None)?,
@@ -340,6 +367,25 @@ impl<'a> Draft<'a> {
         }
         self.put(if self.plan.heads.is_some() { b"}}" } else { b"}" });
         Ok(start..self.out.bytes.len())
+    }
+
+    /// The row, and what is added to it.
+    fn flat(&mut self, rows: Rows<'a>, known: Option<&OldRow>) -> Written {
+        match (rows.after, rows.before) {
+            (Some(row), _) => self.row(row, known)?,
+            (None, Some(OldRow::Full(row))) => self.row(row, None)?,
+            (None, Some(OldRow::Key(row))) => self.key_row(row)?,
+            (None, None) => self.put(b"{}"),
+        }
+        let Some((flat, database)) = &self.plan.flat else { return Ok(()) };
+        // Opened again after its last column.
+        self.out.bytes.pop();
+        let open = if self.out.bytes.last() == Some(&b'{') { b' ' } else { b',' };
+        let now_ms = self.now.unix_micros().div_euclid(1000);
+        let told = Told { op: rows.op, change: self.change, now_ms, database };
+        flat.write(&told, open, &mut self.out.bytes);
+        self.put(b"}");
+        Ok(())
     }
 
     fn put(&mut self, bytes: &[u8]) {

@@ -14,6 +14,7 @@
 mod decode;
 mod describe;
 mod encode;
+mod flat;
 mod inline;
 mod json;
 mod kind;
@@ -32,7 +33,8 @@ mod write;
 pub use decode::{DecodeError, Decoder};
 pub use describe::{ColumnDescription, Description, describe};
 pub use encode::{EncodeError, Encoder, Settings};
-pub use modes::{Binaries, Decimals, Hstores, Intervals, Modes, Times, Unknowns};
+pub use flat::{ADDED, Added, DELETES, Deletes, Flat};
+pub use modes::{Binaries, Decimals, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
 pub use tables::{TableRecord, decode_table, encode_followed, encode_table};

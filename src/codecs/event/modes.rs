@@ -74,9 +74,21 @@ pub enum Unknowns {
     Omit,
 }
 
-/// How types are told.
+/// What a value is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Shapes {
+    /// Debezium's envelope.
+    #[default]
+    Debezium,
+    /// The row alone: nobody can make changes of it again.
+    Flat,
+}
+
+/// How rows and types are told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Modes {
+    /// What a value is.
+    pub kind: Shapes,
     /// Numerics and money.
     pub decimal: Decimals,
     /// Dates, times and timestamps without a zone.
@@ -91,6 +103,7 @@ pub struct Modes {
     pub unknown: Unknowns,
 }
 
+const KIND: [(&str, Shapes); 2] = [("debezium", Shapes::Debezium), ("flat", Shapes::Flat)];
 const DECIMAL: [(&str, Decimals); 3] =
     [("precise", Decimals::Precise), ("string", Decimals::Text), ("double", Decimals::Double)];
 const TIME: [(&str, Times); 6] = [
@@ -122,11 +135,12 @@ fn name<T: Copy + PartialEq>(names: &[(&'static str, T)], mode: T) -> &'static s
 
 impl Modes {
     /// The keys, each with the names it takes, the default first.
-    pub fn keys() -> [(&'static str, Vec<&'static str>); 6] {
+    pub fn keys() -> [(&'static str, Vec<&'static str>); 7] {
         fn names<T>(names: &[(&'static str, T)]) -> Vec<&'static str> {
             names.iter().map(|(name, _)| *name).collect()
         }
         [
+            ("kind", names(&KIND)),
             ("decimal", names(&DECIMAL)),
             ("time", names(&TIME)),
             ("interval", names(&INTERVAL)),
@@ -139,6 +153,7 @@ impl Modes {
     /// Sets one by key and name; `false` when there is none such.
     pub fn set(&mut self, key: &str, name: &str) -> bool {
         match key {
+            "kind" => pick(&KIND, name, &mut self.kind),
             "decimal" => pick(&DECIMAL, name, &mut self.decimal),
             "time" => pick(&TIME, name, &mut self.time),
             "interval" => pick(&INTERVAL, name, &mut self.interval),
@@ -150,8 +165,9 @@ impl Modes {
     }
 
     /// All by key and name.
-    pub fn names(&self) -> [(&'static str, &'static str); 6] {
+    pub fn names(&self) -> [(&'static str, &'static str); 7] {
         [
+            ("kind", name(&KIND, self.kind)),
             ("decimal", name(&DECIMAL, self.decimal)),
             ("time", name(&TIME, self.time)),
             ("interval", name(&INTERVAL, self.interval)),

@@ -1,5 +1,6 @@
 //! Schemas as Kafka Connect has them: what a record's fields are, for consumers that want to be told.
 
+use super::flat::Flat;
 use super::kind::{Kind, Named, Unit};
 use super::modes::{Binaries, Modes, Times};
 use crate::model::pg_type::numeric_modifier;
@@ -62,6 +63,7 @@ pub(super) struct Schemas {
     pub(super) key: Option<Schema>,
     /// Of values.
     pub(super) envelope: Schema,
+    row: Schema,
 }
 
 impl Schemas {
@@ -83,7 +85,7 @@ impl Schemas {
         let long = || Schema::plain(Shape::Int64).optional();
         let envelope = Shape::Struct(vec![
             ("before".into(), row.clone().optional()),
-            ("after".into(), row.optional()),
+            ("after".into(), row.clone().optional()),
             ("source".into(), source()),
             ("transaction".into(), transaction().optional()),
             ("op".into(), Schema::plain(Shape::String)),
@@ -92,7 +94,16 @@ impl Schemas {
             ("ts_ns".into(), long()),
         ]);
         let envelope = Schema { version: Some(2), ..Schema::named(envelope, format!("{topic}.Envelope")) };
-        Schemas { key, envelope }
+        Schemas { key, envelope, row }
+    }
+
+    /// Of values that are rows alone.
+    pub(super) fn flat(&self, flat: &Flat) -> Schema {
+        let mut row = self.row.clone();
+        if let Shape::Struct(fields) = &mut row.shape {
+            fields.extend(flat.schema());
+        }
+        row
     }
 }
 
