@@ -4,13 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::flat::{Deletes, Flat, Told};
-use super::kind::{Kind, Named};
+use super::kind::Kind;
 use super::modes::{Modes, Shapes};
-use super::placeholder::placeholder;
 use super::records::{KEEP, Records};
-use super::schema::{Schema, Schemas};
 use super::source::Source;
-use super::{header, inline, json, topic, version_name, write};
+use super::step::{Step, heads, steps};
+use super::{header, json, topic, version_name, write};
 use crate::model::value::{Numeric, ValueError};
 use crate::model::{Cell, Change, OldRow, Op, PgTimestamp, Row, Table};
 
@@ -43,17 +42,6 @@ pub struct EncodeError {
     pub column: String,
     /// What was expected.
     pub expected: &'static str,
-}
-
-/// How one column is written.
-#[derive(Debug)]
-struct Step {
-    /// `"name":`
-    field: Vec<u8>,
-    name: String,
-    kind: Kind,
-    fallback: &'static str,
-    placeholder: Vec<u8>,
 }
 
 /// Writes the events of one table version.
@@ -113,46 +101,6 @@ impl Encoder {
         scratch.shrink_to(KEEP);
         self.scratch = scratch;
         written.inspect_err(|_| out.truncate(mark))
-    }
-}
-
-/// `{"schema":..,"payload":` of keys and values.
-fn heads(table: &Table, settings: &Settings) -> (Vec<u8>, Vec<u8>) {
-    let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
-    let head = |schema: &Schema| format!("{{\"schema\":{},\"payload\":", inline::text(schema)).into_bytes();
-    let value = match settings.modes.kind {
-        Shapes::Debezium => schemas.envelope,
-        Shapes::Flat => schemas.flat(&settings.flat),
-    };
-    (schemas.key.as_ref().map(head).unwrap_or_default(), head(&value))
-}
-
-/// The steps of a table's columns. A key column is never left out.
-fn steps(table: &Table, settings: &Settings) -> Vec<Option<Step>> {
-    let step = |(at, column): (usize, &crate::model::Column)| {
-        let kind = Kind::of(&column.pg_type, column.modifier, &settings.modes);
-        let kind = kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain)));
-        kind.map(|kind| Step::new(column, kind, &settings.placeholder))
-    };
-    table.columns.iter().enumerate().map(|(at, column)| step((at, column))).collect()
-}
-
-impl Step {
-    fn new(column: &crate::model::Column, kind: Kind, text: &str) -> Step {
-        let mut field = Vec::new();
-        json::string(column.name.as_bytes(), &mut field).expect("a str is UTF-8");
-        field.push(b':');
-        Step {
-            field,
-            name: column.name.clone(),
-            fallback: if column.optional { "null" } else { kind.fallback() },
-            placeholder: placeholder(&kind, text),
-            kind,
-        }
-    }
-
-    fn error(&self, error: ValueError) -> EncodeError {
-        EncodeError { column: self.name.clone(), expected: error.expected }
     }
 }
 

@@ -26,6 +26,7 @@ mod records;
 mod schema;
 mod source;
 mod stamp;
+mod step;
 mod tables;
 mod topic;
 mod write;

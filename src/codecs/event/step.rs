@@ -1,0 +1,63 @@
+//! What is compiled once for a table version: how each column is written, and what comes before each record.
+
+use super::encode::{EncodeError, Settings};
+use super::inline;
+use super::json;
+use super::kind::{Kind, Named};
+use super::modes::Shapes;
+use super::placeholder::placeholder;
+use super::schema::{Schema, Schemas};
+use super::topic;
+use crate::model::value::ValueError;
+use crate::model::{Column, Table};
+
+/// How one column is written.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// `"name":`
+    pub(super) field: Vec<u8>,
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) fallback: &'static str,
+    pub(super) placeholder: Vec<u8>,
+}
+
+/// `{"schema":..,"payload":` of keys and values.
+pub(super) fn heads(table: &Table, settings: &Settings) -> (Vec<u8>, Vec<u8>) {
+    let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
+    let head = |schema: &Schema| format!("{{\"schema\":{},\"payload\":", inline::text(schema)).into_bytes();
+    let value = match settings.modes.kind {
+        Shapes::Debezium => schemas.envelope,
+        Shapes::Flat => schemas.flat(&settings.flat),
+    };
+    (schemas.key.as_ref().map(head).unwrap_or_default(), head(&value))
+}
+
+/// The steps of a table's columns. A key column is never left out.
+pub(super) fn steps(table: &Table, settings: &Settings) -> Vec<Option<Step>> {
+    let step = |(at, column): (usize, &Column)| {
+        let kind = Kind::of(&column.pg_type, column.modifier, &settings.modes);
+        let kind = kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain)));
+        kind.map(|kind| Step::new(column, kind, &settings.placeholder))
+    };
+    table.columns.iter().enumerate().map(|(at, column)| step((at, column))).collect()
+}
+
+impl Step {
+    fn new(column: &Column, kind: Kind, text: &str) -> Step {
+        let mut field = Vec::new();
+        json::string(column.name.as_bytes(), &mut field).expect("a str is UTF-8");
+        field.push(b':');
+        Step {
+            field,
+            name: column.name.clone(),
+            fallback: if column.optional { "null" } else { kind.fallback() },
+            placeholder: placeholder(&kind, text),
+            kind,
+        }
+    }
+
+    pub(super) fn error(&self, error: ValueError) -> EncodeError {
+        EncodeError { column: self.name.clone(), expected: error.expected }
+    }
+}
