@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::encode::Settings;
-use super::inline;
+use super::json::inline;
 use super::kind::{Kind, Unit};
 use super::modes::Shapes;
 use super::schema::{Schemas, column_schema};

@@ -3,14 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::flat::{Deletes, Flat, Told};
-use super::kind::Kind;
+use super::flat::{Deletes, Flat};
+use super::form::{Event, Form, Out, Written, known};
 use super::modes::{Modes, Shapes};
 use super::records::{KEEP, Records};
-use super::source::Source;
-use super::step::{Step, heads, steps};
-use super::{header, json, topic, version_name, write};
-use crate::model::value::{Numeric, ValueError};
+use super::{header, json, topic, version_name};
 use crate::model::{Cell, Change, OldRow, Op, PgTimestamp, Row, Table};
 
 /// What is the same for all tables.
@@ -50,15 +47,13 @@ pub struct Encoder {
     table: Arc<Table>,
     topic: String,
     version: String,
-    source: Source,
-    /// By column; `None` for one that is left out.
-    steps: Vec<Option<Step>>,
-    /// What comes before each key and value, where they carry their schemas.
-    heads: Option<(Vec<u8>, Vec<u8>)>,
+    /// Keys in headers and the names of columns are JSON in every form.
+    json: json::Form,
+    form: Form,
     tombstones: bool,
     truncates: bool,
-    /// With the database's name, where rows have no envelope.
-    flat: Option<(Flat, String)>,
+    /// What becomes of deletes, where rows have no envelope.
+    deletes: Option<Deletes>,
     scratch: Vec<u8>,
 }
 
@@ -69,13 +64,12 @@ impl Encoder {
         Encoder {
             topic: topic(&settings.prefix, &table.name),
             version: version_name(&table),
-            source: Source::new(&settings.prefix, &settings.database, &table),
-            steps: steps(&table, settings),
-            heads: settings.inline_schema.then(|| heads(&table, settings)),
+            json: json::Form::new(&table, settings),
+            form: Form::Json,
             tombstones: settings.tombstones,
             // A truncate is no row.
             truncates: settings.truncates && !flat,
-            flat: flat.then(|| (settings.flat.clone(), settings.database.clone())),
+            deletes: flat.then_some(settings.flat.deletes),
             scratch: Vec::new(),
             table,
         }
@@ -96,7 +90,8 @@ impl Encoder {
         let mark = out.mark();
         // Taken for the time of the call, so that the plan can be read while it is written to.
         let mut scratch = std::mem::take(&mut self.scratch);
-        let written = Draft { plan: self, change, now, out, scratch: &mut scratch }.write();
+        let mut draft = Draft { plan: self, change, now, out, scratch: &mut scratch };
+        let written = draft.write();
         scratch.clear();
         scratch.shrink_to(KEEP);
         self.scratch = scratch;
@@ -113,36 +108,30 @@ struct Draft<'a> {
     scratch: &'a mut Vec<u8>,
 }
 
-/// The rows of one envelope.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    op: u8,
-    before: Option<&'a OldRow>,
-    after: Option<&'a Row>,
-}
-
-type Written<T = ()> = Result<T, EncodeError>;
-
 impl<'a> Draft<'a> {
     fn write(&mut self) -> Written {
         match &self.change.op {
-            Op::Read { new } => self.plain(b'r', None, new),
-            Op::Insert { new } => self.plain(b'c', None, new),
+            Op::Read { new } => self.plain("r", None, new),
+            Op::Insert { new } => self.plain("c", None, new),
             Op::Update { old: Some(old), new } if self.key_changes(old.row(), new) => self.key_change(old, new),
-            Op::Update { old, new } => self.plain(b'u', old.as_ref(), new),
+            Op::Update { old, new } => self.plain("u", old.as_ref(), new),
             Op::Delete { old } => self.delete(old),
             Op::Truncate if self.plan.truncates => self.truncate(),
             Op::Truncate => Ok(()),
         }
     }
 
-    fn plain(&mut self, op: u8, old: Option<&'a OldRow>, new: &'a Row) -> Written {
+    fn event(&self, op: &'static str) -> Event<'a> {
+        Event { op, before: None, after: None, known: None, change: self.change, now: self.now }
+    }
+
+    fn plain(&mut self, op: &'static str, old: Option<&'a OldRow>, new: &'a Row) -> Written {
         let headers = self.out.headers.len();
         self.common_headers();
         self.unchanged_header(old, new);
         let key = self.key(new)?;
         let before = old.filter(|old| matches!(old, OldRow::Full(_)));
-        let value = self.envelope(Rows { op, before, after: Some(new) }, old)?;
+        let value = self.value(&Event { before, after: Some(new), known: old, ..self.event(op) })?;
         self.out.push(key, Some(value), headers);
         Ok(())
     }
@@ -156,14 +145,14 @@ impl<'a> Draft<'a> {
     /// The event of a row's end and its tombstone.
     fn end(&mut self, old: &'a OldRow, headers: usize) -> Written {
         let key = self.key(old.row())?;
-        let (event, tombstone) = match &self.plan.flat {
+        let (event, tombstone) = match self.plan.deletes {
             None => (true, self.plan.tombstones),
-            Some((flat, _)) => {
-                (flat.deletes.rewrites(), matches!(flat.deletes, Deletes::Tombstone | Deletes::RewriteWithTombstone))
+            Some(deletes) => {
+                (deletes.rewrites(), matches!(deletes, Deletes::Tombstone | Deletes::RewriteWithTombstone))
             }
         };
         if event {
-            let value = self.envelope(Rows { op: b'd', before: Some(old), after: None }, None)?;
+            let value = self.value(&Event { before: Some(old), ..self.event("d") })?;
             self.out.push(key.clone(), Some(value), headers);
         }
         if tombstone {
@@ -185,7 +174,7 @@ impl<'a> Draft<'a> {
         self.text_header(header::PART, b"create");
         self.unchanged_header(Some(old), new);
         let key = self.key(new)?;
-        let value = self.envelope(Rows { op: b'c', before: None, after: Some(new) }, Some(old))?;
+        let value = self.value(&Event { after: Some(new), known: Some(old), ..self.event("c") })?;
         self.out.push(key, Some(value), headers);
         Ok(())
     }
@@ -193,7 +182,7 @@ impl<'a> Draft<'a> {
     fn truncate(&mut self) -> Written {
         let headers = self.out.headers.len();
         self.common_headers();
-        let value = self.envelope(Rows { op: b't', before: None, after: None }, None)?;
+        let value = self.value(&self.event("t"))?;
         self.out.push(None, Some(value), headers);
         Ok(())
     }
@@ -227,13 +216,12 @@ impl<'a> Draft<'a> {
             return;
         }
         let start = self.out.bytes.len();
-        for ((at, step), cell) in self.plan.steps.iter().enumerate().zip(new.cells()) {
-            let Some(step) = step else { continue };
+        for (at, cell) in new.cells().enumerate() {
+            let Some(name) = self.plan.json.name(at) else { continue };
             if cell != Cell::Unchanged || known(old, at).is_some() {
                 continue;
             }
             self.out.bytes.push(if self.out.bytes.len() == start { b'[' } else { b',' });
-            let name = step.field.strip_suffix(b":").unwrap_or(&step.field);
             self.out.bytes.extend_from_slice(name);
         }
         if self.out.bytes.len() > start {
@@ -242,180 +230,35 @@ impl<'a> Draft<'a> {
         }
     }
 
+    fn room(&mut self) -> Out<'_> {
+        Out { bytes: &mut self.out.bytes, scratch: self.scratch }
+    }
+
     /// The record's key, where the table has one.
     fn key(&mut self, row: &Row) -> Written<Option<Range<usize>>> {
-        if !self.plan.table.has_key() {
+        let plan = self.plan;
+        if !plan.table.has_key() {
             return Ok(None);
         }
         let start = self.out.bytes.len();
-        if let Some((head, _)) = &self.plan.heads {
-            self.put(head);
-        }
-        self.key_fields(row, write::value)?;
-        if self.plan.heads.is_some() {
-            self.put(b"}");
+        match &plan.form {
+            Form::Json => plan.json.key(row, &mut self.room())?,
         }
         Ok(Some(start..self.out.bytes.len()))
     }
 
     fn key_header(&mut self, name: &'static str, row: &Row) -> Written {
-        let start = self.out.bytes.len();
-        self.key_fields(row, schemaless)?;
+        let (plan, start) = (self.plan, self.out.bytes.len());
+        plan.json.bare_key(row, &mut self.room())?;
         self.out.header(name, start);
         Ok(())
     }
 
-    fn key_fields(&mut self, row: &Row, write: WriteValue) -> Written {
-        let plan = self.plan;
-        let steps = plan.table.key.iter().filter_map(|&i| plan.steps.get(i)?.as_ref().map(|step| (step, row.cell(i))));
-        let mut open = b'{';
-        for (step, cell) in steps {
-            self.out.bytes.push(std::mem::replace(&mut open, b','));
-            self.cell(step, cell, write)?;
+    fn value(&mut self, event: &Event<'a>) -> Written<Range<usize>> {
+        let (plan, start) = (self.plan, self.out.bytes.len());
+        match &plan.form {
+            Form::Json => plan.json.value(event, &mut self.room())?,
         }
-        self.out.bytes.push(b'}');
-        Ok(())
-    }
-
-    fn envelope(&mut self, rows: Rows<'a>, known: Option<&OldRow>) -> Written<Range<usize>> {
-        let start = self.out.bytes.len();
-        if let Some((_, head)) = &self.plan.heads {
-            self.put(head);
-        }
-        if self.plan.flat.is_some() {
-            self.flat(rows, known)?;
-            if self.plan.heads.is_some() {
-                self.put(b"}");
-            }
-            return Ok(start..self.out.bytes.len());
-        }
-        self.put(b"{\"before\":");
-        match rows.before {
-            Some(OldRow::Full(row)) => self.row(row, None)?,
-            Some(OldRow::Key(row)) => self.key_row(row)?,
-            None => self.put(b"null"),
-        }
-        self.put(b",\"after\":");
-        match rows.after {
-            Some(row) => self.row(row, known)?,
-            None => self.put(b"null"),
-        }
-        self.put(b",\"source\":");
-        self.plan.source.write(&self.change.origin, &mut self.out.bytes);
-        self.put(b",\"transaction\":null,\"op\":\"");
-        self.put(&[rows.op]);
-        let micros = self.now.unix_micros();
-        for (name, number) in [
-            (&b"\",\"ts_ms\":"[..], micros.div_euclid(1000)),
-            (b",\"ts_us\":", micros),
-            (b",\"ts_ns\":", micros.saturating_mul(1000)),
-        ] {
-            self.put(name);
-            json::number(number, &mut self.out.bytes);
-        }
-        self.put(if self.plan.heads.is_some() { b"}}" } else { b"}" });
         Ok(start..self.out.bytes.len())
-    }
-
-    /// The row, and what is added to it.
-    fn flat(&mut self, rows: Rows<'a>, known: Option<&OldRow>) -> Written {
-        match (rows.after, rows.before) {
-            (Some(row), _) => self.row(row, known)?,
-            (None, Some(OldRow::Full(row))) => self.row(row, None)?,
-            (None, Some(OldRow::Key(row))) => self.key_row(row)?,
-            (None, None) => self.put(b"{}"),
-        }
-        let Some((flat, database)) = &self.plan.flat else { return Ok(()) };
-        // Opened again after its last column.
-        self.out.bytes.pop();
-        let open = if self.out.bytes.last() == Some(&b'{') { b' ' } else { b',' };
-        let now_ms = self.now.unix_micros().div_euclid(1000);
-        let told = Told { op: rows.op, change: self.change, now_ms, database };
-        flat.write(&told, open, &mut self.out.bytes);
-        self.put(b"}");
-        Ok(())
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        self.out.bytes.extend_from_slice(bytes);
-    }
-
-    /// A whole row; what did not change is taken from the old one where that is known.
-    fn row(&mut self, row: &Row, old: Option<&OldRow>) -> Written {
-        let plan = self.plan;
-        let mut open = b'{';
-        let mut cells = row.cells();
-        for (at, step) in plan.steps.iter().enumerate() {
-            let cell = cells.next().unwrap_or(Cell::Null);
-            let Some(step) = step else { continue };
-            self.out.bytes.push(std::mem::replace(&mut open, b','));
-            let before = if cell == Cell::Unchanged { known(old, at) } else { None };
-            self.cell(step, before.unwrap_or(cell), write::value)?;
-        }
-        self.close(open)
-    }
-
-    /// A row of which only the key is known: the rest is NULL, or the type's fallback where NULL is not allowed.
-    fn key_row(&mut self, row: &Row) -> Written {
-        let plan = self.plan;
-        let mut open = b'{';
-        let mut cells = row.cells();
-        for (at, step) in plan.steps.iter().enumerate() {
-            let cell = cells.next().unwrap_or(Cell::Null);
-            let Some(step) = step else { continue };
-            self.out.bytes.push(std::mem::replace(&mut open, b','));
-            match cell {
-                Cell::Null => {
-                    self.put(&step.field);
-                    self.put(step.fallback.as_bytes());
-                }
-                _ if !plan.table.key.contains(&at) => {
-                    self.put(&step.field);
-                    self.put(step.fallback.as_bytes());
-                }
-                cell => self.cell(step, cell, write::value)?,
-            }
-        }
-        self.close(open)
-    }
-
-    fn close(&mut self, open: u8) -> Written {
-        // A table without columns is an empty object.
-        self.put(if open == b'{' { b"{}" } else { b"}" });
-        Ok(())
-    }
-
-    fn cell(&mut self, step: &Step, cell: Cell<'_>, write: WriteValue) -> Written {
-        self.put(&step.field);
-        match cell {
-            Cell::Null => self.put(b"null"),
-            Cell::Unchanged => self.put(&step.placeholder),
-            Cell::Text(text) => {
-                write(&step.kind, text, &mut self.out.bytes, self.scratch).map_err(|error| step.error(error))?;
-            }
-            Cell::Binary(_) => return Err(step.error(ValueError::new("a value in text form"))),
-        }
-        Ok(())
-    }
-}
-
-type WriteValue = fn(&Kind, &[u8], &mut Vec<u8>, &mut Vec<u8>) -> Result<(), ValueError>;
-
-/// The old value of column `at`, where all old values are known.
-fn known(old: Option<&OldRow>, at: usize) -> Option<Cell<'_>> {
-    match old {
-        Some(OldRow::Full(row)) => Some(row.cell(at)).filter(|cell| *cell != Cell::Unchanged),
-        _ => None,
-    }
-}
-
-/// As in a value, but decimals are plain numbers: so are keys in headers.
-fn schemaless(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
-    match (kind, Numeric::parse(text)) {
-        (Kind::Decimal { .. }, Ok(Numeric::Finite { .. })) => {
-            out.extend_from_slice(text);
-            Ok(())
-        }
-        _ => write::value(kind, text, out, scratch),
     }
 }

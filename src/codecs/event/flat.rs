@@ -1,6 +1,5 @@
 //! Rows without an envelope: what Debezium's `ExtractNewRecordState` makes of its events.
 
-use super::json;
 use super::schema::{Schema, Shape};
 use crate::model::Change;
 
@@ -76,7 +75,7 @@ pub struct Flat {
 
 /// What there is to say beside a row.
 pub(super) struct Told<'a> {
-    pub(super) op: u8,
+    pub(super) op: &'static str,
     pub(super) change: &'a Change,
     pub(super) now_ms: i64,
     pub(super) database: &'a str,
@@ -95,36 +94,35 @@ impl Added {
             Added::TsMs | Added::TxId | Added::Lsn | Added::SourceTsMs => Shape::Int64,
         }
     }
+
+    fn fact<'a>(self, told: &Told<'a>) -> Fact<'a> {
+        let (table, origin) = (&told.change.table.name, &told.change.origin);
+        match self {
+            Added::Op => Fact::Text(told.op),
+            Added::TsMs => Fact::Number(Some(told.now_ms)),
+            Added::Db => Fact::Text(told.database),
+            Added::Schema => Fact::Text(&table.schema),
+            Added::Table => Fact::Text(&table.name),
+            Added::TxId => Fact::Number(origin.xid.map(|xid| i64::from(xid.0))),
+            Added::Lsn => Fact::Number(i64::try_from(origin.lsn.get()).ok()),
+            Added::SourceTsMs => Fact::Number(Some(origin.at.unix_millis())),
+        }
+    }
+}
+
+/// The value of an added field.
+pub(super) enum Fact<'a> {
+    Text(&'a str),
+    Number(Option<i64>),
 }
 
 impl Flat {
-    /// Appends what is added to a row that is open; `open` comes before the first.
-    pub(super) fn write(&self, told: &Told<'_>, mut open: u8, out: &mut Vec<u8>) {
-        let Told { op, change, now_ms, database } = *told;
-        let table = &change.table.name;
-        let text = |text: &str, out: &mut Vec<u8>| json::string(text.as_bytes(), out).expect("a str is UTF-8");
-        for field in &self.fields {
-            out.push(std::mem::replace(&mut open, b','));
-            text(&field.name(), out);
-            out.push(b':');
-            match field {
-                Added::Op => text(char::from(op).encode_utf8(&mut [0; 4]), out),
-                Added::TsMs => json::number(now_ms, out),
-                Added::Db => text(database, out),
-                Added::Schema => text(&table.schema, out),
-                Added::Table => text(&table.name, out),
-                Added::TxId => match change.origin.xid {
-                    Some(xid) => json::number(i64::from(xid.0), out),
-                    None => out.extend_from_slice(b"null"),
-                },
-                Added::Lsn => out.extend_from_slice(itoa::Buffer::new().format(change.origin.lsn.get()).as_bytes()),
-                Added::SourceTsMs => json::number(change.origin.at.unix_millis(), out),
-            }
-        }
-        if self.deletes.rewrites() {
-            out.push(open);
-            out.extend_from_slice(if op == b'd' { b"\"__deleted\":\"true\"" } else { b"\"__deleted\":\"false\"" });
-        }
+    /// What is added to a row, in its order.
+    pub(super) fn facts<'a>(&'a self, told: &'a Told<'a>) -> impl Iterator<Item = (String, Fact<'a>)> {
+        let added = self.fields.iter().map(|field| (field.name(), field.fact(told)));
+        let deleted = if told.op == "d" { "true" } else { "false" };
+        let deleted = self.deletes.rewrites().then(|| ("__deleted".to_owned(), Fact::Text(deleted)));
+        added.chain(deleted)
     }
 
     /// The fields that rows have beside their columns.

@@ -2,16 +2,16 @@
 
 use md5::{Digest, Md5};
 
-use super::json;
-use super::kind::{Kind, Named};
+use super::super::kind::{Kind, Named};
+use super::token;
 use super::write;
 
 /// The JSON of a placeholder in a column of this kind.
 pub(super) fn placeholder(kind: &Kind, text: &str) -> Vec<u8> {
     let mut string = Vec::new();
-    json::string(text.as_bytes(), &mut string).expect("a str is UTF-8");
+    token::string(text.as_bytes(), &mut string).expect("a str is UTF-8");
     let mut base64 = Vec::new();
-    json::base64(text.as_bytes(), &mut base64);
+    token::base64(text.as_bytes(), &mut base64);
     match kind {
         Kind::Text(Named::Uuid) => format!("\"{}\"", name_uuid(text.as_bytes())).into_bytes(),
         Kind::Text(_) | Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp | Kind::IsoDuration => string,
@@ -27,7 +27,7 @@ pub(super) fn placeholder(kind: &Kind, text: &str) -> Vec<u8> {
         Kind::HstoreText => {
             let object = [b"{", string.as_slice(), b":", string.as_slice(), b"}"].concat();
             let mut out = Vec::new();
-            json::string(&object, &mut out).expect("JSON is UTF-8");
+            token::string(&object, &mut out).expect("JSON is UTF-8");
             out
         }
         Kind::HstoreMap => [b"{", string.as_slice(), b":", string.as_slice(), b"}"].concat(),
@@ -66,6 +66,6 @@ mod tests {
 
     #[test]
     fn the_placeholders_of_uuids_are_javas_name_uuids() {
-        assert_eq!(name_uuid(super::super::PLACEHOLDER.as_bytes()), "b68a35a7-17ad-35b3-af2a-ae46edb4545a");
+        assert_eq!(name_uuid(super::super::super::PLACEHOLDER.as_bytes()), "b68a35a7-17ad-35b3-af2a-ae46edb4545a");
     }
 }

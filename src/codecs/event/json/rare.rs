@@ -1,8 +1,8 @@
 //! The rarer types, from PostgreSQL's text to JSON and back: bit strings, money, zoned times, intervals, points,
 //! geometries, hstore, vectors.
 
-use super::json::{self, Reader};
-use super::kind::Kind;
+use super::super::kind::Kind;
+use super::token::{self, Reader};
 use super::write::{self, quoted};
 use crate::model::value::special::{self, print_bits, print_hstore};
 use crate::model::value::{self, Finite, Interval, ValueError, print};
@@ -17,13 +17,13 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
             b"1" => out.extend_from_slice(b"true"),
             b"0" => out.extend_from_slice(b"false"),
             // A varbit(1) may be empty.
-            _ => return json::string(text, out),
+            _ => return token::string(text, out),
         },
         Kind::Bits(_) => {
             scratch.clear();
             special::bits(text, scratch)?;
             let length = scratch.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            json::base64(scratch.get(..length).unwrap_or_default(), out);
+            token::base64(scratch.get(..length).unwrap_or_default(), out);
         }
         Kind::Money(decimal) => {
             let mut number = Vec::new();
@@ -36,20 +36,20 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
         }
         Kind::Duration => match Interval::parse(text)? {
             Finite::Value(interval) if interval.average_micros().is_some() => {
-                json::number(interval.average_micros().unwrap_or_default(), out);
+                token::number(interval.average_micros().unwrap_or_default(), out);
             }
-            _ => return json::string(text, out),
+            _ => return token::string(text, out),
         },
         Kind::IsoDuration => match Interval::parse(text)? {
             Finite::Value(interval) => quoted(out, b"", |out| iso_duration(interval, out)),
-            _ => return json::string(text, out),
+            _ => return token::string(text, out),
         },
         Kind::Point => return point(text, out, scratch),
         Kind::Geometry => return geometry(text, out, scratch),
         Kind::HstoreText => {
             let mut object = Vec::new();
             hstore(text, &mut object)?;
-            return json::string(&object, out);
+            return token::string(&object, out);
         }
         Kind::HstoreMap => return hstore(text, out),
         Kind::Vector => {
@@ -89,7 +89,7 @@ fn float(text: &[u8]) -> Result<f64, ValueError> {
 
 fn point(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
     let (x, y) = special::point(text)?;
-    let (Ok(fx), Ok(fy)) = (float(x), float(y)) else { return json::string(text, out) };
+    let (Ok(fx), Ok(fy)) = (float(x), float(y)) else { return token::string(text, out) };
     scratch.clear();
     scratch.extend_from_slice(&[1, 1, 0, 0, 0]);
     scratch.extend_from_slice(&fx.to_le_bytes());
@@ -99,7 +99,7 @@ fn point(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), Va
     out.extend_from_slice(b",\"y\":");
     out.extend_from_slice(y);
     out.extend_from_slice(b",\"wkb\":");
-    json::base64(scratch, out);
+    token::base64(scratch, out);
     out.extend_from_slice(b",\"srid\":null}");
     Ok(())
 }
@@ -115,10 +115,10 @@ fn geometry(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(),
     };
     let srid = number(1).filter(|kind| kind & 0x2000_0000 != 0).and_then(|_| number(5));
     out.extend_from_slice(b"{\"wkb\":");
-    json::base64(scratch, out);
+    token::base64(scratch, out);
     out.extend_from_slice(b",\"srid\":");
     match srid {
-        Some(srid) => json::number(i64::from(srid), out),
+        Some(srid) => token::number(i64::from(srid), out),
         None => out.extend_from_slice(b"null"),
     }
     out.push(b'}');
@@ -131,10 +131,10 @@ fn hstore(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         if at > 0 {
             out.push(b',');
         }
-        json::string(key, out)?;
+        token::string(key, out)?;
         out.push(b':');
         match value {
-            Some(value) => json::string(value, out)?,
+            Some(value) => token::string(value, out)?,
             None => out.extend_from_slice(b"null"),
         }
     }
@@ -153,7 +153,7 @@ fn sparse(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     let (pairs, dimensions) = text.split_at_checked(slash).ok_or(FORM)?;
     let pairs = pairs.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).ok_or(FORM)?;
     out.extend_from_slice(b"{\"dimensions\":");
-    json::number(value::int(dimensions.get(1..).ok_or(FORM)?)?, out);
+    token::number(value::int(dimensions.get(1..).ok_or(FORM)?)?, out);
     out.extend_from_slice(b",\"vector\":[");
     for (at, pair) in pairs.split(|byte| *byte == b',').filter(|_| !pairs.is_empty()).enumerate() {
         let colon = memchr::memchr(b':', pair).ok_or(FORM)?;
@@ -195,7 +195,7 @@ pub(super) fn read(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Res
     match (kind, json.peek()) {
         (Kind::Bits(length), b'"') => {
             let mut bytes = Vec::new();
-            json::unbase64(json.raw_string()?, &mut bytes)?;
+            token::unbase64(json.raw_string()?, &mut bytes)?;
             print_bits(&bytes, *length, out);
             Ok(())
         }
@@ -208,14 +208,14 @@ pub(super) fn read(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Res
         }
         (Kind::IsoDuration, b'"') => match json.raw_string()? {
             iso if iso.starts_with(b"P") => duration(iso, out),
-            text => json::unescape(text, out),
+            text => token::unescape(text, out),
         },
         (Kind::HstoreText, b'"') => {
             let mut object = Vec::new();
-            json::unescape(json.raw_string()?, &mut object)?;
+            token::unescape(json.raw_string()?, &mut object)?;
             pairs(&mut Reader::new(&object), out)
         }
-        (_, b'"') => json::unescape(json.raw_string()?, out),
+        (_, b'"') => token::unescape(json.raw_string()?, out),
         (Kind::Bit, _) => {
             out.push(if json.word()? == b"true" { b'1' } else { b'0' });
             Ok(())
@@ -233,7 +233,7 @@ pub(super) fn read(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Res
         (Kind::Geometry, _) => {
             let raw = member(json, b'{', b"wkb")?;
             let mut bytes = Vec::new();
-            json::unbase64(
+            token::unbase64(
                 raw.trim_ascii().strip_prefix(b"\"").and_then(|r| r.strip_suffix(b"\"")).ok_or(FORM)?,
                 &mut bytes,
             )?;
@@ -294,11 +294,11 @@ fn pairs(json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let mut first = true;
     while json.item(first, b'}')? {
         let (mut key, mut value) = (Vec::new(), Vec::new());
-        json::unescape(json.raw_string()?, &mut key)?;
+        token::unescape(json.raw_string()?, &mut key)?;
         json.expect(b':')?;
         let there = !json.null()?;
         if there {
-            json::unescape(json.raw_string()?, &mut value)?;
+            token::unescape(json.raw_string()?, &mut value)?;
         }
         print_hstore(&key, there.then_some(value.as_slice()), first, out);
         first = false;

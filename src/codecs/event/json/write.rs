@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
-use super::json;
-use super::kind::{Kind, Unit};
-use super::modes::Binaries;
+use super::super::kind::{Kind, Unit};
+use super::super::modes::Binaries;
 use super::rare;
+use super::token;
 use crate::model::value::{self, Array, Finite, Numeric, ValueError, print};
 
 /// What infinity is in microseconds since 1970, as Debezium has it.
@@ -19,7 +19,7 @@ pub(super) const EPOCH: i64 = 946_684_800_000_000;
 /// Appends the JSON of a value.
 pub(super) fn value(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
     match kind {
-        Kind::Text(_) => return json::string(text, out),
+        Kind::Text(_) => return token::string(text, out),
         Kind::Int => integer(text, out)?,
         Kind::Float => float(text, out)?,
         Kind::Bool => out.extend_from_slice(if value::boolean(text)? { b"true" } else { b"false" }),
@@ -30,17 +30,17 @@ pub(super) fn value(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
         }
         Kind::Decimal { scale } => match Numeric::parse(text)? {
             numeric @ Numeric::Finite { .. } => unscaled(numeric, *scale, out, scratch)?,
-            _ => return json::string(text, out),
+            _ => return token::string(text, out),
         },
         Kind::VariableDecimal => match Numeric::parse(text)? {
             numeric @ Numeric::Finite { .. } => variable(numeric, out, scratch)?,
-            _ => return json::string(text, out),
+            _ => return token::string(text, out),
         },
         Kind::DecimalText { .. } | Kind::DecimalDouble => return number(kind, text, out),
         Kind::Date => counted(date(text)?, text, out)?,
         Kind::IsoDate => match value::date(text)? {
             Finite::Value(days) => quoted(out, b"Z", |out| print::iso_date(days, out)),
-            _ => return json::string(text, out),
+            _ => return token::string(text, out),
         },
         Kind::IsoTime => {
             let micros = value::time(text)?;
@@ -48,13 +48,13 @@ pub(super) fn value(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
         }
         Kind::IsoTimestamp => match value::pg_timestamp(text)? {
             Finite::Value(micros) => quoted(out, b"Z", |out| print::iso_pg_moment(micros, out)),
-            _ => return json::string(text, out),
+            _ => return token::string(text, out),
         },
         Kind::Time(unit) => counted(in_unit(value::time(text)?, *unit), text, out)?,
         Kind::Timestamp(unit) => counted(timestamp(text, *unit)?, text, out)?,
         Kind::Timestamptz { digits } => match value::pg_timestamptz(text)? {
             Finite::Value(micros) => quoted(out, b"", |out| print::iso_pg_instant(micros, *digits, out)),
-            _ => return json::string(text, out),
+            _ => return token::string(text, out),
         },
         Kind::List(element) => return list(element, text, out, scratch),
         rare => return rare::write(rare, text, out, scratch),
@@ -65,7 +65,7 @@ pub(super) fn value(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
 /// Appends bytes in a form, as a JSON string.
 pub(super) fn bytes(form: Binaries, bytes: &[u8], out: &mut Vec<u8>) {
     match form {
-        Binaries::Bytes | Binaries::Base64 => json::base64(bytes, out),
+        Binaries::Bytes | Binaries::Base64 => token::base64(bytes, out),
         Binaries::Base64Url => quoted(out, b"", |out| out.extend_from_slice(URL_SAFE.encode(bytes).as_bytes())),
         Binaries::Hex => quoted(out, b"", |out| {
             let start = out.len();
@@ -102,7 +102,7 @@ fn number(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError>
         (Numeric::Infinity, _) => b"POSITIVE_INFINITY",
         (Numeric::NegInfinity, _) => b"NEGATIVE_INFINITY",
     };
-    json::string(word, out)
+    token::string(word, out)
 }
 
 fn integer(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -117,7 +117,7 @@ fn integer(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
 /// PostgreSQL prints finite floats as JSON has them.
 fn float(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     match text {
-        b"NaN" | b"Infinity" | b"-Infinity" => return json::string(text, out),
+        b"NaN" | b"Infinity" | b"-Infinity" => return token::string(text, out),
         _ if text.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'+' | b'-')) && !text.is_empty() => {
             out.extend_from_slice(text);
         }
@@ -129,7 +129,7 @@ fn float(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
 fn unscaled(numeric: Numeric<'_>, scale: i32, out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
     scratch.clear();
     numeric.unscaled_be(scale, scratch)?;
-    json::base64(scratch, out);
+    token::base64(scratch, out);
     Ok(())
 }
 
@@ -139,7 +139,7 @@ fn variable(numeric: Numeric<'_>, out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> R
     let digits = fraction.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
     let scale = i32::try_from(digits).map_err(|_| ValueError::new("a numeric"))?;
     out.extend_from_slice(b"{\"scale\":");
-    json::number(i64::from(scale), out);
+    token::number(i64::from(scale), out);
     out.extend_from_slice(b",\"value\":");
     unscaled(numeric, scale, out, scratch)?;
     out.push(b'}');
@@ -149,8 +149,8 @@ fn variable(numeric: Numeric<'_>, out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> R
 /// A number where there is one, else the text.
 fn counted(number: Option<i64>, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     match number {
-        Some(number) => json::number(number, out),
-        None => return json::string(text, out),
+        Some(number) => token::number(number, out),
+        None => return token::string(text, out),
     }
     Ok(())
 }
@@ -203,7 +203,7 @@ fn timestamp(text: &[u8], unit: Unit) -> Result<Option<i64>, ValueError> {
 fn list(element: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
     let array = Array::parse(text, b',')?;
     if array.bounds || array.dimensions > 1 {
-        return json::string(text, out);
+        return token::string(text, out);
     }
     out.push(b'[');
     for (at, item) in array.elements().enumerate() {

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{Schema, Shape};
+use super::super::schema::{Schema, Shape};
 
 /// The text of a schema.
-pub(super) fn text(schema: &Schema) -> String {
+pub(in super::super) fn text(schema: &Schema) -> String {
     let mut out = String::new();
     write(schema, None, &mut out);
     out
@@ -60,7 +60,7 @@ fn write(schema: &Schema, field: Option<&str>, out: &mut String) {
 }
 
 /// The converter's name of a shape without parts.
-pub(super) fn plain_name(shape: &Shape) -> &'static str {
+pub(in super::super) fn plain_name(shape: &Shape) -> &'static str {
     match shape {
         Shape::Int16 => "int16",
         Shape::Int32 => "int32",
@@ -77,7 +77,7 @@ pub(super) fn plain_name(shape: &Shape) -> &'static str {
 }
 
 /// The same as JSON Schema (2020-12), for `tailwater schema`.
-pub(super) fn json_schema(schema: &Schema) -> Value {
+pub(in super::super) fn json_schema(schema: &Schema) -> Value {
     let mut object = match &schema.shape {
         Shape::Int16 | Shape::Int32 | Shape::Int64 => json!({ "type": "integer" }),
         // NaN and the infinities are words.

@@ -1,13 +1,13 @@
 //! What is compiled once for a table version: how each column is written, and what comes before each record.
 
-use super::encode::{EncodeError, Settings};
+use super::super::encode::{EncodeError, Settings};
+use super::super::kind::{Kind, Named};
+use super::super::modes::Shapes;
+use super::super::schema::{Schema, Schemas};
+use super::super::topic;
 use super::inline;
-use super::json;
-use super::kind::{Kind, Named};
-use super::modes::Shapes;
 use super::placeholder::placeholder;
-use super::schema::{Schema, Schemas};
-use super::topic;
+use super::token;
 use crate::model::value::ValueError;
 use crate::model::{Column, Table};
 
@@ -46,7 +46,7 @@ pub(super) fn steps(table: &Table, settings: &Settings) -> Vec<Option<Step>> {
 impl Step {
     fn new(column: &Column, kind: Kind, text: &str) -> Step {
         let mut field = Vec::new();
-        json::string(column.name.as_bytes(), &mut field).expect("a str is UTF-8");
+        token::string(column.name.as_bytes(), &mut field).expect("a str is UTF-8");
         field.push(b':');
         Step {
             field,

@@ -1,6 +1,6 @@
 //! The envelope's `source` block.
 
-use super::json::{self, Reader};
+use super::token::{self, Reader};
 use crate::model::value::ValueError;
 use crate::model::{Lsn, Origin, PgTimestamp, SnapshotMark, Table, Xid};
 
@@ -34,7 +34,7 @@ impl Source {
     pub(super) fn write(&self, origin: &Origin, out: &mut Vec<u8>) {
         let micros = origin.at.unix_micros();
         out.extend_from_slice(&self.head);
-        json::number(origin.at.unix_millis(), out);
+        token::number(origin.at.unix_millis(), out);
         out.extend_from_slice(b",\"snapshot\":\"");
         out.extend_from_slice(mark_name(origin.snapshot).as_bytes());
         out.extend_from_slice(&self.database);
@@ -45,12 +45,12 @@ impl Source {
         out.push(b',');
         quoted(origin.lsn, out);
         out.extend_from_slice(b"]\",\"ts_us\":");
-        json::number(micros, out);
+        token::number(micros, out);
         out.extend_from_slice(b",\"ts_ns\":");
-        json::number(micros.saturating_mul(1000), out);
+        token::number(micros.saturating_mul(1000), out);
         out.extend_from_slice(&self.table);
         match origin.xid {
-            Some(xid) => json::number(i64::from(xid.0), out),
+            Some(xid) => token::number(i64::from(xid.0), out),
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"lsn\":");
@@ -60,7 +60,7 @@ impl Source {
 }
 
 fn string(text: &str, out: &mut Vec<u8>) {
-    json::string(text.as_bytes(), out).expect("a str is UTF-8");
+    token::string(text.as_bytes(), out).expect("a str is UTF-8");
 }
 
 fn lsn_digits(lsn: Lsn, out: &mut Vec<u8>) {

@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
-use super::json::{self, Reader};
-use super::kind::{Kind, Unit};
-use super::modes::Binaries;
+use super::super::kind::{Kind, Unit};
+use super::super::modes::Binaries;
 use super::rare;
+use super::token::{self, Reader};
 use super::write::{EPOCH, INFINITY, NEG_INFINITY, epoch};
 use crate::model::value::{self, ArrayWriter, Finite, ValueError, print};
 
@@ -47,7 +47,7 @@ fn string(kind: &Kind, raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> 
                 Binaries::Base64Url => {
                     URL_SAFE.decode_vec(raw, &mut bytes).map_err(|_| ValueError::new("base64"))?;
                 }
-                _ => json::unbase64(raw, &mut bytes)?,
+                _ => token::unbase64(raw, &mut bytes)?,
             }
             print::bytea(&bytes, out);
             Ok(())
@@ -64,12 +64,12 @@ fn string(kind: &Kind, raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> 
         Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp if raw.ends_with(b"Z") => iso(kind, raw, out),
         Kind::Decimal { scale } if raw != b"NaN" => {
             let mut bytes = Vec::new();
-            json::unbase64(raw, &mut bytes)?;
+            token::unbase64(raw, &mut bytes)?;
             print::decimal(&bytes, *scale, out);
             Ok(())
         }
         Kind::Timestamptz { .. } if raw.ends_with(b"Z") => instant(raw, out),
-        _ => json::unescape(raw, out),
+        _ => token::unescape(raw, out),
     }
 }
 
@@ -190,7 +190,7 @@ fn variable(json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> 
     let scale = i32::try_from(value::int(json.word()?)?).map_err(|_| ERROR)?;
     field(json, b',', b"value")?;
     let mut bytes = Vec::new();
-    json::unbase64(json.raw_string()?, &mut bytes)?;
+    token::unbase64(json.raw_string()?, &mut bytes)?;
     json.expect(b'}')?;
     print::decimal(&bytes, scale, out);
     Ok(())

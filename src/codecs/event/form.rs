@@ -1,0 +1,62 @@
+//! What an event says, whatever the form it takes.
+
+use super::encode::EncodeError;
+use super::flat::Told;
+use crate::model::{Cell, Change, OldRow, PgTimestamp, Row};
+
+/// One event before it has a form.
+#[derive(Clone, Copy)]
+pub(super) struct Event<'a> {
+    pub(super) op: &'static str,
+    pub(super) before: Option<&'a OldRow>,
+    pub(super) after: Option<&'a Row>,
+    /// The row as it was, where what did not change can be taken from it.
+    pub(super) known: Option<&'a OldRow>,
+    pub(super) change: &'a Change,
+    pub(super) now: PgTimestamp,
+}
+
+/// Where an event goes.
+pub(super) struct Out<'a> {
+    pub(super) bytes: &'a mut Vec<u8>,
+    pub(super) scratch: &'a mut Vec<u8>,
+}
+
+pub(super) type Written<T = ()> = Result<T, EncodeError>;
+
+/// A form that events take, compiled for a table version.
+#[derive(Debug)]
+pub(super) enum Form {
+    Json,
+}
+
+impl Out<'_> {
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+impl<'a> Event<'a> {
+    /// The cell of `after` in column `at`: the old one where that did not change and is known.
+    pub(super) fn cell(&self, at: usize, cell: Cell<'a>) -> Cell<'a> {
+        if cell != Cell::Unchanged {
+            return cell;
+        }
+        known(self.known, at).unwrap_or(cell)
+    }
+
+    pub(super) fn told<'b>(&self, database: &'b str) -> Told<'b>
+    where
+        'a: 'b,
+    {
+        Told { op: self.op, change: self.change, now_ms: self.now.unix_micros().div_euclid(1000), database }
+    }
+}
+
+/// The old value of column `at`, where all old values are known.
+pub(super) fn known(old: Option<&OldRow>, at: usize) -> Option<Cell<'_>> {
+    match old {
+        Some(OldRow::Full(row)) => Some(row.cell(at)).filter(|cell| *cell != Cell::Unchanged),
+        _ => None,
+    }
+}

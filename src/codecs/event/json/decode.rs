@@ -1,0 +1,220 @@
+//! Records back to changes.
+
+use std::sync::Arc;
+
+use super::super::decode::DecodeError;
+use super::super::kind::{Kind, Named};
+use super::super::modes::Modes;
+use super::super::records::KEEP;
+use super::super::stamp::{Part, Stamp};
+use super::read::{self, Found};
+use super::source;
+use super::token::{self, Reader};
+use crate::model::{Cell, Change, OldRow, Op, Origin, ReplicaIdentity, Row, RowWriter, Table};
+
+/// Reads the events of one table version.
+#[derive(Debug)]
+pub(in super::super) struct Decoder {
+    table: Arc<Table>,
+    /// The JSON of each column's name, without its quotes, and the form of its values.
+    columns: Vec<(Vec<u8>, Option<Kind>)>,
+    rows: RowWriter,
+    scratch: Vec<u8>,
+}
+
+/// The parts of an envelope.
+#[derive(Default)]
+struct Envelope<'a> {
+    before: Option<&'a [u8]>,
+    after: Option<&'a [u8]>,
+    origin: Option<Origin>,
+    op: u8,
+}
+
+impl Decoder {
+    /// A reader of `table`'s events, which were written in these modes. A column that they leave out is NULL.
+    pub(in super::super) fn new(table: Arc<Table>, modes: &Modes) -> Decoder {
+        let column = |(at, column): (usize, &crate::model::Column)| {
+            let mut name = Vec::new();
+            token::string(column.name.as_bytes(), &mut name).expect("a str is UTF-8");
+            let bare = name.get(1..name.len() - 1).unwrap_or_default().to_vec();
+            let kind = Kind::of(&column.pg_type, column.modifier, modes);
+            (bare, kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain))))
+        };
+        let columns = table.columns.iter().enumerate().map(column).collect();
+        Decoder { table, columns, rows: RowWriter::new(), scratch: Vec::new() }
+    }
+
+    /// The change of a record; `None` for a tombstone and for the delete half of a key change.
+    pub(in super::super) fn decode(
+        &mut self,
+        stamp: &Stamp<'_>,
+        value: Option<&[u8]>,
+    ) -> Result<Option<Change>, DecodeError> {
+        let Some(value) = value else { return Ok(None) };
+        if stamp.part == Some(Part::Delete) {
+            return Ok(None);
+        }
+        let envelope = envelope(payload(value)?)?;
+        let origin = envelope.origin.ok_or(DecodeError::new("a source block"))?;
+        let op = self.op(&envelope, stamp)?;
+        Ok(Some(Change { id: stamp.id, origin, table: Arc::clone(&self.table), op }))
+    }
+
+    fn op(&mut self, envelope: &Envelope<'_>, stamp: &Stamp<'_>) -> Result<Op, DecodeError> {
+        let after = envelope.after.ok_or(DecodeError::new("a row after the change"));
+        match (envelope.op, stamp.part) {
+            (b'r', None) => Ok(Op::Read { new: self.row(after?, stamp.unchanged)? }),
+            (b'c', None) => Ok(Op::Insert { new: self.row(after?, stamp.unchanged)? }),
+            (b'c', Some(Part::Create)) => {
+                let key = stamp.old_key.ok_or(DecodeError::new("the old key in a header"))?;
+                let old = Some(OldRow::Key(self.key(key)?));
+                Ok(Op::Update { old, new: self.row(after?, stamp.unchanged)? })
+            }
+            (b'u', None) => {
+                let old = match envelope.before {
+                    Some(before) => Some(OldRow::Full(self.row(before, None)?)),
+                    None => None,
+                };
+                Ok(Op::Update { old, new: self.row(after?, stamp.unchanged)? })
+            }
+            (b'd', None) => {
+                let before = envelope.before.ok_or(DecodeError::new("a row before the change"))?;
+                let row = self.row(before, None)?;
+                Ok(Op::Delete { old: self.old(row) })
+            }
+            (b't', None) => Ok(Op::Truncate),
+            _ => Err(DecodeError::new("an operation")),
+        }
+    }
+
+    /// What a delete says of the row: what stands in for unknown values is left out.
+    fn old(&mut self, row: Row) -> OldRow {
+        if self.table.identity == ReplicaIdentity::Full {
+            return OldRow::Full(row);
+        }
+        for (at, cell) in row.cells().enumerate() {
+            self.rows.push(if self.table.key.contains(&at) { cell } else { Cell::Null });
+        }
+        OldRow::Key(self.rows.finish())
+    }
+
+    /// A whole row, its columns in the table's order.
+    fn row(&mut self, json: &[u8], unchanged: Option<&[u8]>) -> Result<Row, DecodeError> {
+        let read = self.fill(&mut Reader::new(json), unchanged);
+        // Finished in any case, so that a refused row leaves nothing behind in the writer.
+        let row = self.rows.finish();
+        self.scratch.clear();
+        self.scratch.shrink_to(KEEP);
+        read.map(|()| row)
+    }
+
+    fn fill(&mut self, json: &mut Reader<'_>, unchanged: Option<&[u8]>) -> Result<(), DecodeError> {
+        json.expect(b'{')?;
+        let mut first = true;
+        for (name, kind) in &self.columns {
+            let Some(kind) = kind else {
+                self.rows.push(Cell::Null);
+                continue;
+            };
+            field(json, std::mem::take(&mut first), name)?;
+            if unchanged.is_some_and(|names| contains(names, name)) {
+                json.value()?;
+                self.rows.push(Cell::Unchanged);
+                continue;
+            }
+            self.scratch.clear();
+            self.rows.push(match read::value(kind, json, &mut self.scratch)? {
+                Found::Null => Cell::Null,
+                Found::Text => Cell::Text(&self.scratch),
+            });
+        }
+        Ok(json.expect(b'}')?)
+    }
+
+    /// The key of a header as a row that is NULL everywhere else.
+    fn key(&mut self, json: &[u8]) -> Result<Row, DecodeError> {
+        let mut json = Reader::new(json);
+        let mut texts = vec![None; self.columns.len()];
+        json.expect(b'{')?;
+        for (nth, &at) in self.table.key.iter().enumerate() {
+            let (name, kind) = self.columns.get(at).ok_or(DecodeError::new("a key of the table's columns"))?;
+            let kind = kind.as_ref().ok_or(DecodeError::new("a key of columns that are told"))?;
+            field(&mut json, nth == 0, name)?;
+            let mut text = Vec::new();
+            let found = read::value(kind, &mut json, &mut text)?;
+            if let Some(place) = texts.get_mut(at) {
+                *place = (found == Found::Text).then_some(text);
+            }
+        }
+        json.expect(b'}')?;
+        texts.iter().for_each(|text| self.rows.push(text.as_deref().map_or(Cell::Null, Cell::Text)));
+        Ok(self.rows.finish())
+    }
+}
+
+/// Takes what comes before the value of the column `name`.
+fn field(json: &mut Reader<'_>, first: bool, name: &[u8]) -> Result<(), DecodeError> {
+    if !first {
+        json.expect(b',')?;
+    }
+    if json.raw_string()? != name {
+        return Err(DecodeError::new("the table's columns in their order"));
+    }
+    Ok(json.expect(b':')?)
+}
+
+/// Whether a JSON array of names holds `name`.
+fn contains(names: &[u8], name: &[u8]) -> bool {
+    let mut json = Reader::new(names);
+    let mut first = true;
+    if !json.take(b'[') {
+        return false;
+    }
+    while json.item(std::mem::take(&mut first), b']') == Ok(true) {
+        match json.raw_string() {
+            Ok(found) if found == name => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// What a value says, without the schema that may be beside it.
+fn payload(value: &[u8]) -> Result<&[u8], DecodeError> {
+    let mut json = Reader::new(value);
+    json.expect(b'{')?;
+    if json.raw_string()? != b"schema" {
+        return Ok(value);
+    }
+    json.expect(b':')?;
+    json.value()?;
+    json.expect(b',')?;
+    if json.raw_string()? != b"payload" {
+        return Err(DecodeError::new("a payload beside the schema"));
+    }
+    json.expect(b':')?;
+    Ok(json.value()?)
+}
+
+fn envelope(value: &[u8]) -> Result<Envelope<'_>, DecodeError> {
+    let mut json = Reader::new(value);
+    let mut envelope = Envelope::default();
+    json.expect(b'{')?;
+    let mut first = true;
+    while json.item(std::mem::take(&mut first), b'}')? {
+        let name = json.raw_string()?;
+        json.expect(b':')?;
+        match name {
+            b"before" if !json.null()? => envelope.before = Some(json.value()?),
+            b"after" if !json.null()? => envelope.after = Some(json.value()?),
+            b"source" => envelope.origin = Some(source::read(&mut json)?),
+            b"op" => envelope.op = json.raw_string()?.first().copied().unwrap_or(0),
+            // Null: taken by the guard.
+            b"before" | b"after" => {}
+            _ => drop(json.value()?),
+        }
+    }
+    Ok(envelope)
+}
