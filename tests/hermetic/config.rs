@@ -165,3 +165,32 @@ fn every_mode_of_types_is_taken_and_another_is_refused_with_those_there_are() {
         assert!(names.iter().all(|name| found[0].remedy.contains(name)), "{}", found[0]);
     }
 }
+
+#[test]
+fn a_duckdb_path_that_names_no_file_is_refused() {
+    for path in ["", " ", ":memory:", ":memory:shop"] {
+        let found = problems(&GOOD.replace("shop.duckdb", path));
+        assert_eq!((found.len(), found[0].path.as_str()), (1, "sink.duckdb.path"), "{path}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_no_list_of_brokers_is_refused() {
+    let file = |bootstrap: &str| {
+        GOOD.replace(
+            "[sink.duckdb]\npath = \"shop.duckdb\"",
+            &format!("[sink.kafka]\nformat = \"json\"\nbootstrap = \"{bootstrap}\""),
+        )
+    };
+    for fine in
+        ["k1", "k1:9092", "k1:9092, k2.example.com:9093", "[::1]:9092", "[::1]", "SASL_SSL://k1:9092", "10.0.0.1:1"]
+    {
+        assert!(Config::parse(&file(fine)).is_ok(), "{fine}");
+    }
+    for wrong in
+        ["", "k1:9092,", "http://k1:9092", "k1:port", "k1:0", "k1:99999", ":9092", "k1 k2:9092", "k1:9092;k2:9092"]
+    {
+        let found = problems(&file(wrong));
+        assert_eq!((found.len(), found[0].path.as_str()), (1, "sink.kafka.bootstrap"), "{wrong}: {found:?}");
+    }
+}

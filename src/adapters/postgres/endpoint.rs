@@ -51,7 +51,9 @@ impl Endpoint {
             Error::blocked(format!("the database URL {what}"))
                 .remedy(format!("{remedy}: postgres://user:password@host:5432/database?sslmode=verify-full"))
         };
-        let url = Url::parse(text).map_err(|_| wrong("can't be read", "write it as in"))?;
+        let url = Url::parse(text).map_err(|_| {
+            wrong("can't be read", "encode what is special in user and password as %XX, and write it as in")
+        })?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(wrong("does not begin with postgres://", "write it as in"));
         }

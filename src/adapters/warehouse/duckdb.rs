@@ -256,6 +256,10 @@ fn failure(error: duckdb::Error, path: &Path) -> Error {
         return Error::blocked(format!("{file} can't be written"))
             .remedy("check the rights of the file and its directory");
     }
+    if path.is_dir() {
+        return Error::blocked(format!("{file} is a directory"))
+            .remedy("name a file in it, as in path = \"warehouse.duckdb\"");
+    }
     if has("Cannot open file") || has("No such file") {
         return Error::blocked(format!("{file} can't be opened"))
             .remedy("check that its directory exists and may be written");

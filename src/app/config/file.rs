@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 pub struct Problem {
     /// The key's path; empty for the file as a whole.
     pub path: String,
-    /// The line, from 1.
+    /// The line, from 1; 0 for a file that can't be read at all.
     pub line: usize,
     /// What is wrong.
     pub what: String,
@@ -22,7 +22,8 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
-        write!(f, "line {}: {path}{}; {}", self.line, self.what, self.remedy)
+        let line = if self.line == 0 { String::new() } else { format!("line {}: ", self.line) };
+        write!(f, "{line}{path}{}; {}", self.what, self.remedy)
     }
 }
 

@@ -61,11 +61,11 @@ impl Config {
     /// Reads a file. `Err` holds everything that is wrong with it.
     pub fn read(path: &Path) -> Result<Config, Vec<Problem>> {
         let whole = |what: String, remedy: &str| {
-            vec![Problem { path: String::new(), line: 1, what, remedy: remedy.to_owned() }]
+            vec![Problem { path: String::new(), line: 0, what, remedy: remedy.to_owned() }]
         };
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            whole(format!("{} can't be read: {error}", path.display()), "check the path given with -c")
-        })?;
+        let bytes = std::fs::read(path)
+            .map_err(|error| whole(format!("can't be read: {error}"), "check the path given with -c and its rights"))?;
+        let text = String::from_utf8(bytes).map_err(|_| whole("is not UTF-8".to_owned(), "save it as UTF-8"))?;
         Config::parse(&text)
     }
 

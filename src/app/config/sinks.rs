@@ -46,6 +46,10 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
         if !to_duckdb.has("path") {
             to_duckdb.problem("path", "is missing", "write it as in path = \"warehouse.duckdb\"", problems);
         }
+        // DuckDB takes these for a database in memory, which would be gone with the process.
+        if path.as_deref().is_some_and(|path| path.trim().is_empty() || path.starts_with(":memory:")) {
+            to_duckdb.problem("path", "names no file", "write it as in path = \"warehouse.duckdb\"", problems);
+        }
         let options = warehouse_options(&mut to_duckdb, name, 1.0, problems);
         to_duckdb.finish(problems);
         path.map(|path| Sink::Duckdb(options, DuckdbFile { path: path.into() }))

@@ -37,7 +37,7 @@ pub(super) fn read(source: &mut Section<'_>, name: &str, problems: &mut Problems
 fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<postgres::Options> {
     let endpoint = endpoint(section, problems);
     let tables = patterns(section, "tables", problems);
-    if tables.as_ref().is_none_or(Vec::is_empty) {
+    if tables.as_ref().is_some_and(Vec::is_empty) || !section.has("tables") {
         section.problem("tables", "names no table", "write it as in tables = [\"public.*\"]", problems);
     }
     let exclude = patterns(section, "exclude", problems).unwrap_or_default();
@@ -78,7 +78,7 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
 fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<kafka::SourceOptions> {
     let cluster = cluster(section, problems);
     let topics = patterns(section, "topics", problems);
-    if topics.as_ref().is_none_or(Vec::is_empty) {
+    if topics.as_ref().is_some_and(Vec::is_empty) || !section.has("topics") {
         section.problem("topics", "names no topic", "write it as in topics = [\"shop.public.*\"]", problems);
     }
     let group = section.text("group", problems).unwrap_or_else(|| format!("tailwater_{name}"));
@@ -118,9 +118,35 @@ pub(super) fn cluster(section: &mut Section<'_>, problems: &mut Problems) -> Opt
     if !section.has("bootstrap") {
         section.problem("bootstrap", "is missing", "write it as in bootstrap = \"k1:9092,k2:9092\"", problems);
     }
+    if bootstrap.as_deref().is_some_and(|brokers| !brokers.split(',').all(is_broker)) {
+        section.problem(
+            "bootstrap",
+            "is not a list of brokers",
+            "write each as host:port, with commas between them, as in k1:9092,k2:9092",
+            problems,
+        );
+    }
     let mut properties = section.section("properties", problems);
     let all = properties.all_texts(problems).into_iter().collect();
     Some(kafka::Cluster { bootstrap: bootstrap?, properties: kafka::Properties(all) })
+}
+
+/// Whether librdkafka would take this for a broker: host, host:port, either with a protocol before it.
+fn is_broker(text: &str) -> bool {
+    let text = text.trim();
+    let address = match text.split_once("://") {
+        Some(("PLAINTEXT" | "SSL" | "SASL_PLAINTEXT" | "SASL_SSL", address)) => address,
+        Some(_) => return false,
+        None => text,
+    };
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']' | '%');
+    !host.is_empty()
+        && host.chars().all(legal)
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 fn patterns(section: &mut Section<'_>, key: &'static str, problems: &mut Problems) -> Option<Vec<Pattern>> {
