@@ -10,6 +10,8 @@ use crate::support::dir::Dir;
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 use crate::support::kafka::Kafka;
 use crate::support::postgres::{Database, Postgres, Stop};
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+use crate::support::proxy::Mode;
 use crate::support::proxy::Proxy;
 use crate::support::tailwater::{Running, Tailwater};
 
@@ -20,7 +22,12 @@ struct Writer {
 }
 
 impl Writer {
+    /// Some hundred transactions a second.
     fn start(database: &Database<'_>) -> Writer {
+        Writer::paced(database, Duration::from_millis(5))
+    }
+
+    fn paced(database: &Database<'_>, pause: Duration) -> Writer {
         database.sql("create table rows (id int primary key, body text); create table ledger (n int)");
         let (stop, session) = (Arc::new(AtomicBool::new(false)), database.session());
         let stopped = Arc::clone(&stop);
@@ -38,7 +45,7 @@ impl Writer {
                 if written.is_err() {
                     return n - 1;
                 }
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(pause);
             }
             unreachable!("the numbers do not end")
         });
@@ -170,58 +177,101 @@ fn a_warehouse_that_is_away_at_the_start_is_waited_for() {
     settle(&source, writer, vec![running], &[&pipeline], Copy::Postgres(&target.session()));
 }
 
-/// How a broker goes away for a minute.
+/// How a broker goes away.
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Away {
     Frozen,
     Stopped,
     Killed,
+    /// It runs, and nobody hears of it.
+    Silent,
+    /// It runs, and connections are refused.
+    Refused,
+}
+
+/// A broker of its own behind a proxy, the two processes of a pipeline through it into a DuckDB file, and a load.
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+struct ThroughKafka {
+    kafka: Kafka,
+    source: Database<'static>,
+    publish: Tailwater,
+    apply: Tailwater,
+    dir: Dir,
+}
+
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+impl ThroughKafka {
+    fn new(name: &str) -> ThroughKafka {
+        let kafka = Kafka::nodes(1).proxied().start();
+        let source = Postgres::shared(17).database(name);
+        let (prefix, dir) = (kafka.prefix(name), Dir::new());
+        let publish = Tailwater::new(&format!("{name}_in"))
+            .source_postgres(&source.url(), &["public.*"])
+            .sink_kafka(&kafka.proxied(), &prefix)
+            .toml("[sink.kafka.topic]\npartitions = 3\nreplication = 1");
+        let apply = Tailwater::new(&format!("{name}_out"))
+            .source_kafka(&kafka.proxied(), &[&format!("{prefix}.public.*")], name)
+            .sink_duckdb(&dir.join("warehouse.duckdb"));
+        ThroughKafka { kafka, source, publish, apply, dir }
+    }
+
+    /// Takes the broker away for some time.
+    fn without_a_broker(&self, away: Away, time: Duration) {
+        use nix::sys::signal::{Signal, kill};
+        let signal =
+            |signal| self.kafka.pids().iter().for_each(|&pid| kill(nix::unistd::Pid::from_raw(pid), signal).unwrap());
+        let proxy = self.kafka.proxy(1);
+        match away {
+            Away::Frozen => signal(Signal::SIGSTOP),
+            Away::Stopped => self.kafka.stop(1),
+            Away::Killed => self.kafka.kill9(1),
+            Away::Silent => proxy.set(Mode::Blackhole),
+            Away::Refused => proxy.set(Mode::Refuse),
+        }
+        std::thread::sleep(time);
+        match away {
+            Away::Frozen => signal(Signal::SIGCONT),
+            Away::Stopped | Away::Killed => self.kafka.restart(1),
+            Away::Silent | Away::Refused => proxy.set(Mode::Forward),
+        }
+    }
+
+    /// Waits until all that the source holds now is in the warehouse, by the processes themselves.
+    fn catch_up(&self, apply: &mut Running) {
+        let before = lsn(&self.source.one("select pg_current_wal_lsn()"));
+        self.source.sql("insert into ledger values (0)");
+        apply.wait_until("caught up", |running| {
+            let Some((200, body)) = running.http("/status.json") else { return false };
+            let report: serde_json::Value = serde_json::from_str(&body).unwrap();
+            lsn(report["position"]["durable"].as_str().unwrap()) > before
+        });
+    }
+
+    fn finish(&self, running: Vec<Running>) {
+        running.into_iter().for_each(|process| drop(process.terminate().code(0)));
+        [&self.publish, &self.apply].iter().for_each(|process| drop(process.run_until_current().success()));
+        assert_all_equal(&self.source.session(), &TABLES, Copy::Duckdb(&self.dir.join("warehouse.duckdb")));
+    }
+}
+
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+fn lsn(text: &str) -> tailwater::model::Lsn {
+    text.parse().unwrap()
 }
 
 /// Both processes of a pipeline through Kafka, with the only broker away for a minute in the middle of a load.
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 fn a_minute_without_a_broker(name: &str, away: Away) {
-    use nix::sys::signal::{Signal, kill};
-    let kafka = Kafka::nodes(1).start();
-    let source = Postgres::shared(17).database(name);
-    let (prefix, dir) = (kafka.prefix(name), Dir::new());
-    let file = dir.join("warehouse.duckdb");
-    let publish = Tailwater::new(&format!("{name}_in"))
-        .source_postgres(&source.url(), &["public.*"])
-        .sink_kafka(&kafka.bootstrap(), &prefix)
-        .toml("[sink.kafka.topic]\npartitions = 3\nreplication = 1");
-    let apply = Tailwater::new(&format!("{name}_out"))
-        .source_kafka(&kafka.bootstrap(), &[&format!("{prefix}.public.*")], name)
-        .sink_duckdb(&file);
-    let writer = Writer::start(&source);
-    let mut running = vec![publish.run(), apply.run()];
+    let through = ThroughKafka::new(name);
+    let writer = Writer::start(&through.source);
+    let mut running = vec![through.publish.run(), through.apply.run()];
     running.iter_mut().for_each(Running::wait_ready);
     std::thread::sleep(Duration::from_secs(1));
-    let signal = |signal| kafka.pids().iter().for_each(|&pid| kill(nix::unistd::Pid::from_raw(pid), signal).unwrap());
-    match away {
-        Away::Frozen => signal(Signal::SIGSTOP),
-        Away::Stopped => kafka.stop(1),
-        Away::Killed => kafka.kill9(1),
-    }
-    std::thread::sleep(Duration::from_secs(60));
-    match away {
-        Away::Frozen => signal(Signal::SIGCONT),
-        Away::Stopped | Away::Killed => kafka.restart(1),
-    }
+    through.without_a_broker(away, Duration::from_secs(60));
     assert!(writer.stop() > 20, "the load did next to nothing");
-    let rows: u64 = source.one("select count(*) from ledger").parse().unwrap();
-    // By themselves, and not only when they are started again.
-    let arrived = |running: &Running| {
-        let report: serde_json::Value = serde_json::from_str(&running.http("/status.json")?.1).ok()?;
-        let tables = report["tables"].as_array()?;
-        let ledger = tables.iter().find(|table| table["table"] == "public.ledger")?;
-        Some(ledger["inserts"].as_u64()? + ledger["read"].as_u64()?)
-    };
-    running[1].wait_until("caught up", |running| arrived(running).is_some_and(|count| count >= rows));
-    running.into_iter().for_each(|process| drop(process.terminate().code(0)));
-    [&publish, &apply].iter().for_each(|process| drop(process.run_until_current().success()));
-    assert_all_equal(&source.session(), &TABLES, Copy::Duckdb(&file));
+    through.catch_up(&mut running[1]);
+    through.finish(running);
 }
 
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
@@ -240,4 +290,53 @@ fn a_broker_that_is_stopped_for_a_minute_is_waited_for() {
 #[test]
 fn a_broker_that_is_killed_and_back_after_a_minute_is_waited_for() {
     a_minute_without_a_broker("out_killed", Away::Killed);
+}
+
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+#[test]
+fn a_broker_that_is_unheard_for_a_minute_is_waited_for() {
+    a_minute_without_a_broker("out_silent", Away::Silent);
+}
+
+/// `TAILWATER_OUTAGES` says how often the broker goes away; `TAILWATER_SEED` replays the moments of an earlier run.
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+#[test]
+fn a_broker_that_comes_and_goes_in_every_way_is_waited_for_each_time() {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    let outages = std::env::var("TAILWATER_OUTAGES").ok().and_then(|outages| outages.parse().ok()).unwrap_or(5);
+    let longest = std::env::var("TAILWATER_OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12.0);
+    let mut random = StdRng::seed_from_u64(super::kill::seed());
+    let through = ThroughKafka::new("out_often");
+    let writer = Writer::paced(&through.source, Duration::from_millis(40));
+    let mut running = vec![through.publish.run(), through.apply.run()];
+    running.iter_mut().for_each(Running::wait_ready);
+    for outage in 0..outages {
+        let away = [Away::Frozen, Away::Killed, Away::Silent, Away::Stopped, Away::Refused][outage % 5];
+        std::thread::sleep(Duration::from_secs_f64(random.random_range(0.0..3.0)));
+        let time = Duration::from_secs_f64(random.random_range(0.1..longest));
+        println!("outage {outage}: {away:?} for {time:?}");
+        through.without_a_broker(away, time);
+        let back = std::time::Instant::now();
+        through.catch_up(&mut running[1]);
+        println!("caught up {:?} later", back.elapsed());
+    }
+    assert!(writer.stop() > 20, "the load did next to nothing");
+    through.finish(running);
+}
+
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+#[test]
+fn brokers_that_are_away_at_the_start_are_waited_for_on_both_sides() {
+    let through = ThroughKafka::new("out_none");
+    let writer = Writer::start(&through.source);
+    through.kafka.stop(1);
+    let mut running = vec![through.publish.run(), through.apply.run()];
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(running.iter_mut().all(Running::alive), "{}", running[0].text());
+    through.kafka.restart(1);
+    running.iter_mut().for_each(Running::wait_ready);
+    assert!(writer.stop() > 20, "the load did next to nothing");
+    through.catch_up(&mut running[1]);
+    through.finish(running);
 }
