@@ -424,6 +424,42 @@ fn two_source_tables_never_share_a_target() {
     });
 }
 
+#[test]
+fn two_pipelines_never_share_a_target() {
+    let database = Postgres::shared(17).database("sink_pipelines");
+    let columns = [("v", PgType::Text)];
+    let plain = table(TableName::new("public", "plain"), &columns, &[]);
+    let shared = Warehouse::Postgres(&database);
+    #[cfg(feature = "duckdb")]
+    let (dir, mut warehouses) = (Dir::new(), vec![shared]);
+    #[cfg(feature = "duckdb")]
+    warehouses.push(Warehouse::Duckdb(dir.join("w.duckdb")));
+    #[cfg(not(feature = "duckdb"))]
+    let warehouses = vec![shared];
+    runtime().block_on(async {
+        for warehouse in warehouses {
+            let (mut sink, _) = warehouse.start(options(10)).await.unwrap();
+            applied(&mut sink, vec![insert(&plain, 800, 0, &[Some("first")])]).await.unwrap();
+            sink.close().await;
+            let other = |schema: Option<&str>| Options {
+                pipeline: "other".into(),
+                schema: schema.map(str::to_owned),
+                ..options(10)
+            };
+            let rows = || vec![insert(&plain, 800, 0, &[Some("second")])];
+            let (mut sink, _) = warehouse.start(other(None)).await.unwrap();
+            let words = ["public.plain", "the pipeline it's", "those of other"];
+            refused(applied(&mut sink, rows()).await, Class::Blocked, &words);
+            sink.close().await;
+            let (mut sink, _) = warehouse.start(other(Some("elsewhere"))).await.unwrap();
+            applied(&mut sink, rows()).await.unwrap();
+            sink.close().await;
+            let both = "select (select max(v) from public.plain), (select max(v) from elsewhere.plain), count(*) from public.plain";
+            assert_eq!(warehouse.rows(both), [[Some("first".to_owned()), Some("second".to_owned()), Some("1".to_owned())]]);
+        }
+    });
+}
+
 #[cfg(feature = "duckdb")]
 #[test]
 fn duckdb_does_not_mix_tables_or_columns_whose_names_differ_in_case_only() {

@@ -310,14 +310,20 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         Ok(())
     }
 
-    /// Refuses a second source table for one target; stored, for another process may see the second one first.
+    /// Refuses a second source table for one target, and a second pipeline, whose positions say nothing of the first
+    /// one's rows; stored, for another process may see the second one first.
     async fn own(&mut self, target: &Target) -> Result<()> {
         let owner = self.client.query(&self.dialect.owner(&target.name)).await?;
         let source = &target.table.name;
-        match owner.into_iter().next().map(<[Option<String>; 2]>::try_from) {
-            None => self.client.execute(&self.dialect.own(target)).await.map(|_| ()),
-            Some(Ok([Some(schema), Some(name)])) if schema == source.schema && name == source.name => Ok(()),
-            Some(Ok([Some(schema), Some(name)])) => {
+        match owner.into_iter().next().map(<[Option<String>; 3]>::try_from) {
+            None => self.client.execute(&self.dialect.own(&self.options.pipeline, target)).await.map(|_| ()),
+            Some(Ok([Some(pipeline), ..])) if pipeline != self.options.pipeline => Err(Error::blocked(format!(
+                "{} holds the rows of the pipeline {pipeline}: those of {} would be mixed with them",
+                target.name, self.options.pipeline
+            ))
+            .remedy("give this pipeline another `schema`, another warehouse, or the other one's name if it is the same; if the other is gone for good, drop the table and delete its row from _tailwater.tables")),
+            Some(Ok([_, Some(schema), Some(name)])) if schema == source.schema && name == source.name => Ok(()),
+            Some(Ok([_, Some(schema), Some(name)])) => {
                 let owner = TableName::new(schema, name);
                 Err(Error::blocked(format!("the source tables {owner} and {source} would both become {}", target.name))
                     .remedy("exclude one of them or give this pipeline another `schema`; if the first is gone for good, delete its row from _tailwater.tables"))

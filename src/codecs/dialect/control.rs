@@ -108,18 +108,19 @@ pub(super) fn follow(pipeline: &str, name: &TableName, membership: Option<Member
 /// Whose rows a target holds.
 pub(super) fn owner(schema: &str, name: &str) -> String {
     format!(
-        "SELECT source_schema, source_table FROM _tailwater.tables WHERE target_schema = {} AND target_table = {}",
+        "SELECT pipeline, source_schema, source_table FROM _tailwater.tables WHERE target_schema = {} AND target_table = {}",
         literal(schema),
         literal(name)
     )
 }
 
 /// Notes whose rows a target holds.
-pub(super) fn own(schema: &str, name: &str, source: &TableName) -> String {
+pub(super) fn own(pipeline: &str, schema: &str, name: &str, source: &TableName) -> String {
     format!(
-        "INSERT INTO _tailwater.tables (target_schema, target_table, source_schema, source_table) VALUES ({}, {}, {}, {})",
+        "INSERT INTO _tailwater.tables (target_schema, target_table, pipeline, source_schema, source_table) VALUES ({}, {}, {}, {}, {})",
         literal(schema),
         literal(name),
+        literal(pipeline),
         literal(&source.schema),
         literal(&source.name)
     )
@@ -143,7 +144,7 @@ pub(super) fn tables(text: &str, time: &str) -> Vec<String> {
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema {text} NOT NULL, target_table {text} NOT NULL, \
-             source_schema {text} NOT NULL, source_table {text} NOT NULL)"
+             pipeline {text} NOT NULL, source_schema {text} NOT NULL, source_table {text} NOT NULL)"
         ),
     ]
 }

@@ -106,15 +106,15 @@ pub trait Dialect: Send + Sync + 'static {
         format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage()))
     }
 
-    /// A query for the source table whose rows a target holds: schema and name, no row when it is nobody's yet.
+    /// A query for whose rows a target holds: pipeline, schema and name of the source table; no row when nobody's yet.
     fn owner(&self, target: &TableName) -> String {
         control::owner(&self.fold_name(&target.schema), &self.fold_name(&target.name))
     }
 
-    /// Notes that the target holds this source table's rows.
-    fn own(&self, target: &Target) -> String {
+    /// Notes that the target holds this source table's rows, as this pipeline brings them.
+    fn own(&self, pipeline: &str, target: &Target) -> String {
         let name = &target.name;
-        control::own(&self.fold_name(&name.schema), &self.fold_name(&name.name), &target.table.name)
+        control::own(pipeline, &self.fold_name(&name.schema), &self.fold_name(&name.name), &target.table.name)
     }
 
     /// The progress of a checkpoint, and of the fence, as statements.

@@ -3,7 +3,7 @@ CREATE SCHEMA IF NOT EXISTS _tailwater;
 CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline text NOT NULL, system_id text, timeline bigint, lsn bigint, commit_lsn bigint, seq bigint, phase text, fence bigint NOT NULL, updated_at timestamptz);
 CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline text NOT NULL, topic text NOT NULL, part integer NOT NULL, next_offset bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.followed (pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, table_oid bigint NOT NULL, publication_oid bigint NOT NULL, entry_oid bigint NOT NULL);
-CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema text NOT NULL, target_table text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema text NOT NULL, target_table text NOT NULL, pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
