@@ -2,12 +2,10 @@
 
 use crate::support::cache;
 use crate::support::compare::{Copy, assert_all_equal};
-#[cfg(feature = "duckdb")]
-use crate::support::dir::Dir;
 use crate::support::postgres::{Database, PASSWORD, Postgres};
 use crate::support::tailwater::Tailwater;
 
-const TABLES: &str = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'CANARY-ROW')";
+pub const TABLES: &str = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'CANARY-ROW')";
 
 fn pipeline(name: &str, url: &str, target: &Database<'_>) -> Tailwater {
     Tailwater::new(name)
@@ -16,7 +14,7 @@ fn pipeline(name: &str, url: &str, target: &Database<'_>) -> Tailwater {
         .sink_postgres(&target.url(), None)
 }
 
-fn refused(pipeline: &Tailwater, code: i32, texts: &[&str]) {
+pub fn refused(pipeline: &Tailwater, code: i32, texts: &[&str]) {
     pipeline.run_until_current().code(code).says(texts).hides(&[PASSWORD, "CANARY"]);
 }
 
@@ -28,6 +26,12 @@ fn a_source_that_can_t_be_reached_or_entered_is_named() {
     let port = server.port();
     for (name, url, code, texts) in [
         ("in_port", format!("postgres://postgres:{PASSWORD}@127.0.0.1:1/x"), 1, ["127.0.0.1:1", "check host and port"]),
+        (
+            "in_host",
+            format!("postgres://postgres:{PASSWORD}@no-such-host.invalid/x"),
+            1,
+            ["no-such-host.invalid:5432", "check host and port"],
+        ),
         (
             "in_password",
             server.url_for("postgres", "CANARY-PASSWORD", source.name()),
@@ -96,6 +100,47 @@ fn a_publication_that_lacks_a_table_is_named_when_it_may_not_be_changed() {
 }
 
 #[test]
+fn a_table_that_has_no_replica_identity_is_named_and_its_rows_arrive() {
+    let server = Postgres::shared(15);
+    let (source, target) = (server.database("in_identity_s"), server.database("in_identity_t"));
+    source.sql("CREATE TABLE plain (v text); INSERT INTO plain VALUES ('CANARY-1')");
+    let pipeline = pipeline("in_identity", &source.url(), &target);
+    let says = ["public.plain", "has no replica identity", "give it a primary key or REPLICA IDENTITY FULL"];
+    pipeline.check().code(0).says(&says);
+    pipeline.run_until_current().success().says(&says).hides(&["CANARY"]);
+    // PostgreSQL refuses it as long as the table is published so.
+    assert!(source.session().try_sql("UPDATE plain SET v = 'CANARY-2'").is_err());
+    source.sql("INSERT INTO plain VALUES ('CANARY-3'); ALTER TABLE plain REPLICA IDENTITY FULL");
+    source.sql("UPDATE plain SET v = 'CANARY-4' WHERE v = 'CANARY-3'");
+    pipeline.run_until_current().success();
+    let history = target.sql("SELECT v, _tw_op FROM plain ORDER BY _tw_lsn, _tw_seq");
+    let texts: Vec<Option<&str>> = history.iter().map(|row| row[0].as_deref()).collect();
+    assert_eq!(texts, [Some("CANARY-1"), Some("CANARY-3"), Some("CANARY-4")]);
+}
+
+#[test]
+fn a_slot_that_somebody_else_uses_is_refused_with_who_it_is() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_used_s"), server.database("in_used_t"));
+    source.sql(TABLES);
+    let holder = pipeline("in_used", &source.url(), &target);
+    let mut running = holder.run();
+    running.wait_ready();
+    let pid = source.one("SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'tailwater_in_used'");
+    let other = Tailwater::new("in_used_other")
+        .toml("start_timeout = 2")
+        .source_postgres(&source.url(), &["public.*"])
+        .toml("slot = \"tailwater_in_used\"")
+        .sink_postgres(&target.url(), Some("other"));
+    other.check().code(2).says(&["tailwater_in_used", &pid, "to do"]);
+    refused(&other, 3, &["tailwater_in_used", &pid, "tailwater:in_used", "to do"]);
+    source.sql("INSERT INTO t VALUES (2, 'CANARY')");
+    running.terminate().code(0);
+    holder.run_until_current().success();
+    assert_all_equal(&source.session(), &["public.t"], Copy::Postgres(&target.session()));
+}
+
+#[test]
 fn a_slot_that_is_not_ours_to_use_is_refused() {
     let server = Postgres::shared(17);
     let (source, target) = (server.database("in_slot_s"), server.database("in_slot_t"));
@@ -155,82 +200,6 @@ fn a_warehouse_that_can_t_be_reached_is_named() {
     refused(&pipeline, 1, &["the warehouse", "127.0.0.1:1"]);
 }
 
-#[cfg(feature = "duckdb")]
-#[test]
-fn a_duckdb_file_that_can_t_be_written_is_named() {
-    let source = Postgres::shared(17).database("in_duck_s");
-    source.sql(TABLES);
-    let dir = Dir::new();
-    let nowhere = dir.join("no/such/place.duckdb");
-    let to = |name: &str, path: &std::path::Path| {
-        Tailwater::new(name).source_postgres(&source.url(), &["public.*"]).sink_duckdb(path)
-    };
-    refused(&to("in_duck1", &nowhere), 3, &["place.duckdb", "to do"]);
-    let text = dir.join("text.duckdb");
-    std::fs::write(&text, "this is no database, only text that is long enough to be looked at").unwrap();
-    refused(&to("in_duck2", &text), 3, &["text.duckdb", "to do"]);
-    let held = dir.join("held.duckdb");
-    let holder = to("in_duck3", &held);
-    let mut first = holder.run();
-    first.wait_ready();
-    refused(&to("in_duck4", &held), 3, &["another process holds", "stop it"]);
-    first.terminate().code(0);
-}
-
-#[cfg(feature = "duckdb")]
-#[test]
-fn a_directory_that_may_not_be_written_is_named_and_the_rest_is_done_when_it_may() {
-    use std::os::unix::fs::PermissionsExt;
-    let source = Postgres::shared(17).database("in_ro_s");
-    source.sql(TABLES);
-    let dir = Dir::for_server();
-    let mode = |mode| std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-    let file = dir.join("ro.duckdb");
-    let pipeline =
-        Tailwater::new("in_ro").source_postgres(&source.url(), &["public.*"]).sink_duckdb(&file).unprivileged();
-    mode(0o555);
-    refused(&pipeline, 3, &["ro.duckdb", "rights"]);
-    pipeline.check().code(2).says(&["ro.duckdb", "rights"]);
-    mode(0o755);
-    pipeline.run_until_current().success();
-    assert_all_equal(&source.session(), &["public.t"], Copy::Duckdb(&file));
-}
-
-/// In a file system of its own that is full at 24 MB, until a flag is there; afterwards the files are copied out.
-#[cfg(feature = "duckdb")]
-const FULL: &str = r#"set -e
-disk=$1 flag=$2 out=$3; shift 3
-mount -t tmpfs -o size=24m none "$disk"
-(while [ ! -e "$flag" ]; do sleep 0.1; done; mount -o remount,size=1g "$disk") &
-code=0; "$@" || code=$?
-cp "$disk"/* "$out"
-exit $code"#;
-
-#[cfg(feature = "duckdb")]
-#[test]
-fn a_disk_that_is_full_is_named_and_nothing_is_lost_when_there_is_room_again() {
-    let source = Postgres::shared(15).database("in_full_s");
-    source.sql(
-        "CREATE TABLE t (id int PRIMARY KEY, v text);
-         INSERT INTO t SELECT n, md5(n::text) || md5((n + 1)::text) || md5((n + 2)::text) FROM generate_series(1, 600000) n",
-    );
-    let (disk, out) = (Dir::new(), Dir::new());
-    let flag = out.join("flag");
-    let texts = [disk.path(), flag.as_path(), out.path()].map(|path| path.to_string_lossy().into_owned());
-    let root = nix::unistd::geteuid().is_root();
-    let namespace: &[&str] =
-        if root { &["unshare", "--mount"] } else { &["unshare", "--user", "--map-root-user", "--mount"] };
-    let pipeline = Tailwater::new("in_full")
-        .source_postgres(&source.url(), &["public.*"])
-        .sink_duckdb(&disk.join("full.duckdb"))
-        .under(&[namespace, &["sh", "-c", FULL, "sh", &texts[0], &texts[1], &texts[2]]].concat());
-    let mut running = pipeline.start(&["run", "--until-current"]);
-    running.wait_until("out of room", |running| running.text().contains("full.duckdb is full"));
-    std::fs::write(&flag, "").unwrap();
-    running.wait().success();
-    assert_all_equal(&source.session(), &["public.t"], Copy::Duckdb(&out.join("full.duckdb")));
-}
-
 #[cfg(feature = "kafka")]
 #[test]
 fn brokers_that_can_t_be_reached_are_named() {
@@ -282,33 +251,4 @@ fn a_term_signal_flushes_and_nothing_comes_twice() {
     }
     pipeline.run_until_current().success();
     assert_all_equal(&source.session(), &["public.ledger"], Copy::Postgres(&target.session()));
-}
-
-#[test]
-fn awkward_names_and_a_column_added_while_running_arrive() {
-    let server = Postgres::shared(17);
-    let (source, target) = (server.database("in_names_s"), server.database("in_names_t"));
-    let long = "n".repeat(63);
-    source.sql(&format!(
-        "CREATE SCHEMA \"Dot.ted\"; CREATE TABLE \"Dot.ted\".\"sel\"\"ect\" (\"Gro up\" int PRIMARY KEY, \"ünï\"\"code\" text, \"{long}\" text);
-         INSERT INTO \"Dot.ted\".\"sel\"\"ect\" VALUES (1, 'a', 'b'); CREATE TABLE \"{long}\" (\"user\" int PRIMARY KEY, \"TABLE\" text)"
-    ));
-    let pipeline = Tailwater::new("in_names").source_postgres(&source.url(), &["*"]).sink_postgres(&target.url(), None);
-    let mut running = pipeline.run();
-    running.wait_ready();
-    source.sql("ALTER TABLE \"Dot.ted\".\"sel\"\"ect\" ADD COLUMN \"new, one\" numeric");
-    source.sql("INSERT INTO \"Dot.ted\".\"sel\"\"ect\" VALUES (2, 'c', NULL, 1.50)");
-    source.sql(&format!("INSERT INTO \"{long}\" VALUES (7, 'x')"));
-    running.wait_until("the row with the new column is there", |_| {
-        target
-            .session()
-            .try_sql("SELECT 1 FROM \"Dot.ted\".\"sel\"\"ect\" WHERE \"new, one\" = 1.5")
-            .is_ok_and(|rows| !rows.is_empty())
-    });
-    running.terminate().code(0);
-    pipeline.run_until_current().success();
-    let (source, target) = (source.session(), target.session());
-    for table in [("Dot.ted", "sel\"ect"), ("public", long.as_str())] {
-        crate::support::compare::assert_equal(&source, table, Copy::Postgres(&target), table);
-    }
 }

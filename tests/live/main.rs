@@ -5,6 +5,8 @@
 
 #[cfg(feature = "duckdb")]
 mod demo;
+#[cfg(feature = "duckdb")]
+mod disk;
 mod history;
 mod input;
 mod join;
@@ -12,6 +14,7 @@ mod join;
 mod kafka;
 mod kill;
 mod large;
+mod names;
 mod outage;
 mod postgres;
 mod project;

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tailwater::model::Lsn;
+
 use crate::support::compare::{Copy, assert_all_equal};
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 use crate::support::dir::Dir;
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 use crate::support::kafka::Kafka;
 use crate::support::postgres::{Database, Postgres, Stop};
-#[cfg(all(feature = "kafka", feature = "duckdb"))]
-use crate::support::proxy::Mode;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Mode, Proxy};
 use crate::support::tailwater::{Running, Tailwater};
 
 /// A session that writes rows with and without a key until it is stopped; returns how many transactions it made.
@@ -68,13 +68,27 @@ fn settle(source: &Database<'_>, writer: Writer, running: Vec<Running>, processe
     assert_all_equal(&source.session(), &TABLES, copy);
 }
 
+/// What the process tells of itself.
+fn status(running: &Running) -> serde_json::Value {
+    let told = running.http("/status.json").and_then(|(_, body)| serde_json::from_str(&body).ok());
+    // Until it listens it has nothing to tell.
+    told.unwrap_or_else(|| serde_json::json!({ "restarts": 0, "snapshot_rows": 0, "position": { "durable": "0/0" } }))
+}
+
+/// Up to where the source's log is durable in the sink.
+fn durable(running: &Running) -> Lsn {
+    lsn(status(running)["position"]["durable"].as_str().unwrap())
+}
+
+fn lsn(text: &str) -> Lsn {
+    text.parse().unwrap()
+}
+
 /// The number of restarts that the process tells, once it is more than `before`.
 fn restarted(running: &mut Running, before: u64) -> u64 {
     let mut restarts = before;
     running.wait_until("restarted", |running| {
-        let Some((200, body)) = running.http("/status.json") else { return false };
-        let report: serde_json::Value = serde_json::from_str(&body).unwrap();
-        restarts = report["restarts"].as_u64().unwrap();
+        restarts = status(running)["restarts"].as_u64().unwrap();
         restarts > before
     });
     restarts
@@ -104,6 +118,54 @@ fn a_source_that_is_cut_off_again_and_again_loses_nothing() {
     }
     running.wait_ready();
     restarted(&mut running, 0);
+    settle(&source, writer, vec![running], &[&pipeline], Copy::Postgres(&target.session()));
+}
+
+#[test]
+fn a_source_that_is_cut_off_while_its_rows_are_read_is_read_again() {
+    let server = Postgres::shared(15);
+    let (source, target) = (server.database("out_snap_s"), server.database("out_snap_t"));
+    let proxy = Proxy::to(&server.address());
+    let writer = Writer::start(&source);
+    source.sql("insert into rows select -n, repeat('y', 200) from generate_series(1, 400000) n");
+    let pipeline = Tailwater::new("out_snap")
+        .source_postgres(&through(&proxy, &source), &["public.*"])
+        .sink_postgres(&target.url(), None);
+    let mut running = pipeline.run();
+    let rows = |running: &Running| status(running)["snapshot_rows"].as_u64().unwrap();
+    let mut restarts = 0;
+    for _ in 0..3 {
+        let before = rows(&running);
+        running.wait_until("reading", |running| rows(running) > before);
+        proxy.cut();
+        // Whatever the interrupted attempt read is counted by then.
+        restarts = restarted(&mut running, restarts);
+    }
+    running.wait_ready();
+    settle(&source, writer, vec![running], &[&pipeline], Copy::Postgres(&target.session()));
+}
+
+#[test]
+fn a_source_and_a_warehouse_that_fall_silent_for_a_while_are_followed_again() {
+    let (server, warehouse) = (Postgres::shared(17), Postgres::shared(15));
+    let (source, target) = (server.database("out_mute_s"), warehouse.database("out_mute_t"));
+    let proxies = [Proxy::to(&server.address()), Proxy::to(&warehouse.address())];
+    let writer = Writer::start(&source);
+    let pipeline = Tailwater::new("out_mute")
+        .source_postgres(&through(&proxies[0], &source), &["public.*"])
+        .sink_postgres(&through(&proxies[1], &target), None)
+        .toml("[sink.postgres.flush]\nrows = 2000");
+    let mut running = pipeline.run();
+    running.wait_ready();
+    for (proxy, seconds) in proxies.iter().chain(&proxies).zip([3, 5, 20, 20]) {
+        std::thread::sleep(Duration::from_millis(700));
+        proxy.set(Mode::Blackhole);
+        std::thread::sleep(Duration::from_secs(seconds));
+        proxy.set(Mode::Forward);
+        let before = lsn(&source.one("select pg_current_wal_lsn()"));
+        source.sql("insert into ledger values (0)");
+        running.wait_until("caught up", |running| durable(running) > before);
+    }
     settle(&source, writer, vec![running], &[&pipeline], Copy::Postgres(&target.session()));
 }
 
@@ -241,11 +303,7 @@ impl ThroughKafka {
     fn catch_up(&self, apply: &mut Running) {
         let before = lsn(&self.source.one("select pg_current_wal_lsn()"));
         self.source.sql("insert into ledger values (0)");
-        apply.wait_until("caught up", |running| {
-            let Some((200, body)) = running.http("/status.json") else { return false };
-            let report: serde_json::Value = serde_json::from_str(&body).unwrap();
-            lsn(report["position"]["durable"].as_str().unwrap()) > before
-        });
+        apply.wait_until("caught up", |running| durable(running) > before);
     }
 
     fn finish(&self, running: Vec<Running>) {
@@ -253,11 +311,6 @@ impl ThroughKafka {
         [&self.publish, &self.apply].iter().for_each(|process| drop(process.run_until_current().success()));
         assert_all_equal(&self.source.session(), &TABLES, Copy::Duckdb(&self.dir.join("warehouse.duckdb")));
     }
-}
-
-#[cfg(all(feature = "kafka", feature = "duckdb"))]
-fn lsn(text: &str) -> tailwater::model::Lsn {
-    text.parse().unwrap()
 }
 
 /// Both processes of a pipeline through Kafka, with the only broker away for a minute in the middle of a load.

@@ -98,6 +98,7 @@ fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Ve
     let mut problems = Vec::new();
     let control =
         [(progress_topic(&options.prefix), Purpose::Progress), (tables_topic(&options.prefix), Purpose::Tables)];
+    problems.extend(lookalikes(options, tables, listing));
     let events = tables.iter().map(|table| (topic(&options.prefix, table), Purpose::Events));
     let mut missing = false;
     for (topic, purpose) in control.into_iter().chain(events) {
@@ -114,6 +115,22 @@ fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Ve
         problems.push(Error::blocked(what).remedy(format!("set topic.replication to a number from 1 to {brokers}")));
     }
     problems
+}
+
+/// Topics that Kafka would not make, because another one has the same name in its metrics.
+fn lookalikes(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Vec<Error> {
+    let metric = |topic: &str| topic.replace('.', "_");
+    let mut taken: HashMap<String, String> = listing.topics.keys().map(|t| (metric(t), t.clone())).collect();
+    let wanted = tables.iter().map(|table| topic(&options.prefix, table));
+    wanted
+        .filter_map(|topic| {
+            let owner = taken.entry(metric(&topic)).or_insert_with(|| topic.clone());
+            (*owner != topic).then(|| {
+                Error::blocked(format!("Kafka makes no topic {topic} beside {owner}: they differ only in `.` and `_`"))
+                    .remedy("choose another prefix, or leave one of them out, or rename it")
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -159,5 +176,15 @@ mod tests {
         assert!(problems[0].contains("has 3 partitions, not 1"), "{problems:?}");
         assert!(problems[1].contains("has 2 partitions, not 4"), "{problems:?}");
         assert!(problems[2].contains("3 replicas are asked for, and there are 1 brokers"), "{problems:?}");
+    }
+
+    #[test]
+    fn topics_that_differ_only_in_dots_are_found_among_tables_and_with_what_is_there() {
+        let listing = Listing { topics: [("shop.a_b.u".to_owned(), 4), ("shop.x.v".to_owned(), 4)].into(), brokers: 3 };
+        let tables = [("a.b", "t"), ("a_b", "t"), ("a.b", "u"), ("x", "v")].map(|(s, n)| TableName::new(s, n));
+        let problems: Vec<String> = compare(&options(), &tables, &listing).iter().map(Error::to_string).collect();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("shop.a_b.t beside shop.a.b.t"), "{problems:?}");
+        assert!(problems[1].contains("shop.a.b.u beside shop.a_b.u"), "{problems:?}");
     }
 }
