@@ -93,7 +93,9 @@ const FULL: &str = r#"set -e
 disk=$1 flag=$2 out=$3; shift 3
 mount -t tmpfs -o size=24m none "$disk"
 (while [ ! -e "$flag" ]; do sleep 0.1; done; mount -o remount,size=1g "$disk") &
+watch=$!
 code=0; "$@" || code=$?
+kill "$watch" 2>/dev/null || true
 cp "$disk"/* "$out"
 exit $code"#;
 

@@ -265,13 +265,16 @@ struct ThroughKafka {
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 impl ThroughKafka {
     fn new(name: &str) -> ThroughKafka {
-        let kafka = Kafka::nodes(1).proxied().start();
+        ThroughKafka::on(name, Kafka::nodes(1).proxied().start(), 1)
+    }
+
+    fn on(name: &str, kafka: Kafka, replication: u32) -> ThroughKafka {
         let source = Postgres::shared(17).database(name);
         let (prefix, dir) = (kafka.prefix(name), Dir::new());
         let publish = Tailwater::new(&format!("{name}_in"))
             .source_postgres(&source.url(), &["public.*"])
             .sink_kafka(&kafka.proxied(), &prefix)
-            .toml("[sink.kafka.topic]\npartitions = 3\nreplication = 1");
+            .toml(&format!("[sink.kafka.topic]\npartitions = 3\nreplication = {replication}"));
         let apply = Tailwater::new(&format!("{name}_out"))
             .source_kafka(&kafka.proxied(), &[&format!("{prefix}.public.*")], name)
             .sink_duckdb(&dir.join("warehouse.duckdb"));
@@ -391,5 +394,32 @@ fn brokers_that_are_away_at_the_start_are_waited_for_on_both_sides() {
     running.iter_mut().for_each(Running::wait_ready);
     assert!(writer.stop() > 20, "the load did next to nothing");
     through.catch_up(&mut running[1]);
+    through.finish(running);
+}
+
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+#[test]
+fn leaders_that_freeze_are_replaced_and_come_back_and_nothing_stops() {
+    use nix::sys::signal::{Signal, kill};
+    let kafka = Kafka::nodes(3).config("min.insync.replicas=2").proxied().start();
+    let through = ThroughKafka::on("out_leader", kafka, 3);
+    let writer = Writer::paced(&through.source, Duration::from_millis(40));
+    let mut running = vec![through.publish.run(), through.apply.run()];
+    running.iter_mut().for_each(Running::wait_ready);
+    for pid in through.kafka.pids() {
+        let node = nix::unistd::Pid::from_raw(pid);
+        kill(node, Signal::SIGSTOP).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        // The others lead what it led as soon as it is missed.
+        let began = std::time::Instant::now();
+        through.catch_up(&mut running[1]);
+        assert!(began.elapsed() < Duration::from_secs(45), "a frozen broker holds everything up");
+        std::thread::sleep(Duration::from_secs(5));
+        kill(node, Signal::SIGCONT).unwrap();
+        through.catch_up(&mut running[1]);
+        // It has to be in sync again before the next one goes.
+        std::thread::sleep(Duration::from_secs(8));
+    }
+    assert!(writer.stop() > 20, "the load did next to nothing");
     through.finish(running);
 }

@@ -93,7 +93,9 @@ pub(super) fn producer_config(cluster: &Cluster, buffer: usize) -> Result<Client
             ("batch.num.messages", "100000"),
             ("message.max.bytes", &largest),
             ("message.timeout.ms", &delivery),
-            ("request.timeout.ms", "30000"),
+            // A leader that has frozen is given up after the second; a replica that has, the leader waits for until then.
+            ("request.timeout.ms", "15000"),
+            ("socket.timeout.ms", "20000"),
             ("queue.buffering.max.messages", "2000000"),
             ("queue.buffering.max.kbytes", &kbytes),
             ("socket.nagle.disable", "true"),
