@@ -1,5 +1,6 @@
 //! Names of tables, columns and topics that need care, in each wiring.
 
+#[cfg(feature = "kafka")]
 use super::input::refused;
 use crate::support::compare::{Copy, assert_equal};
 #[cfg(feature = "duckdb")]
