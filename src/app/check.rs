@@ -1,16 +1,39 @@
 //! `tailwater check`: everything that is wrong, each with its remedy, at once.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::config::{Config, Sink, Source};
 use super::wiring;
+#[cfg(feature = "kafka")]
+use crate::adapters::kafka::SinkOptions;
 use crate::adapters::postgres;
 use crate::adapters::warehouse::PostgresClient;
+use crate::logic::project::{Origins, Projection};
 use crate::model::{Error, TableName};
+
+/// The tables as they would be told, and which rules can't be kept; `None` when they can't be described, which has been
+/// reported then.
+async fn project(
+    config: &Config,
+    options: &postgres::Options,
+    origins: &Origins,
+) -> Option<(Vec<TableName>, Vec<Error>)> {
+    let projection = Projection::new(config.rules.clone(), origins.clone());
+    let (mut names, mut broken) = (Vec::new(), Vec::new());
+    for table in postgres::tables(options).await.ok()? {
+        match projection.table(&Arc::new(table)) {
+            Ok(told) => names.push(told.name.clone()),
+            Err(error) => broken.push(error),
+        }
+    }
+    Some((names, broken))
+}
 
 /// Checks source and sink, prints what it finds, and says 0 or 2.
 pub async fn check(config: &Config) -> ExitCode {
     let mut tables: Vec<TableName> = Vec::new();
+    let origins = Origins::default();
     let mut problems = Vec::new();
     let mut report = |what: &str, found: Vec<Error>| {
         if found.is_empty() {
@@ -28,8 +51,15 @@ pub async fn check(config: &Config) -> ExitCode {
     match &config.source {
         Source::Postgres(options) => {
             let found = postgres::check(options).await;
-            tables = found.tables;
-            report(&format!("database {}", options.endpoint.address()), found.problems);
+            let address = format!("database {}", options.endpoint.address());
+            let reached = !found.tables.is_empty();
+            report(&address, found.problems);
+            if reached && let Some((told, broken)) = project(config, options, &origins).await {
+                tables = told;
+                if !config.rules.is_empty() {
+                    report("tables", broken);
+                }
+            }
             for note in found.notes {
                 println!("note     {}", note.what());
                 println!("         {}", note.advice().unwrap_or_default());
@@ -49,9 +79,10 @@ pub async fn check(config: &Config) -> ExitCode {
     match &config.sink {
         #[cfg(feature = "kafka")]
         Sink::Kafka(options) => {
+            let options = SinkOptions { origins, ..options.clone() };
             report(
                 &format!("brokers {}", options.cluster.bootstrap),
-                crate::adapters::kafka::check_sink(options, &tables).await,
+                crate::adapters::kafka::check_sink(&options, &tables).await,
             );
         }
         Sink::Postgres(_, endpoint) => {

@@ -1,7 +1,7 @@
 //! A source whose changes are projected before anybody else sees them.
 
 use crate::logic::pipeline::{Batch, Source};
-use crate::logic::project::{Projection, Rule};
+use crate::logic::project::{Origins, Projection, Rule};
 use crate::model::Result;
 
 /// A source whose changes are projected.
@@ -11,9 +11,9 @@ pub(super) struct Projected<S> {
 }
 
 impl<S> Projected<S> {
-    /// `source` under these rules.
-    pub(super) fn new(source: S, rules: Vec<Rule>) -> Projected<S> {
-        Projected { source, projection: Projection::new(rules) }
+    /// `source` under these rules; `origins` learns which table is which.
+    pub(super) fn new(source: S, rules: Vec<Rule>, origins: Origins) -> Projected<S> {
+        Projected { source, projection: Projection::new(rules, origins) }
     }
 
     /// The source itself.

@@ -47,10 +47,10 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
             .remedy("check --table and source.postgres.tables: both are matched with schema.table"));
     }
     let mut printed = Vec::new();
-    let projection = Projection::new(config.rules.clone());
+    let projection = Projection::new(config.rules.clone(), sink.origins.clone());
     for table in tables {
         let table = projection.table(&Arc::new(table))?;
-        let described = describe(&table, &settings);
+        let described = Description { topic: sink.topic(&table.name).name, ..describe(&table, &settings) };
         match form {
             Form::Columns => print!("{}", columns(&table, &described)),
             Form::Connect => printed.push(connect(&described)),

@@ -12,11 +12,12 @@ use tokio::time::Instant;
 use super::config::{Config, Sink, Source};
 use super::projected::Projected;
 #[cfg(feature = "kafka")]
-use crate::adapters::kafka::{KafkaSink, KafkaSource};
+use crate::adapters::kafka::{KafkaSink, KafkaSource, SinkOptions};
 use crate::adapters::postgres::{self, Endpoint, PostgresSource, SnapshotMode};
 use crate::adapters::warehouse::{Connect, PostgresClient, WarehouseSink};
 use crate::codecs::dialect;
 use crate::logic::pipeline::{self, Goal, Run};
+use crate::logic::project::Origins;
 use crate::model::{Checkpoint, Class, Error, Meters, Result};
 
 /// The first pause after a failure; it doubles up to the longest.
@@ -82,10 +83,12 @@ async fn once(config: &Config, run: &Run, started: &mut bool) -> Result<()> {
         #[cfg(feature = "kafka")]
         Sink::Kafka(options) => {
             let Source::Postgres(from) = &config.source else { return Err(pairing()) };
-            let (mut sink, stored) = KafkaSink::start(options.clone(), Arc::clone(&run.meters)).await?;
+            let origins = Origins::default();
+            let options = SinkOptions { origins: origins.clone(), ..options.clone() };
+            let (mut sink, stored) = KafkaSink::start(options, Arc::clone(&run.meters)).await?;
             let source = PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await?;
             *started = true;
-            let mut source = Projected::new(source, config.rules.clone());
+            let mut source = Projected::new(source, config.rules.clone(), origins);
             let result = pipeline::run(&mut source, &mut sink, run).await;
             source.into_inner().close().await;
             result
@@ -106,7 +109,7 @@ async fn into_warehouse(
         Source::Postgres(from) => match PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await {
             Ok(source) => {
                 *started = true;
-                let mut source = Projected::new(source, config.rules.clone());
+                let mut source = Projected::new(source, config.rules.clone(), Origins::default());
                 let result = pipeline::run(&mut source, &mut sink, run).await;
                 source.into_inner().close().await;
                 result

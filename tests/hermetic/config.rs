@@ -194,3 +194,32 @@ fn what_is_no_list_of_brokers_is_refused() {
         assert_eq!((found.len(), found[0].path.as_str()), (1, "sink.kafka.bootstrap"), "{wrong}: {found:?}");
     }
 }
+
+#[test]
+fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
+    use tailwater::model::TableName;
+
+    let file = |topic: &str, table: &str| {
+        let kafka = format!("[sink.kafka]\nbootstrap = \"k:9092\"\nformat = \"json\"\n{topic}\n[[table]]\n{table}");
+        GOOD.replace("[sink.duckdb]\npath = \"shop.duckdb\"", &kafka)
+    };
+    let text = file(
+        "topic.name = \"cdc.${schema}.${table}\"",
+        "match = \"public.a\"\nrename = \"b\"\n[[table]]\nmatch = \"*\"\ntopic = \"${prefix}-all\"",
+    );
+    let Sink::Kafka(options) = Config::parse(&text).unwrap().sink else { panic!("topics are the sink") };
+    let topic = |source: &str, told: &str| {
+        options.topics.topic(&options.prefix, &TableName::new("public", source), &TableName::new("public", told)).name
+    };
+    assert_eq!((topic("a", "b").as_str(), topic("b", "b").as_str()), ("cdc.public.b", "shop-all"));
+
+    for (text, path) in [
+        (file("topic.name = \"${tabel}\"", "match = \"x\""), "sink.kafka.topic.name"),
+        (file("topic.name = \"\"", "match = \"x\""), "sink.kafka.topic.name"),
+        (file("", "match = \"x\"\ntopic = \"a b\""), "table.topic"),
+        (format!("{GOOD}\n[[table]]\nmatch = \"x\"\ntopic = \"a\""), "table.topic"),
+    ] {
+        let found = problems(&text);
+        assert!(found.iter().any(|p| p.path == path), "{path}: {found:?}");
+    }
+}

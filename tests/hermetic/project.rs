@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tailwater::logic::project::{Mask, Projection, Rule};
+use tailwater::logic::project::{Mask, Origins, Projection, Rule};
 use tailwater::model::*;
 
 fn table(identity: ReplicaIdentity) -> Arc<Table> {
@@ -61,7 +61,7 @@ const SECRET: [Option<&str>; 5] = [Some("1"), Some("CARD"), Some("a@b"), Some("5
 #[test]
 fn columns_are_left_out_and_masked_in_every_image_and_the_shape_says_so() {
     let table = table(ReplicaIdentity::Full);
-    let mut projection = Projection::new(vec![rule()]);
+    let mut projection = Projection::new(vec![rule()], Origins::default());
     let full = || Some(OldRow::Full(row(SECRET)));
     let mut changes = [
         change(&table, Op::Read { new: row(SECRET) }),
@@ -98,7 +98,7 @@ fn columns_are_left_out_and_masked_in_every_image_and_the_shape_says_so() {
 #[test]
 fn what_did_not_change_stays_unchanged_and_tables_without_a_rule_are_left_alone() {
     let table = table(ReplicaIdentity::Default);
-    let mut projection = Projection::new(vec![rule()]);
+    let mut projection = Projection::new(vec![rule()], Origins::default());
     let new: Row =
         [Cell::Text(b"1"), Cell::Unchanged, Cell::Unchanged, Cell::Null, Cell::Text(b"n")].into_iter().collect();
     let mut changes = [change(&table, Op::Update { old: None, new })];
@@ -119,7 +119,7 @@ fn a_rule_that_would_mix_rows_up_is_refused_with_the_column() {
     let refused = |identity, change: &dyn Fn(&mut Rule), says: &[&str]| {
         let mut rule = rule();
         change(&mut rule);
-        let error = Projection::new(vec![rule]).table(&table(identity)).unwrap_err();
+        let error = Projection::new(vec![rule], Origins::default()).table(&table(identity)).unwrap_err();
         assert_eq!(error.class(), Class::Blocked);
         for part in says {
             assert!(error.to_string().contains(part), "{part}: {error}");
@@ -136,7 +136,34 @@ fn a_rule_that_would_mix_rows_up_is_refused_with_the_column() {
 
     let mut rule = rule();
     rule.key = Some(vec!["email".into(), "id".into()]);
-    let told = Projection::new(vec![rule]).table(&table(ReplicaIdentity::Full)).unwrap();
+    let told = Projection::new(vec![rule], Origins::default()).table(&table(ReplicaIdentity::Full)).unwrap();
     let key: Vec<_> = told.key_columns().map(|column| column.name.as_str()).collect();
     assert_eq!(key, ["email", "id"], "a key may be masked by what tells values apart");
+}
+
+#[test]
+fn two_tables_that_would_have_one_name_are_refused_and_both_named() {
+    let rename = |pattern: &str, name: &str| Rule {
+        tables: Pattern::new(pattern),
+        exclude: Vec::new(),
+        masks: Vec::new(),
+        key: None,
+        rename: Some(name.into()),
+    };
+    let table = |name: &str| {
+        let table = table(ReplicaIdentity::Default);
+        Arc::new(Table { name: TableName::new("public", name), ..Table::clone(&table) })
+    };
+    let origins = Origins::default();
+    let projection = Projection::new(vec![rename("public.people", "persons")], origins.clone());
+    projection.table(&table("people")).unwrap();
+    projection.table(&table("people")).unwrap();
+    projection.table(&table("other")).unwrap();
+    let error = projection.table(&table("persons")).unwrap_err();
+    assert_eq!(error.class(), Class::Blocked);
+    for part in ["public.people", "public.persons"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    assert_eq!(origins.of(&TableName::new("public", "persons")), TableName::new("public", "people"));
+    assert_eq!(origins.of(&TableName::new("public", "other")), TableName::new("public", "other"));
 }

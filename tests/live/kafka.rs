@@ -43,6 +43,8 @@ fn sink_options(prefix: &str) -> SinkOptions {
         pipeline: "shop".into(),
         cluster: cluster(Kafka::shared()),
         prefix: prefix.into(),
+        topics: Default::default(),
+        origins: Default::default(),
         database: "shop".into(),
         partitions: 4,
         replication: 1,

@@ -107,3 +107,73 @@ fn a_rule_that_can_t_be_kept_stops_with_the_column_and_nothing_is_written() {
     pipeline("project_no5", "mode = \"history\"").run_until_current().code(2).says(&["mode", "mirror"]);
     assert_eq!(target.one("select count(*) from pg_class where relname = 'people'"), "0");
 }
+
+#[cfg(feature = "kafka")]
+#[test]
+fn tables_share_a_topic_when_asked_and_the_warehouse_behind_it_gets_each_of_them() {
+    let (source, target, kafka) =
+        (Postgres::shared(17).database("share"), Postgres::shared(17).database("share_t"), Kafka::shared());
+    source.sql(
+        "create table orders (id int primary key, v text); insert into orders values (1, 'o');
+         create table \"order lines\" (id int primary key, n int); insert into \"order lines\" values (1, 10);
+         create schema other; create table other.orders (id int primary key); insert into other.orders values (1);
+         create table plain (id int primary key); insert into plain values (1)",
+    );
+    let prefix = kafka.prefix("share");
+    let writer = Tailwater::new("share_w")
+        .source_postgres(&source.url(), &["public.*", "other.*"])
+        .sink_kafka(&kafka.bootstrap(), &prefix)
+        .toml("[sink.kafka.topic]\npartitions = 2\nreplication = 1\nname = \"${prefix}-${table}\"")
+        .toml("[[table]]\nmatch = \"public.order*\"\ntopic = \"${prefix}.sales\"");
+    writer.command(&["check"]).success();
+    writer.run_until_current().success();
+    source.sql("update orders set v = 'p'; update \"order lines\" set n = 11; insert into other.orders values (2); delete from plain");
+    writer.run_until_current().success();
+    let mut topics = kafka.topics(&prefix);
+    topics.retain(|topic| !topic.contains("_tailwater"));
+    let expected = ["-orders", "-plain", ".sales"].map(|name| format!("{prefix}{name}"));
+    assert_eq!(topics, expected);
+    let mut sales: Vec<String> = kafka
+        .consume_all(&expected[2], Isolation::Uncommitted)
+        .iter()
+        .map(|record| format!("{} {}", record.header("tw.table").unwrap(), record.key_text()))
+        .collect();
+    sales.sort();
+    let key = r#"{"id":1}"#;
+    let event = |table: &str| format!("public.{table}@1 {key}");
+    assert_eq!(sales, [event("order lines"), event("order lines"), event("orders"), event("orders")]);
+    writer.command(&["schema"]).success().says(&[&expected[2], &expected[0]]);
+
+    let reader = Tailwater::new("share_r")
+        .source_kafka(&kafka.bootstrap(), &[&format!("{prefix}*")], "share")
+        .toml(&format!("prefix = \"{prefix}\""))
+        .sink_postgres(&target.url(), None);
+    reader.run_until_current().success();
+    let all = "select (select v from public.orders) || (select n from public.\"order lines\") ||
+        (select count(*) from other.orders) || (select count(*) from plain)";
+    assert_eq!(target.one(all), "p1120");
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn tables_that_come_to_one_topic_or_one_name_by_accident_are_refused() {
+    let (source, kafka) = (Postgres::shared(17).database("collide"), Kafka::shared());
+    source.sql(
+        "create table \"a b\" (id int primary key); create table \"a_b\" (id int primary key);
+         insert into \"a b\" values (1); insert into \"a_b\" values (1)",
+    );
+    let prefix = kafka.prefix("collide");
+    let pipeline = |name: &str, rule: &str| {
+        Tailwater::new(name)
+            .source_postgres(&source.url(), &["public.*"])
+            .sink_kafka(&kafka.bootstrap(), &format!("{prefix}{name}"))
+            .toml("[sink.kafka.topic]\nreplication = 1")
+            .toml(rule)
+    };
+    for (name, rule) in [("collide1", ""), ("collide2", "[[table]]\nmatch = \"public.a b\"\nrename = \"a_b\"")] {
+        let both = ["public.a b", "public.a_b"];
+        pipeline(name, rule).command(&["check"]).code(2).says(&both);
+        pipeline(name, rule).run_until_current().code(3).says(&both);
+    }
+    pipeline("collide3", "[[table]]\nmatch = \"public.a b\"\nrename = \"other\"").run_until_current().success();
+}

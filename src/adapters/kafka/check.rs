@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 
+use super::claims::Claims;
 use super::client::ANSWER;
-use super::control::{Control, Listing, check_pipeline, collision};
+use super::control::{Control, Listing, check_pipeline};
 use super::source::detect;
 use super::topics::{Purpose, Topic, blocking, check_name, contradiction};
 use super::{SinkOptions, SourceOptions};
-use crate::codecs::event::{progress_topic, tables_topic, topic};
+use crate::codecs::event::{progress_topic, tables_topic};
 use crate::model::{Checkpoint, Error, Result, TableName};
 
-/// What would keep a sink with these options from publishing these tables.
+/// What would keep a sink with these options from publishing these tables, each under the name that events tell.
 pub async fn check_sink(options: &SinkOptions, tables: &[TableName]) -> Vec<Error> {
-    let mut problems = check_topics(&options.prefix, tables);
+    let mut problems = check_topics(options, tables);
     if options.partitions < 1 {
         problems.push(Error::blocked("topics need at least one partition").remedy("set topic.partitions to 1 or more"));
     }
@@ -79,16 +80,13 @@ pub async fn check_source(options: &SourceOptions) -> Vec<Error> {
 }
 
 /// Names that Kafka refuses, and tables that would share a topic.
-fn check_topics(prefix: &str, tables: &[TableName]) -> Vec<Error> {
-    let mut problems: Vec<Error> = check_name(&progress_topic(prefix)).err().into_iter().collect();
-    let mut owners: HashMap<String, &TableName> = HashMap::new();
+fn check_topics(options: &SinkOptions, tables: &[TableName]) -> Vec<Error> {
+    let mut problems: Vec<Error> = check_name(&progress_topic(&options.prefix)).err().into_iter().collect();
+    let mut claims = Claims::new(&options.prefix);
     for table in tables {
-        let topic = topic(prefix, table);
-        problems.extend(check_name(&topic).err().map(|error| error.within(format!("table {table}"))));
-        match owners.get(&topic) {
-            Some(owner) if *owner != table => problems.push(collision(&topic, owner, table)),
-            _ => drop(owners.insert(topic, table)),
-        }
+        let topic = options.topic(table);
+        problems.extend(check_name(&topic.name).err().map(|error| error.within(format!("table {table}"))));
+        problems.extend(claims.claim(&topic, table).err());
     }
     problems
 }
@@ -99,7 +97,7 @@ fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Ve
     let control =
         [(progress_topic(&options.prefix), Purpose::Progress), (tables_topic(&options.prefix), Purpose::Tables)];
     problems.extend(lookalikes(options, tables, listing));
-    let events = tables.iter().map(|table| (topic(&options.prefix, table), Purpose::Events));
+    let events = tables.iter().map(|table| (options.topic(table).name, Purpose::Events));
     let mut missing = false;
     for (topic, purpose) in control.into_iter().chain(events) {
         match listing.topics.get(&topic) {
@@ -121,7 +119,7 @@ fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Ve
 fn lookalikes(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Vec<Error> {
     let metric = |topic: &str| topic.replace('.', "_");
     let mut taken: HashMap<String, String> = listing.topics.keys().map(|t| (metric(t), t.clone())).collect();
-    let wanted = tables.iter().map(|table| topic(&options.prefix, table));
+    let wanted = tables.iter().map(|table| options.topic(table).name);
     wanted
         .filter_map(|topic| {
             let owner = taken.entry(metric(&topic)).or_insert_with(|| topic.clone());
@@ -143,6 +141,8 @@ mod tests {
             pipeline: "shop".into(),
             cluster: Cluster { bootstrap: String::new(), properties: Properties::default() },
             prefix: "shop".into(),
+            topics: Default::default(),
+            origins: Default::default(),
             database: "shop".into(),
             partitions: 4,
             replication: 3,
@@ -160,7 +160,7 @@ mod tests {
     fn names_and_collisions_are_found_together() {
         let names = [&"n".repeat(249)[..], "a b", "a_b"];
         let tables: Vec<_> = names.into_iter().map(|name| TableName::new("public", name)).collect();
-        let problems: Vec<String> = check_topics("shop", &tables).iter().map(Error::to_string).collect();
+        let problems: Vec<String> = check_topics(&options(), &tables).iter().map(Error::to_string).collect();
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].contains("Kafka allows 249"), "{problems:?}");
         assert!(problems[1].contains("public.a b") && problems[1].contains("public.a_b"), "{problems:?}");

@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::Cluster;
 use super::client::{self, Context, classify, coded, consumer_config, create, failed};
 use super::marker::Marker;
-use crate::model::{Class, Error, Result, TableName};
+use crate::model::{Class, Error, Result};
 
 /// How long reading a control topic to its end may stand still.
 const STANDSTILL: Duration = Duration::from_secs(30);
@@ -163,10 +163,4 @@ pub(super) fn check_pipeline(topic: &str, marked: &Marked, pipeline: &str) -> Re
     }
     Err(Error::blocked(format!("{topic} belongs to the pipeline {}, not {pipeline}", marked.pipeline))
         .remedy("give this pipeline another prefix, or its old name back"))
-}
-
-/// Refuses two tables whose names come to the same topic.
-pub(super) fn collision(topic: &str, one: &TableName, other: &TableName) -> Error {
-    Error::blocked(format!("the tables {one} and {other} would both be written to topic {topic}"))
-        .remedy("leave one of them out, or rename it")
 }

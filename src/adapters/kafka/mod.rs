@@ -3,6 +3,8 @@
 #[cfg(feature = "kafka")]
 mod check;
 #[cfg(feature = "kafka")]
+mod claims;
+#[cfg(feature = "kafka")]
 mod client;
 #[cfg(feature = "kafka")]
 mod control;

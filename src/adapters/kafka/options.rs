@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Pattern;
+use crate::codecs::event::{Topic, TopicNames};
+use crate::logic::project::Origins;
+use crate::model::{Pattern, TableName};
 
 /// What both directions need.
 #[derive(Clone, Debug)]
@@ -30,8 +32,12 @@ pub struct SinkOptions {
     pub pipeline: String,
     /// The brokers.
     pub cluster: Cluster,
-    /// Topics are `<prefix>.<schema>.<table>`.
+    /// Topics are `<prefix>.<schema>.<table>` where `topics` does not say otherwise.
     pub prefix: String,
+    /// The names of topics; `prefix` is a part of them.
+    pub topics: TopicNames,
+    /// The source's names of tables, which the names of topics go by.
+    pub origins: Origins,
     /// The source database's name, for the events' source block.
     pub database: String,
     /// Partitions of a new topic.
@@ -52,6 +58,13 @@ pub struct SinkOptions {
     pub inline_schema: bool,
     /// Bytes that may be on their way to the brokers.
     pub buffer_bytes: usize,
+}
+
+impl SinkOptions {
+    /// The topic of the table that events tell under this name.
+    pub fn topic(&self, told: &TableName) -> Topic {
+        self.topics.topic(&self.prefix, &self.origins.of(told), told)
+    }
 }
 
 /// What the source has to be told.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rdkafka::Message;
 
+use super::claims::Claims;
 use super::control::Control;
-use crate::codecs::event::{Encoder, Modes, TableRecord, decode_table, topic};
+use crate::codecs::event::{Encoder, Modes, TableRecord, Topic, TopicNames, decode_table};
 use crate::model::{Error, Followed, Result, Table, TableName};
 
 /// How the changes of one table, as the source knows it now, become records.
@@ -14,6 +15,7 @@ pub(super) struct Plan {
     /// Kept so that its address stays its own.
     pub(super) source: Arc<Table>,
     pub(super) encoder: Encoder,
+    pub(super) topic: Topic,
     pub(super) partitions: i32,
     pub(super) route: u32,
 }
@@ -57,12 +59,10 @@ fn address(table: &Arc<Table>) -> usize {
 #[derive(Default)]
 pub(super) struct Versions {
     latest: HashMap<TableName, (Arc<Table>, Modes)>,
-    pub(super) owners: HashMap<String, TableName>,
 }
 
 impl Versions {
-    pub(super) fn learn(&mut self, prefix: &str, table: Arc<Table>, modes: Modes) {
-        self.owners.entry(topic(prefix, &table.name)).or_insert_with(|| table.name.clone());
+    pub(super) fn learn(&mut self, table: Arc<Table>, modes: Modes) {
         let newer = self.latest.get(&table.name).is_none_or(|(known, _)| known.version < table.version);
         if newer {
             self.latest.insert(table.name.clone(), (table, modes));
@@ -82,22 +82,29 @@ impl Versions {
 }
 
 /// What the tables topic holds.
-#[derive(Default)]
 pub(super) struct Known {
     pub(super) versions: Versions,
+    pub(super) claims: Claims,
     /// The tables whose rows are in the topics.
     pub(super) followed: Followed,
 }
 
 impl Known {
     /// Reads the topic to its end. Blocks.
-    pub(super) fn read(control: &Control, name: &str, prefix: &str) -> Result<Known> {
-        let mut known = Known::default();
+    pub(super) fn read(control: &Control, name: &str, prefix: &str, topics: &TopicNames) -> Result<Known> {
+        let (versions, claims, followed) = (Versions::default(), Claims::new(prefix), Followed::default());
+        let mut known = Known { versions, claims, followed };
         control.read(name, 0, |message| {
             let record = decode_table(message.payload().unwrap_or_default())
                 .map_err(|error| Error::corrupt(format!("{name} at offset {}: {error}", message.offset())))?;
             match record {
-                TableRecord::Version(table, modes) => known.versions.learn(prefix, Arc::new(table), modes),
+                TableRecord::Version(table, modes) => {
+                    // The topic of a table that may not exist any more is known where it follows from its name.
+                    if topics.plain() {
+                        known.claims.keep(&topics.topic(prefix, &table.name, &table.name), &table.name);
+                    }
+                    known.versions.learn(Arc::new(table), modes);
+                }
                 TableRecord::Followed(name, Some(membership)) => drop(known.followed.insert(name, membership)),
                 TableRecord::Followed(name, None) => drop(known.followed.remove(&name)),
             }

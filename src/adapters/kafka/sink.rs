@@ -19,14 +19,15 @@ use std::sync::Arc;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::control::{Control, check_pipeline, collision};
+use super::claims::Claims;
+use super::control::{Control, check_pipeline};
 use super::ledger::{Delivery, End, Ledger, Route};
 use super::plans::{Known, Plan, Plans, Versions};
 use super::producer::{Producer, Record, Reports, Tag};
 use super::scribe::{Scribe, nowhere, publish};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
-use crate::codecs::event::{Encoder, Records, Settings, encode_table, progress_topic, tables_topic, topic};
+use crate::codecs::event::{Encoder, Records, Settings, encode_table, progress_topic, tables_topic};
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
 
@@ -37,6 +38,7 @@ pub struct KafkaSink {
     producer: Arc<Producer>,
     ledger: Arc<Ledger>,
     versions: Versions,
+    claims: Claims,
     plans: Plans,
     settings: Settings,
     records: Records,
@@ -63,6 +65,7 @@ impl KafkaSink {
         topics.ensure(&tables, Purpose::Tables).await?;
         topics.ensure(&progress, Purpose::Progress).await?;
         let (prefix, pipeline, topic) = (options.prefix.clone(), options.pipeline.clone(), progress.clone());
+        let names = options.topics.clone();
         let (stored, known) = blocking({
             let tables = tables.clone();
             move || {
@@ -70,7 +73,7 @@ impl KafkaSink {
                 if let Some(marked) = &last {
                     check_pipeline(&topic, marked, &pipeline)?;
                 }
-                let known = Known::read(&control, &tables, &prefix)?;
+                let known = Known::read(&control, &tables, &prefix, &names)?;
                 let followed = Some(Arc::new(known.followed.clone())).filter(|followed| !followed.is_empty());
                 let last = last.map(|marked| Checkpoint { offsets: Vec::new(), followed, ..marked.marker.checkpoint });
                 Ok((last, known))
@@ -107,6 +110,7 @@ impl KafkaSink {
             producer,
             ledger,
             versions: known.versions,
+            claims: known.claims,
             plans: Plans::default(),
             settings,
             records: Records::new(),
@@ -136,7 +140,7 @@ impl KafkaSink {
                 });
                 let partition = event.key.is_none().then(|| murmur::partition(&id_bytes(change.id), plan.partitions));
                 let (key, value) = (event.key, event.value);
-                let record = Record { topic: plan.encoder.topic(), partition, key, value, headers };
+                let record = Record { topic: &plan.topic.name, partition, key, value, headers };
                 let size = record.size();
                 let tag = Tag { route: plan.route, batch: number };
                 if let Err(refused) = self.producer.send(record, tag).await? {
@@ -151,23 +155,20 @@ impl KafkaSink {
 
     /// Makes the topic, publishes the table version when it is new, and only then a plan to use it.
     async fn plan(&mut self, source: &Arc<Table>) -> Result<usize> {
-        let topic = topic(&self.options.prefix, &source.name);
-        match self.versions.owners.get(&topic) {
-            Some(owner) if *owner != source.name => return Err(collision(&topic, owner, &source.name)),
-            _ => {}
-        }
-        let found = self.topics.ensure(&topic, Purpose::Events).await?;
+        let topic = self.options.topic(&source.name);
+        self.claims.claim(&topic, &source.name)?;
+        let found = self.topics.ensure(&topic.name, Purpose::Events).await?;
         let (table, new) = self.versions.number(source, &self.settings.modes);
         if new {
             let doing = format!("publishing the shape of {}", table.name);
             let record = encode_table(&table, &self.settings.modes);
             publish(&self.producer, &self.ledger, &tables_topic(&self.options.prefix), &record, &doing).await?;
         }
-        self.versions.learn(&self.options.prefix, Arc::clone(&table), self.settings.modes);
-        let limit = self.topics.largest_batch(&topic).await;
-        let route = self.ledger.route(Route { topic: topic.clone(), table: describe(&table), limit });
+        self.versions.learn(Arc::clone(&table), self.settings.modes);
+        let limit = self.topics.largest_batch(&topic.name).await;
+        let route = self.ledger.route(Route { topic: topic.name.clone(), table: describe(&table), limit });
         let encoder = Encoder::new(table, &self.settings);
-        Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, partitions: found.partitions, route }))
+        Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions: found.partitions, route }))
     }
 }
 

@@ -124,8 +124,13 @@ impl<'a> Section<'a> {
 
     /// A text, with `${NAME}` replaced from the environment.
     pub(super) fn text(&mut self, key: &'static str, problems: &mut Problems) -> Option<String> {
+        self.text_with(key, &[], problems)
+    }
+
+    /// A text in which some names keep their `${NAME}`.
+    pub(super) fn text_with(&mut self, key: &'static str, kept: &[&str], problems: &mut Problems) -> Option<String> {
         match self.value(key)?.get_ref() {
-            DeValue::String(text) => self.substitute(key, text, problems),
+            DeValue::String(text) => self.substitute(key, text, kept, problems),
             _ => {
                 self.problem(key, "is not a text", "put it in quotes", problems);
                 None
@@ -133,7 +138,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn substitute(&self, key: &str, text: &str, problems: &mut Problems) -> Option<String> {
+    fn substitute(&self, key: &str, text: &str, kept: &[&str], problems: &mut Problems) -> Option<String> {
         let mut out = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
@@ -143,6 +148,7 @@ impl<'a> Section<'a> {
                 return None;
             };
             match std::env::var(name) {
+                _ if kept.contains(&name) => out.push_str(&format!("${{{name}}}")),
                 Ok(value) => out.push_str(&value),
                 Err(_) => {
                     self.problem(
@@ -187,7 +193,7 @@ impl<'a> Section<'a> {
         let mut texts = Vec::new();
         for item in items.iter() {
             match item.get_ref() {
-                DeValue::String(text) => texts.push(self.substitute(key, text, problems)?),
+                DeValue::String(text) => texts.push(self.substitute(key, text, &[], problems)?),
                 _ => {
                     self.problem(key, "holds something that is not a text", "put each in quotes", problems);
                     return None;
@@ -241,7 +247,7 @@ impl<'a> Section<'a> {
             let key = name.get_ref().as_ref();
             match value.get_ref() {
                 DeValue::String(text) => {
-                    if let Some(text) = self.substitute(key, text, problems) {
+                    if let Some(text) = self.substitute(key, text, &[], problems) {
                         all.push((key.to_owned(), text));
                     }
                 }

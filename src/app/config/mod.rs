@@ -106,7 +106,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
         Some(Source::Postgres(options)) => options.endpoint.database.clone(),
         _ => String::new(),
     };
-    let to = sinks::read(&mut sink, &name_or, &database, problems);
+    let mut to = sinks::read(&mut sink, &name_or, &database, problems);
     sink.finish(problems);
     let mut serve = root.section("serve", problems);
     let listen = serve.text("listen", problems).and_then(|listen| {
@@ -117,7 +117,11 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
         parsed
     });
     serve.finish(problems);
-    let rules = tables::read(&mut root, problems);
+    let topics = match &mut to {
+        Some(Sink::Kafka(options)) => Some(&mut options.topics),
+        _ => None,
+    };
+    let rules = tables::read(&mut root, topics, problems);
     if !rules.is_empty() && matches!(from, Some(Source::Kafka(_))) {
         root.problem(
             "table",

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::file::{Problems, Section};
 use super::sources::{cluster, endpoint};
 use super::{DuckdbFile, Sink, kafka, warehouse};
-use crate::codecs::event::{ADDED, DELETES, Flat, Modes, Shapes};
+use crate::codecs::event::{ADDED, DELETES, Flat, Modes, PLACEHOLDERS, Shapes, TopicNames, TopicTemplate};
+use crate::logic::project::Origins;
 
 /// Bytes of records on their way to the brokers.
 const BUFFER: usize = 16 << 20;
@@ -97,6 +98,7 @@ fn to_topics(
     let small = |given: Option<i64>, default: i32| given.and_then(|n| i32::try_from(n).ok()).unwrap_or(default);
     let partitions = small(topic.number("partitions", 1..=10_000, problems), 4);
     let replication = small(topic.number("replication", 1..=100, problems), 3);
+    let template = template(&mut topic, "name", problems).unwrap_or_default();
     topic.finish(problems);
     let mut envelope = section.section("envelope", problems);
     let tombstones = envelope.flag("tombstones", problems).unwrap_or(true);
@@ -124,6 +126,9 @@ fn to_topics(
         pipeline: name.to_owned(),
         cluster: cluster?,
         prefix,
+        // Those of single tables are read later.
+        topics: TopicNames { template, tables: Vec::new() },
+        origins: Origins::default(),
         database: database.to_owned(),
         partitions,
         replication,
@@ -135,6 +140,17 @@ fn to_topics(
         flat,
         buffer_bytes: BUFFER,
     })
+}
+
+/// A template for names of topics.
+pub(super) fn template(section: &mut Section<'_>, key: &'static str, problems: &mut Problems) -> Option<TopicTemplate> {
+    let text = section.text_with(key, &PLACEHOLDERS, problems)?;
+    let parsed = TopicTemplate::parse(&text);
+    if let Err(error) = &parsed {
+        let remedy = "use letters, digits, `.`, `_`, `-` and ${prefix}, ${schema}, ${table}";
+        section.problem(key, error.to_string(), remedy, problems);
+    }
+    parsed.ok()
 }
 
 /// `[sink.kafka.envelope.flat]`

@@ -3,15 +3,33 @@
 use secrecy::SecretString;
 
 use super::file::{Problems, Section};
+use super::sinks::template;
+use crate::codecs::event::{TopicNames, TopicTemplate};
 use crate::logic::project::{Mask, Rule};
 use crate::model::Pattern;
 
-pub(super) fn read(root: &mut Section<'_>, problems: &mut Problems) -> Vec<Rule> {
-    let sections = root.sections("table", problems);
-    sections
-        .into_iter()
-        .filter_map(|mut section| rule(&mut section, problems).inspect(|_| section.finish(problems)))
-        .collect()
+/// The rules; `topics`, where there are any, get those of the tables.
+pub(super) fn read(root: &mut Section<'_>, mut topics: Option<&mut TopicNames>, problems: &mut Problems) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for mut section in root.sections("table", problems) {
+        let topic = topic(&mut section, topics.is_some(), problems);
+        if let Some(rule) = rule(&mut section, problems) {
+            if let Some(topics) = &mut topics {
+                topics.tables.push((rule.tables.clone(), topic));
+            }
+            rules.push(rule);
+            section.finish(problems);
+        }
+    }
+    rules
+}
+
+fn topic(section: &mut Section<'_>, to_kafka: bool, problems: &mut Problems) -> Option<TopicTemplate> {
+    let template = template(section, "topic", problems);
+    if template.is_some() && !to_kafka {
+        section.problem("topic", "has no effect without Kafka", "remove it; `rename` names the table", problems);
+    }
+    template
 }
 
 fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<Rule> {

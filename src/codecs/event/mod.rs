@@ -19,6 +19,7 @@ mod form;
 mod json;
 mod kind;
 mod modes;
+mod name;
 mod records;
 mod schema;
 mod stamp;
@@ -30,10 +31,11 @@ pub use describe::{ColumnDescription, Description, describe};
 pub use encode::{EncodeError, Encoder, Settings};
 pub use flat::{ADDED, Added, DELETES, Deletes, Flat};
 pub use modes::{Binaries, Decimals, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
+pub use name::{ADJUSTMENTS, FieldCollision, NameAdjustment, is_avro_name};
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
 pub use tables::{TableRecord, decode_table, encode_followed, encode_table};
-pub use topic::{progress_topic, tables_topic, topic};
+pub use topic::{PLACEHOLDERS, TemplateError, Topic, TopicNames, TopicTemplate, progress_topic, tables_topic, topic};
 
 /// Stands in for a large value that the update did not touch and that is not known here.
 pub const PLACEHOLDER: &str = "__debezium_unavailable_value";

@@ -8,6 +8,7 @@
 //! them, and a rule that can't be kept (a key column left out, a key that would not tell rows apart) stops the pipeline.
 
 mod mask;
+mod origins;
 mod plan;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::model::{Change, OldRow, Op, Pattern, Result, RowWriter, Table};
 
 pub use mask::Mask;
+pub use origins::Origins;
 use plan::Plan;
 
 /// What is to be done with the tables that a pattern names.
@@ -37,6 +39,7 @@ pub struct Rule {
 #[derive(Debug, Default)]
 pub struct Projection {
     rules: Vec<Rule>,
+    origins: Origins,
     /// By the address of the table version, which the plan keeps alive. `None`: no rule is for it.
     plans: HashMap<usize, (Arc<Table>, Option<Plan>)>,
     rows: RowWriter,
@@ -45,8 +48,8 @@ pub struct Projection {
 
 impl Projection {
     /// Of these rules: the first that matches a table counts.
-    pub fn new(rules: Vec<Rule>) -> Projection {
-        Projection { rules, ..Projection::default() }
+    pub fn new(rules: Vec<Rule>, origins: Origins) -> Projection {
+        Projection { rules, origins, ..Projection::default() }
     }
 
     /// The table as it is told.
@@ -56,7 +59,10 @@ impl Projection {
 
     fn plan(&self, table: &Arc<Table>) -> Result<Option<Plan>> {
         let name = table.name.to_string();
-        self.rules.iter().find(|rule| rule.tables.matches(&name)).map(|rule| Plan::new(rule, table)).transpose()
+        let rule = self.rules.iter().find(|rule| rule.tables.matches(&name));
+        let plan = rule.map(|rule| Plan::new(rule, table)).transpose()?;
+        self.origins.claim(plan.as_ref().map_or(&table.name, |plan| &plan.table.name), &table.name)?;
+        Ok(plan)
     }
 
     /// Makes the changes what may be told.
