@@ -17,9 +17,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
 	    while IFS='|' read -r target text; do printf '%-22s %s\n' "$$target" "$$text"; done
 
-services: ## fetch what the tests need: PostgreSQL (PG_VERSIONS, default "15 17"), Kafka, libduckdb
+services: ## fetch what the tests need: PostgreSQL (PG_VERSIONS, default "15 17"), Kafka, a schema registry, libduckdb
 	@$(NEED) npm java
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio
 
 services-demo: ## fetch what the demo needs: PostgreSQL 17 and libduckdb
 	@$(NEED) npm
@@ -38,7 +38,7 @@ demo: ## mirror a live PostgreSQL into DuckDB for half a minute; needs Rust, a C
 
 test: ## every test: those without services, then those against real servers (TEST_ARGS="filter")
 	@$(NEED) rust npm java kafka-client
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio
 	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic -- $(TEST_ARGS)
 	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
@@ -49,7 +49,7 @@ test-hermetic: ## the tests that need no service
 
 test-live: ## the tests against real servers
 	@$(NEED) rust npm java kafka-client
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio
 	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
 kill: ## kill -9 each wiring fifty times under a mixed write load (KILLS, default 50)
@@ -79,4 +79,4 @@ advisories: ## known vulnerabilities of the dependencies; fetches the advisory d
 	cargo deny --all-features check advisories
 
 clean-services: ## remove what was fetched
-	@cache="$$($(FETCH) path cache)" && rm -rf "$$cache"/postgres-* "$$cache"/duckdb-* "$$cache"/kafka-* "$$cache"/.fetch.* && echo "removed from $$cache"
+	@cache="$$($(FETCH) path cache)" && rm -rf "$$cache"/postgres-* "$$cache"/duckdb-* "$$cache"/kafka-* "$$cache"/apicurio-* "$$cache"/.fetch.* && echo "removed from $$cache"

@@ -12,6 +12,7 @@ use crate::support::compare::{self, Copy};
 use crate::support::duck;
 use crate::support::postgres::{PASSWORD, Postgres, Stop};
 use crate::support::proxy::{Mode, Proxy};
+use crate::support::registry::Registry;
 use crate::support::session::Session;
 use crate::support::tailwater::Tailwater;
 use crate::support::{cache, eventually};
@@ -106,7 +107,8 @@ fn hold_servers_until_killed() {
     let brokers = crate::support::kafka::Kafka::shared().pids();
     #[cfg(not(feature = "kafka"))]
     let brokers: [i32; 0] = [];
-    let held = servers.into_iter().chain(brokers.into_iter().map(|pid| (pid, "/nowhere".into())));
+    let others = brokers.into_iter().chain([Registry::shared().pid()]);
+    let held = servers.into_iter().chain(others.map(|pid| (pid, "/nowhere".into())));
     let text: String = held.map(|(pid, data)| format!("{pid} {}\n", data.display())).collect();
     std::fs::write(format!("{path}.part"), text).unwrap();
     std::fs::rename(format!("{path}.part"), path).unwrap();
@@ -167,6 +169,30 @@ fn a_proxy_forwards_delays_stalls_cuts_and_refuses() {
     assert!(TcpStream::connect(proxy.address()).is_err());
     proxy.set(Mode::Forward);
     eventually("it listens again", Duration::from_secs(2), || Session::connect(&url).ok());
+}
+
+#[test]
+fn the_registry_registers_finds_and_refuses_an_incompatible_schema() {
+    let registry = Registry::shared();
+    let record = |fields: &str| format!(r#"{{"type":"record","name":"A","namespace":"x","fields":[{fields}]}}"#);
+    let first = record(r#"{"name":"id","type":"int"}"#);
+    let second = record(r#"{"name":"id","type":"int"},{"name":"n","type":["null","string"],"default":null}"#);
+    let third = record(r#"{"name":"id","type":"int"},{"name":"without a default","type":"string"}"#);
+    let subject = "it's.public.t-value";
+    assert_eq!(registry.config(), "BACKWARD");
+    assert_eq!(registry.find(subject, &first).unwrap_err().status, 404);
+    let id = registry.register(subject, &first).unwrap();
+    assert_eq!(registry.register(subject, &first).unwrap(), id);
+    assert_eq!(registry.find(subject, &first).unwrap(), id);
+    assert_eq!(registry.schema(id), first);
+    let newer = registry.register(subject, &second).unwrap();
+    let refusal = registry.register(subject, &third.replace("without a default", "n2")).unwrap_err();
+    assert!(refusal.status == 409 && refusal.body.contains("incompatible"), "{refusal:?}");
+    assert_eq!(registry.register(subject, &third).unwrap_err().status, 422);
+    assert_eq!(registry.versions(subject), [id, newer]);
+    assert_eq!(registry.subjects("it's"), [subject]);
+    registry.delete(subject);
+    assert_eq!(registry.subjects("it's"), Vec::<String>::new());
 }
 
 const TYPES: &str = "

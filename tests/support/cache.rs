@@ -8,13 +8,15 @@ const KAFKA: &str = "kafka-4.3.1";
 
 /// The directory with `initdb` and `postgres` of a major version.
 pub fn postgres_bin(version: u32) -> PathBuf {
-    let begin = format!("postgres-{version}.");
-    let name = PACKAGES
-        .lines()
-        .find(|line| line.starts_with(&begin))
-        .and_then(|line| line.split(' ').next())
+    let name = named(&format!("postgres-{version}."))
         .unwrap_or_else(|| panic!("tests/services/packages lists no PostgreSQL {version}"));
     fetched(name, &format!("make services PG_VERSIONS={version}")).join("bin")
+}
+
+/// The jar that runs the schema registry.
+pub fn registry_jar() -> PathBuf {
+    let name = named("apicurio-").expect("tests/services/packages lists the registry");
+    fetched(name, "make services").join(format!("apicurio-registry-app-{}-runner.jar", &name["apicurio-".len()..]))
 }
 
 /// The directory with Kafka's jars.
@@ -30,6 +32,11 @@ pub fn postgres_versions() -> Vec<u32> {
         .map(|version| version.parse().expect("TAILWATER_PG_VERSIONS holds numbers"))
         .collect();
     if versions.is_empty() { vec![15, 17] } else { versions }
+}
+
+/// The directory of the package whose name begins so.
+fn named(begin: &str) -> Option<&'static str> {
+    PACKAGES.lines().find(|line| line.starts_with(begin)).and_then(|line| line.split(' ').next())
 }
 
 fn fetched(name: &str, remedy: &str) -> PathBuf {

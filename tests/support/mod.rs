@@ -5,6 +5,8 @@
 //! supervised  a process that ends with the test, however the test ends
 //! postgres    Postgres: a throw-away server; Database: one of its databases; Session: one connection
 //! kafka       Kafka: a throw-away cluster, and reading its topics
+//! registry    Registry: a throw-away schema registry
+//! http        one request, one answer
 //! tailwater   Tailwater: the binary with a configuration; Running: one process of it
 //! proxy       Proxy: a connection in the middle that can be cut, stalled, delayed, refused
 //! duck        the rows of a DuckDB file
@@ -23,11 +25,13 @@ pub mod compare;
 pub mod dir;
 #[cfg(feature = "duckdb")]
 pub mod duck;
+pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod port;
 pub mod postgres;
 pub mod proxy;
+pub mod registry;
 pub mod runtime;
 pub mod session;
 pub mod supervised;

@@ -11,16 +11,14 @@
 //! ```
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use super::dir::{Dir, give};
-use super::port;
 use super::supervised::{Launch, Supervised};
+use super::{http, port};
 
 /// A configuration and how to run it. Text added by [`Tailwater::toml`] goes into the section added last.
 #[must_use]
@@ -255,13 +253,7 @@ impl Running {
 
     /// Status and body of a GET on its own pages, when it answers.
     pub fn http(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        http::request("GET", self.port, path, "")
     }
 
     /// The most memory it has held so far, in bytes.
