@@ -10,7 +10,7 @@ use crate::adapters::kafka::SinkOptions;
 use crate::adapters::postgres;
 use crate::adapters::warehouse::PostgresClient;
 use crate::logic::project::{Origins, Projection};
-use crate::model::{Error, TableName};
+use crate::model::{Error, Table};
 
 /// The tables as they would be told, and which rules can't be kept; `None` when they can't be described, which has been
 /// reported then.
@@ -18,21 +18,21 @@ async fn project(
     config: &Config,
     options: &postgres::Options,
     origins: &Origins,
-) -> Option<(Vec<TableName>, Vec<Error>)> {
+) -> Option<(Vec<Arc<Table>>, Vec<Error>)> {
     let projection = Projection::new(config.rules.clone(), origins.clone());
-    let (mut names, mut broken) = (Vec::new(), Vec::new());
+    let (mut tables, mut broken) = (Vec::new(), Vec::new());
     for table in postgres::tables(options).await.ok()? {
         match projection.table(&Arc::new(table)) {
-            Ok(told) => names.push(told.name.clone()),
+            Ok(told) => tables.push(told),
             Err(error) => broken.push(error),
         }
     }
-    Some((names, broken))
+    Some((tables, broken))
 }
 
 /// Checks source and sink, prints what it finds, and says 0 or 2.
 pub async fn check(config: &Config) -> ExitCode {
-    let mut tables: Vec<TableName> = Vec::new();
+    let mut tables: Vec<Arc<Table>> = Vec::new();
     let origins = Origins::default();
     let mut problems = Vec::new();
     let mut report = |what: &str, found: Vec<Error>| {

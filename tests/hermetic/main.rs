@@ -14,6 +14,7 @@ mod floors;
 mod fold;
 mod import;
 mod inline;
+mod names;
 mod pgoutput;
 mod pipeline;
 mod project;

@@ -1,6 +1,7 @@
 //! Everything that is wrong with a Kafka configuration, at once and without changing anything.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::claims::Claims;
 use super::client::ANSWER;
@@ -9,11 +10,12 @@ use super::source::detect;
 use super::topics::{Purpose, Topic, blocking, check_name, contradiction};
 use super::{SinkOptions, SourceOptions};
 use crate::codecs::event::{progress_topic, tables_topic};
-use crate::model::{Checkpoint, Error, Result, TableName};
+use crate::model::{Checkpoint, Error, Result, Table, TableName};
 
 /// What would keep a sink with these options from publishing these tables, each under the name that events tell.
-pub async fn check_sink(options: &SinkOptions, tables: &[TableName]) -> Vec<Error> {
-    let mut problems = check_topics(options, tables);
+pub async fn check_sink(options: &SinkOptions, tables: &[Arc<Table>]) -> Vec<Error> {
+    let mut problems = check_names(options, tables);
+    let tables: &[TableName] = &tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>();
     if options.partitions < 1 {
         problems.push(Error::blocked("topics need at least one partition").remedy("set topic.partitions to 1 or more"));
     }
@@ -79,14 +81,15 @@ pub async fn check_source(options: &SourceOptions) -> Vec<Error> {
     }
 }
 
-/// Names that Kafka refuses, and tables that would share a topic.
-fn check_topics(options: &SinkOptions, tables: &[TableName]) -> Vec<Error> {
+/// Names that Kafka refuses, tables that would share a topic, and names that would become one.
+fn check_names(options: &SinkOptions, tables: &[Arc<Table>]) -> Vec<Error> {
     let mut problems: Vec<Error> = check_name(&progress_topic(&options.prefix)).err().into_iter().collect();
     let mut claims = Claims::new(&options.prefix);
     for table in tables {
-        let topic = options.topic(table);
-        problems.extend(check_name(&topic.name).err().map(|error| error.within(format!("table {table}"))));
-        problems.extend(claims.claim(&topic, table).err());
+        let topic = options.topic(&table.name);
+        problems.extend(check_name(&topic.name).err().map(|error| error.within(format!("table {}", table.name))));
+        problems.extend(claims.claim(&topic, &table.name).err());
+        problems.extend(claims.claim_names(&options.prefix, table, options.modes.name_adjustment).err());
     }
     problems
 }
@@ -135,6 +138,7 @@ fn lookalikes(options: &SinkOptions, tables: &[TableName], listing: &Listing) ->
 mod tests {
     use super::super::{Cluster, Properties};
     use super::*;
+    use crate::model::{Column, Oid, PgType, ReplicaIdentity};
 
     fn options() -> SinkOptions {
         SinkOptions {
@@ -156,11 +160,45 @@ mod tests {
         }
     }
 
+    fn table(name: &str, columns: &[&str]) -> Arc<Table> {
+        let column = |name: &&str| Column {
+            name: (*name).into(),
+            pg_type: PgType::Text,
+            oid: Oid(25),
+            modifier: -1,
+            optional: true,
+        };
+        Arc::new(Table {
+            oid: Oid(1),
+            name: TableName::new("public", name),
+            version: 1,
+            columns: columns.iter().map(column).collect(),
+            identity: ReplicaIdentity::Default,
+            key: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn adjusted_names_that_become_one_are_found_together() {
+        let tables = [table("a-b", &["x y", "x-y"]), table("a_b", &["x"]), table("c", &["x_y", "x"])];
+        assert_eq!(check_names(&options(), &tables).len(), 0);
+        let mut options = options();
+        assert!(options.modes.set("name_adjustment", "avro"));
+        let problems: Vec<String> = check_names(&options, &tables).iter().map(Error::to_string).collect();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(["public.a-b", "x y", "x-y"].iter().all(|part| problems[0].contains(part)), "{problems:?}");
+        let tables = [table("a-b", &["x"]), table("a_b", &["x"])];
+        let problems: Vec<String> = check_names(&options, &tables).iter().map(Error::to_string).collect();
+        assert!(["public.a-b", "public.a_b"].iter().all(|part| problems[0].contains(part)), "{problems:?}");
+        assert!(options.modes.set("name_adjustment", "avro_unicode"));
+        assert_eq!(check_names(&options, &tables).len(), 0);
+    }
+
     #[test]
     fn names_and_collisions_are_found_together() {
         let names = [&"n".repeat(249)[..], "a b", "a_b"];
-        let tables: Vec<_> = names.into_iter().map(|name| TableName::new("public", name)).collect();
-        let problems: Vec<String> = check_topics(&options(), &tables).iter().map(Error::to_string).collect();
+        let tables: Vec<_> = names.into_iter().map(|name| table(name, &[])).collect();
+        let problems: Vec<String> = check_names(&options(), &tables).iter().map(Error::to_string).collect();
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].contains("Kafka allows 249"), "{problems:?}");
         assert!(problems[1].contains("public.a b") && problems[1].contains("public.a_b"), "{problems:?}");

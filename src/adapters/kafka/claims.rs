@@ -2,19 +2,24 @@
 
 use std::collections::HashMap;
 
-use crate::codecs::event::{Topic, progress_topic, tables_topic};
-use crate::model::{Error, Result, TableName};
+use crate::codecs::event::{NameAdjustment, Topic, progress_topic, tables_topic, topic};
+use crate::model::{Error, Result, Table, TableName};
 
 /// The tables by the topics that they are written to; where several share one, the first of them.
 pub(super) struct Claims {
     control: [String; 2],
     owners: HashMap<String, (Topic, TableName)>,
+    schemas: HashMap<String, TableName>,
 }
 
 impl Claims {
     /// Nothing but the control topics of this prefix is taken.
     pub(super) fn new(prefix: &str) -> Claims {
-        Claims { control: [progress_topic(prefix), tables_topic(prefix)], owners: HashMap::new() }
+        Claims {
+            control: [progress_topic(prefix), tables_topic(prefix)],
+            owners: HashMap::new(),
+            schemas: HashMap::new(),
+        }
     }
 
     /// Takes a topic for a table, unless it is another's that is not meant to share it.
@@ -36,6 +41,24 @@ impl Claims {
                 Ok(())
             }
         }
+    }
+
+    /// Takes a table's names of schema and fields, as they are adjusted.
+    pub(super) fn claim_names(&mut self, prefix: &str, table: &Table, adjustment: NameAdjustment) -> Result<()> {
+        if adjustment == NameAdjustment::None {
+            return Ok(());
+        }
+        let remedy = "set envelope.name_adjustment = \"avro_unicode\", or leave one of them out";
+        if let Err(error) = adjustment.fields(table) {
+            return Err(Error::blocked(format!("table {}: {error}", table.name)).remedy(remedy));
+        }
+        let schema = adjustment.schema(&topic(prefix, &table.name)).into_owned();
+        let owner = self.schemas.entry(schema.clone()).or_insert_with(|| table.name.clone());
+        if *owner == table.name {
+            return Ok(());
+        }
+        let what = format!("the tables {owner} and {} would both have the schema {schema}", table.name);
+        Err(Error::blocked(what).remedy(remedy))
     }
 
     /// Notes whose a topic has been; the first counts.

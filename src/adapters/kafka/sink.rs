@@ -157,6 +157,7 @@ impl KafkaSink {
     async fn plan(&mut self, source: &Arc<Table>) -> Result<usize> {
         let topic = self.options.topic(&source.name);
         self.claims.claim(&topic, &source.name)?;
+        self.claims.claim_names(&self.options.prefix, source, self.settings.modes.name_adjustment)?;
         let found = self.topics.ensure(&topic.name, Purpose::Events).await?;
         let (table, new) = self.versions.number(source, &self.settings.modes);
         if new {

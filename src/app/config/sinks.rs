@@ -106,9 +106,7 @@ fn to_topics(
     let inline_schema = envelope.flag("inline_schema", problems).unwrap_or(false);
     let placeholder =
         envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
-    for (key, only) in [("transaction_metadata", "false"), ("name_adjustment", "none")] {
-        envelope.later(key, only, problems);
-    }
+    envelope.later("transaction_metadata", "false", problems);
     let mut modes = Modes::default();
     for (key, names) in Modes::keys() {
         if let Some(name) = envelope.text(key, problems).filter(|name| !modes.set(key, name)) {

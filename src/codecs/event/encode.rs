@@ -7,7 +7,7 @@ use super::flat::{Deletes, Flat};
 use super::form::{Event, Form, Out, Written, known};
 use super::modes::{Modes, Shapes};
 use super::records::{KEEP, Records};
-use super::{header, json, topic, version_name};
+use super::{header, json, version_name};
 use crate::model::{Cell, Change, OldRow, Op, PgTimestamp, Row, Table};
 
 /// What is the same for all tables.
@@ -45,7 +45,6 @@ pub struct EncodeError {
 #[derive(Debug)]
 pub struct Encoder {
     table: Arc<Table>,
-    topic: String,
     version: String,
     /// Keys in headers and the names of columns are JSON in every form.
     json: json::Form,
@@ -62,7 +61,6 @@ impl Encoder {
     pub fn new(table: Arc<Table>, settings: &Settings) -> Encoder {
         let flat = settings.modes.kind == Shapes::Flat;
         Encoder {
-            topic: topic(&settings.prefix, &table.name),
             version: version_name(&table),
             json: json::Form::new(&table, settings),
             form: Form::Json,
@@ -73,11 +71,6 @@ impl Encoder {
             scratch: Vec::new(),
             table,
         }
-    }
-
-    /// The topic of the events.
-    pub fn topic(&self) -> &str {
-        &self.topic
     }
 
     /// The table version it writes.

@@ -1,5 +1,7 @@
 //! How types are told: Debezium's handling modes, with its names and its defaults.
 
+use super::name::{ADJUSTMENTS, NameAdjustment};
+
 /// Numerics and money.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Decimals {
@@ -101,6 +103,8 @@ pub struct Modes {
     pub binary: Binaries,
     /// Types outside the table of types.
     pub unknown: Unknowns,
+    /// Names of schemas and fields.
+    pub name_adjustment: NameAdjustment,
 }
 
 const KIND: [(&str, Shapes); 2] = [("debezium", Shapes::Debezium), ("flat", Shapes::Flat)];
@@ -135,7 +139,7 @@ fn name<T: Copy + PartialEq>(names: &[(&'static str, T)], mode: T) -> &'static s
 
 impl Modes {
     /// The keys, each with the names it takes, the default first.
-    pub fn keys() -> [(&'static str, Vec<&'static str>); 7] {
+    pub fn keys() -> [(&'static str, Vec<&'static str>); 8] {
         fn names<T>(names: &[(&'static str, T)]) -> Vec<&'static str> {
             names.iter().map(|(name, _)| *name).collect()
         }
@@ -147,6 +151,7 @@ impl Modes {
             ("hstore", names(&HSTORE)),
             ("binary", names(&BINARY)),
             ("unknown", names(&UNKNOWN)),
+            ("name_adjustment", names(&ADJUSTMENTS)),
         ]
     }
 
@@ -160,12 +165,13 @@ impl Modes {
             "hstore" => pick(&HSTORE, name, &mut self.hstore),
             "binary" => pick(&BINARY, name, &mut self.binary),
             "unknown" => pick(&UNKNOWN, name, &mut self.unknown),
+            "name_adjustment" => pick(&ADJUSTMENTS, name, &mut self.name_adjustment),
             _ => false,
         }
     }
 
     /// All by key and name.
-    pub fn names(&self) -> [(&'static str, &'static str); 7] {
+    pub fn names(&self) -> [(&'static str, &'static str); 8] {
         [
             ("kind", name(&KIND, self.kind)),
             ("decimal", name(&DECIMAL, self.decimal)),
@@ -174,6 +180,7 @@ impl Modes {
             ("hstore", name(&HSTORE, self.hstore)),
             ("binary", name(&BINARY, self.binary)),
             ("unknown", name(&UNKNOWN, self.unknown)),
+            ("name_adjustment", name(&ADJUSTMENTS, self.name_adjustment)),
         ]
     }
 }

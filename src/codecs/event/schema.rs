@@ -69,11 +69,15 @@ pub(super) struct Schemas {
 impl Schemas {
     /// Of the records in a topic; columns that the modes leave out are not in them.
     pub(super) fn new(topic: &str, table: &Table, modes: &Modes) -> Schemas {
+        let topic = modes.name_adjustment.schema(topic);
         let field = |at: usize| {
             let column = table.columns.get(at)?;
             let schema = column_schema(column, modes);
             let schema = schema.or_else(|| table.key.contains(&at).then(|| Schema::plain(Shape::String)))?;
-            Some((column.name.clone(), Schema { optional: column.optional, ..schema }))
+            Some((
+                modes.name_adjustment.field(&column.name).into_owned(),
+                Schema { optional: column.optional, ..schema },
+            ))
         };
         let fields = |places: &mut dyn Iterator<Item = usize>| Shape::Struct(places.filter_map(field).collect());
         let key = table.has_key().then(|| Schema {

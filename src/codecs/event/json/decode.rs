@@ -36,7 +36,7 @@ impl Decoder {
     pub(in super::super) fn new(table: Arc<Table>, modes: &Modes) -> Decoder {
         let column = |(at, column): (usize, &crate::model::Column)| {
             let mut name = Vec::new();
-            token::string(column.name.as_bytes(), &mut name).expect("a str is UTF-8");
+            token::string(modes.name_adjustment.field(&column.name).as_bytes(), &mut name).expect("a str is UTF-8");
             let bare = name.get(1..name.len() - 1).unwrap_or_default().to_vec();
             let kind = Kind::of(&column.pg_type, column.modifier, modes);
             (bare, kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain))))

@@ -38,21 +38,22 @@ pub(super) fn steps(table: &Table, settings: &Settings) -> Vec<Option<Step>> {
     let step = |(at, column): (usize, &Column)| {
         let kind = Kind::of(&column.pg_type, column.modifier, &settings.modes);
         let kind = kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain)));
-        kind.map(|kind| Step::new(column, kind, &settings.placeholder))
+        kind.map(|kind| Step::new(column, kind, settings))
     };
     table.columns.iter().enumerate().map(|(at, column)| step((at, column))).collect()
 }
 
 impl Step {
-    fn new(column: &Column, kind: Kind, text: &str) -> Step {
+    fn new(column: &Column, kind: Kind, settings: &Settings) -> Step {
         let mut field = Vec::new();
-        token::string(column.name.as_bytes(), &mut field).expect("a str is UTF-8");
+        let name = settings.modes.name_adjustment.field(&column.name);
+        token::string(name.as_bytes(), &mut field).expect("a str is UTF-8");
         field.push(b':');
         Step {
             field,
             name: column.name.clone(),
             fallback: if column.optional { "null" } else { kind.fallback() },
-            placeholder: placeholder(&kind, text),
+            placeholder: placeholder(&kind, &settings.placeholder),
             kind,
         }
     }
