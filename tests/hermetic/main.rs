@@ -18,6 +18,7 @@ mod names;
 mod pgoutput;
 mod pipeline;
 mod project;
+mod proto;
 mod sql;
 mod types;
 mod value;

@@ -20,6 +20,7 @@ mod json;
 mod kind;
 mod modes;
 mod name;
+pub mod proto;
 mod records;
 mod schema;
 mod stamp;

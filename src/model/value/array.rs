@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::ValueError;
+use super::{Shape, ValueError};
 
 const ERROR: ValueError = ValueError::new("an array");
 
@@ -15,6 +15,8 @@ pub struct Array<'a> {
     pub dimensions: usize,
     /// Whether lower bounds other than 1 were given (`[0:1]={...}`).
     pub bounds: bool,
+    /// `[0:1]`, or nothing.
+    head: &'a [u8],
     body: &'a [u8],
     delimiter: u8,
 }
@@ -23,15 +25,20 @@ impl<'a> Array<'a> {
     /// Reads the shape of an array whose elements are separated by `delimiter`: a comma for all types but `box`.
     pub fn parse(text: &'a [u8], delimiter: u8) -> Result<Array<'a>, ValueError> {
         let bounds = text.first() == Some(&b'[');
-        let body = match memchr::memchr(b'=', text) {
-            Some(at) if bounds => text.get(at + 1..).unwrap_or_default(),
-            _ => text,
+        let (head, body) = match memchr::memchr(b'=', text) {
+            Some(at) if bounds => (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default()),
+            _ => (&b""[..], text),
         };
         if body.first() != Some(&b'{') || body.last() != Some(&b'}') {
             return Err(ERROR);
         }
         let dimensions = if body == b"{}" { 0 } else { body.iter().take_while(|byte| **byte == b'{').count() };
-        Ok(Array { dimensions, bounds, body, delimiter })
+        Ok(Array { dimensions, bounds, head, body, delimiter })
+    }
+
+    /// The length and the first index of each dimension.
+    pub fn shape(&self) -> Result<Shape, ValueError> {
+        if self.bounds { Shape::parse(self.head) } else { Shape::count(self.body, self.delimiter, self.dimensions) }
     }
 
     /// The elements in storage order, `None` for NULL.
@@ -116,28 +123,33 @@ impl<'a> ArrayWriter<'a> {
         if !std::mem::take(&mut self.first) {
             self.out.push(self.delimiter);
         }
-        let Some(text) = element else {
-            self.out.extend(b"NULL");
-            return;
-        };
-        if !needs_quotes(text, self.delimiter) {
-            self.out.extend_from_slice(text);
-            return;
-        }
-        self.out.push(b'"');
-        for &byte in text {
-            if matches!(byte, b'"' | b'\\') {
-                self.out.push(b'\\');
-            }
-            self.out.push(byte);
-        }
-        self.out.push(b'"');
+        push_element(self.out, self.delimiter, element);
     }
 
     /// Ends the array.
     pub fn finish(self) {
         self.out.push(b'}');
     }
+}
+
+/// Appends an element, quoted where PostgreSQL quotes it; `None` for NULL.
+pub(super) fn push_element(out: &mut Vec<u8>, delimiter: u8, element: Option<&[u8]>) {
+    let Some(text) = element else {
+        out.extend(b"NULL");
+        return;
+    };
+    if !needs_quotes(text, delimiter) {
+        out.extend_from_slice(text);
+        return;
+    }
+    out.push(b'"');
+    for &byte in text {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }
 
 fn needs_quotes(text: &[u8], delimiter: u8) -> bool {

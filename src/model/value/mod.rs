@@ -13,6 +13,7 @@ mod moment;
 mod number;
 mod numeric;
 pub mod print;
+mod shape;
 pub mod special;
 
 pub use array::{Array, ArrayWriter, Elements};
@@ -21,6 +22,7 @@ pub use interval::Interval;
 pub use moment::{date, pg_timestamp, pg_timestamptz, time, timestamp, timestamptz, timetz};
 pub use number::{boolean, float4, float8, int};
 pub use numeric::Numeric;
+pub use shape::{Shape, ShapedWriter};
 
 /// A text that is not what its type prints. It says what was expected, never what was there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,0 +1,257 @@
+//! What is compiled once for a table version, and the messages written with it: `Event` and `Key`.
+
+use super::kind::{Kind, type_of};
+use super::messages::{Place, transaction};
+use super::value::{self, NULL, UNCHANGED, UNSENT};
+use super::wire::{self, BYTES, message, number, some_number, tag, varint_length};
+use crate::codecs::event::encode::EncodeError;
+use crate::codecs::event::kind::Kind as Told;
+use crate::codecs::event::modes::Modes;
+use crate::codecs::event::stamp::Part;
+use crate::model::value::ValueError;
+use crate::model::{Cell, Change, ChangeId, Column, OldRow, Origin, PgTimestamp, Row, SnapshotMark, Table};
+
+/// How the events of one table version are written.
+#[derive(Debug)]
+pub struct Plan {
+    /// `Event.columns`, with its tags.
+    columns: Vec<u8>,
+    /// What of `Source` is the same for all events.
+    source: Vec<u8>,
+    /// By column; `None` for one that is left out.
+    steps: Vec<Option<Step>>,
+    /// The key's columns in the key's order.
+    key: Vec<KeyStep>,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+struct KeyStep {
+    at: usize,
+    /// `KeyColumn.name`, with its tag.
+    name: Vec<u8>,
+}
+
+/// One event.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// `r`, `c`, `u`, `d` or `t`.
+    pub op: u8,
+    /// The change it tells, or one half of it.
+    pub change: &'a Change,
+    /// The row as it was.
+    pub before: Option<&'a OldRow>,
+    /// The row as it is.
+    pub after: Option<&'a Row>,
+    /// Where values that did not change may be known from.
+    pub known: Option<&'a OldRow>,
+    /// Of a changed key, which half it is and the row that has the other half's key.
+    pub half: Option<(Part, &'a Row)>,
+    /// The place in the transaction, where transactions are told.
+    pub place: Option<Place<'a>>,
+    /// When it is written.
+    pub now: PgTimestamp,
+}
+
+type Written = Result<(), EncodeError>;
+
+impl Plan {
+    /// Compiles the plan. A key column is never left out.
+    pub fn new(table: &Table, database: &str, modes: &Modes) -> Plan {
+        let mut plan = Plan {
+            columns: Vec::new(),
+            source: constant_source(table, database),
+            steps: Vec::with_capacity(table.columns.len()),
+            key: Vec::new(),
+        };
+        for (at, column) in table.columns.iter().enumerate() {
+            let place = table.key.iter().position(|&key| key == at).map_or(0, |place| place + 1);
+            if left_out(column, modes) && place == 0 {
+                plan.steps.push(None);
+                continue;
+            }
+            header(column, place, &mut plan.columns);
+            plan.steps.push(Some(Step { name: column.name.clone(), kind: Kind::of(&column.pg_type) }));
+        }
+        plan.key =
+            table.key.iter().filter_map(|&at| Some(KeyStep { at, name: key_name(table.columns.get(at)?) })).collect();
+        plan
+    }
+
+    /// Appends the key of a row.
+    pub fn key(&self, row: &Row, out: &mut Vec<u8>) -> Written {
+        for KeyStep { at, name } in &self.key {
+            let Some(Some(step)) = self.steps.get(*at) else { continue };
+            message(1, name.len() + 12, out, |out| {
+                out.extend_from_slice(name);
+                tag(2, BYTES, out);
+                step.cell(row.cell(*at), out)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Appends an event; what was appended of one that fails is to be taken back by the caller.
+    pub fn event(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Written {
+        number(1, op_number(event.op), out);
+        self.source(event.change.id, &event.change.origin, out);
+        if event.before.is_some() || event.after.is_some() {
+            out.extend_from_slice(&self.columns);
+        }
+        match event.before {
+            Some(OldRow::Full(row)) => message(4, row.size(), out, |out| self.row(row, None, out))?,
+            Some(OldRow::Key(row)) => message(4, row.size(), out, |out| self.key_row(row, out))?,
+            None => {}
+        }
+        if let Some(row) = event.after {
+            message(5, row.size(), out, |out| self.row(row, event.known, out))?;
+        }
+        if let Some((part, other)) = event.half {
+            message(6, 64, out, |out| {
+                number(1, if part == Part::Delete { 1 } else { 2 }, out);
+                message(2, 60, out, |out| self.key(other, out))
+            })?;
+        }
+        if let Some(place) = &event.place {
+            transaction(7, place, out);
+        }
+        number(8, event.now.unix_micros().cast_unsigned(), out);
+        Ok(())
+    }
+
+    fn source(&self, id: ChangeId, origin: &Origin, out: &mut Vec<u8>) {
+        let constant = &self.source;
+        let written = message(2, constant.len() + 40, out, |out| {
+            source(id, origin, out);
+            out.extend_from_slice(constant);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        match written {
+            Ok(()) => {}
+        }
+    }
+
+    /// A whole row; what did not change is taken from the old one where that is known.
+    fn row(&self, row: &Row, known: Option<&OldRow>, out: &mut Vec<u8>) -> Written {
+        let mut cells = row.cells();
+        for (at, step) in self.steps.iter().enumerate() {
+            let cell = cells.next().unwrap_or(Cell::Null);
+            let Some(step) = step else { continue };
+            let before = match (cell, known) {
+                (Cell::Unchanged, Some(OldRow::Full(old))) => old.cell(at),
+                _ => cell,
+            };
+            tag(1, BYTES, out);
+            step.cell(before, out)?;
+        }
+        Ok(())
+    }
+
+    /// A row of which only the replica identity is known.
+    fn key_row(&self, row: &Row, out: &mut Vec<u8>) -> Written {
+        let mut cells = row.cells();
+        for (at, step) in self.steps.iter().enumerate() {
+            let cell = cells.next().unwrap_or(Cell::Null);
+            let Some(step) = step else { continue };
+            tag(1, BYTES, out);
+            match cell {
+                Cell::Null if !self.key.iter().any(|key| key.at == at) => out.extend_from_slice(UNSENT),
+                cell => step.cell(cell, out)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    #[inline]
+    fn cell(&self, cell: Cell<'_>, out: &mut Vec<u8>) -> Written {
+        match cell {
+            Cell::Null => out.extend_from_slice(NULL),
+            Cell::Unchanged => out.extend_from_slice(UNCHANGED),
+            Cell::Text(text) => value::value(&self.kind, text, out).map_err(|error| self.error(error))?,
+            Cell::Binary(_) => return Err(self.error(ValueError::new("a value in text form"))),
+        }
+        Ok(())
+    }
+
+    fn error(&self, error: ValueError) -> EncodeError {
+        EncodeError { column: self.name.clone(), expected: error.expected }
+    }
+}
+
+/// Whether a column is left out: only those that every format leaves out.
+pub(super) fn left_out(column: &Column, modes: &Modes) -> bool {
+    Told::of(&column.pg_type, column.modifier, modes).is_none()
+}
+
+fn op_number(op: u8) -> u64 {
+    match op {
+        b'r' => 1,
+        b'c' => 2,
+        b'u' => 3,
+        b'd' => 4,
+        _ => 5,
+    }
+}
+
+/// Appends what of `Source` is each event's own.
+pub(super) fn source(id: ChangeId, origin: &Origin, out: &mut Vec<u8>) {
+    number(1, id.commit.get(), out);
+    number(2, id.seq, out);
+    number(3, origin.lsn.get(), out);
+    if let Some(xid) = origin.xid {
+        some_number(4, u64::from(xid.0), out);
+    }
+    number(5, origin.at.unix_micros().cast_unsigned(), out);
+    number(6, mark_number(origin.snapshot), out);
+    if let Some(lsn) = origin.last_commit {
+        some_number(7, lsn.get(), out);
+    }
+}
+
+fn mark_number(mark: Option<SnapshotMark>) -> u64 {
+    match mark {
+        None => 0,
+        Some(SnapshotMark::First) => 1,
+        Some(SnapshotMark::FirstInTable) => 2,
+        Some(SnapshotMark::Middle) => 3,
+        Some(SnapshotMark::LastInTable) => 4,
+        Some(SnapshotMark::Last) => 5,
+    }
+}
+
+fn constant_source(table: &Table, database: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::bytes(8, database.as_bytes(), &mut out);
+    wire::bytes(9, table.name.schema.as_bytes(), &mut out);
+    wire::bytes(10, table.name.name.as_bytes(), &mut out);
+    number(11, u64::from(table.version), &mut out);
+    out
+}
+
+/// Appends a `Column`.
+fn header(column: &Column, place: usize, out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    let (type_number, type_name) = type_of(&column.pg_type);
+    wire::bytes(1, column.name.as_bytes(), &mut body);
+    number(2, type_number, &mut body);
+    wire::bytes(3, type_name.as_bytes(), &mut body);
+    number(4, u64::from(matches!(column.pg_type, crate::model::PgType::Array(_))), &mut body);
+    if column.modifier >= 0 {
+        some_number(5, i64::from(column.modifier).cast_unsigned(), &mut body);
+    }
+    number(6, place as u64, &mut body);
+    wire::some_bytes(3, &body, out);
+}
+
+fn key_name(column: &Column) -> Vec<u8> {
+    let mut out = Vec::with_capacity(column.name.len() + 1 + varint_length(column.name.len() as u64));
+    wire::bytes(1, column.name.as_bytes(), &mut out);
+    out
+}
