@@ -22,5 +22,5 @@ pub use pattern::Pattern;
 pub use pg_type::PgType;
 pub use position::{Checkpoint, Followed, Membership, Phase, Position, SourcePosition};
 pub use row::{Cell, Row, RowWriter};
-pub use table::{Column, ReplicaIdentity, Table, TableName};
+pub use table::{Column, ColumnDefault, ReplicaIdentity, Table, TableName};
 pub use time::PgTimestamp;

@@ -45,6 +45,17 @@ pub enum ReplicaIdentity {
     Nothing,
 }
 
+/// What a column takes where an insert says nothing of it. Expressions are not told.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum ColumnDefault {
+    /// The same value always: as PostgreSQL prints it, and readable as the column's type.
+    Literal(String),
+    /// The next number of a sequence, where the column is NOT NULL.
+    Sequence,
+    /// The time of the insert's transaction.
+    Now,
+}
+
 /// One column.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Column {
@@ -58,6 +69,8 @@ pub struct Column {
     pub modifier: i32,
     /// Whether it may be NULL.
     pub optional: bool,
+    /// What it takes where nothing is said of it.
+    pub default: Option<ColumnDefault>,
 }
 
 /// A version of a table: a change points to the one that was in force when it happened.

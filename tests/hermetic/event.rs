@@ -29,7 +29,7 @@ fn settings_in(modes: Modes) -> Settings {
 }
 
 fn column(name: &str, pg_type: PgType, modifier: i32, optional: bool) -> Column {
-    Column { name: name.into(), pg_type, oid: Oid(1), modifier, optional }
+    Column { name: name.into(), pg_type, oid: Oid(1), modifier, optional, default: None }
 }
 
 fn array(element: PgType) -> PgType {

@@ -7,8 +7,14 @@ use tailwater::codecs::event::{ADDED, DELETES, Deletes, Encoder, Flat, Modes, PL
 use tailwater::model::*;
 
 fn table() -> Arc<Table> {
-    let column =
-        |name: &str, pg_type, optional| Column { name: name.into(), pg_type, oid: Oid(1), modifier: -1, optional };
+    let column = |name: &str, pg_type, optional| Column {
+        name: name.into(),
+        pg_type,
+        oid: Oid(1),
+        modifier: -1,
+        optional,
+        default: None,
+    };
     Arc::new(Table {
         oid: Oid(1),
         name: TableName::new("public", "t"),

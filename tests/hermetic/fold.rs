@@ -12,8 +12,14 @@ use tailwater::model::{
 
 /// `id` numeric (so that 1 and 1.0 are one key), `v` text, `big` text that updates may leave out.
 fn table(key: bool) -> Arc<Table> {
-    let column =
-        |name: &str, pg_type: PgType| Column { name: name.into(), pg_type, oid: Oid(0), modifier: -1, optional: true };
+    let column = |name: &str, pg_type: PgType| Column {
+        name: name.into(),
+        pg_type,
+        oid: Oid(0),
+        modifier: -1,
+        optional: true,
+        default: None,
+    };
     Arc::new(Table {
         oid: Oid(1),
         name: TableName::new("public", "t"),

@@ -8,6 +8,7 @@ mod assemble;
 mod cli;
 mod config;
 mod corpus;
+mod defaults;
 mod event;
 mod flat;
 mod floors;

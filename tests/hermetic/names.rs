@@ -12,6 +12,7 @@ fn table() -> Arc<Table> {
         oid: Oid(25),
         modifier: -1,
         optional: name != "id-1",
+        default: None,
     };
     Arc::new(Table {
         oid: Oid(1),

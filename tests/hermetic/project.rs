@@ -6,8 +6,14 @@ use tailwater::logic::project::{Mask, Origins, Projection, Rule};
 use tailwater::model::*;
 
 fn table(identity: ReplicaIdentity) -> Arc<Table> {
-    let column =
-        |name: &str, pg_type, optional| Column { name: name.into(), pg_type, oid: Oid(1), modifier: 7, optional };
+    let column = |name: &str, pg_type, optional| Column {
+        name: name.into(),
+        pg_type,
+        oid: Oid(1),
+        modifier: 7,
+        optional,
+        default: None,
+    };
     Arc::new(Table {
         oid: Oid(9),
         name: TableName::new("public", "people"),

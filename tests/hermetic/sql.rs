@@ -16,6 +16,7 @@ fn target(key: Vec<usize>) -> Target {
         oid: Oid(0),
         modifier,
         optional: true,
+        default: None,
     };
     let columns = vec![
         column("select", PgType::Int8, -1),

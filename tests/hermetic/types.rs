@@ -13,8 +13,14 @@ fn named(name: &str) -> PgType {
 }
 
 fn table(pg_type: PgType, modifier: i32) -> Arc<Table> {
-    let column =
-        |name: &str, pg_type, modifier| Column { name: name.into(), pg_type, oid: Oid(1), modifier, optional: true };
+    let column = |name: &str, pg_type, modifier| Column {
+        name: name.into(),
+        pg_type,
+        oid: Oid(1),
+        modifier,
+        optional: true,
+        default: None,
+    };
     Arc::new(Table {
         oid: Oid(1),
         name: TableName::new("public", "t"),

@@ -41,6 +41,7 @@ pub fn table(name: TableName, columns: &[(&str, PgType)], key: &[usize]) -> Arc<
         oid: Oid(0),
         modifier: -1,
         optional: true,
+        default: None,
     };
     let columns = columns.iter().map(column).collect();
     let identity = ReplicaIdentity::Default;

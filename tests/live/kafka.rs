@@ -84,6 +84,7 @@ fn table(name: &str, key: &[usize]) -> Arc<Table> {
         oid: Oid(oid),
         modifier: -1,
         optional,
+        default: None,
     };
     Arc::new(Table {
         oid: Oid(16_384),

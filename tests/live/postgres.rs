@@ -12,6 +12,7 @@ use tailwater::model::{
 use crate::support::postgres::Database;
 
 mod access;
+mod facts;
 mod join;
 mod slot;
 mod stream;

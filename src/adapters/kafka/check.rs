@@ -167,6 +167,7 @@ mod tests {
             oid: Oid(25),
             modifier: -1,
             optional: true,
+            default: None,
         };
         Arc::new(Table {
             oid: Oid(1),

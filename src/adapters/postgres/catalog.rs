@@ -1,7 +1,5 @@
 //! What the database says of itself and its tables.
 
-use std::collections::HashSet;
-
 use tokio_postgres::Client;
 
 use super::options::Options;
@@ -111,12 +109,17 @@ pub(super) async fn facts(client: &Client) -> Result<Facts> {
     })
 }
 
-/// Explains the columns of one table: types, NOT NULL, primary key.
+/// Explains the columns of one table: types, NOT NULL, defaults, primary key.
 pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Result<Description> {
     let failed = |error| sql_error(error, "describing a table");
     let columns = client
         .query(
-            "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attnotnull AND NOT attisdropped",
+            // No default names a column, so no table need be named, which would wait for its locks.
+            "SELECT a.attname::text, a.attnotnull,
+                CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, 0::oid) END
+             FROM pg_catalog.pg_attribute a
+             LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
             &[&table.0],
         )
         .await
@@ -134,7 +137,8 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
     Ok(Description {
         types,
         modifiers,
-        required: columns.iter().map(|row| row.get(0)).collect::<HashSet<String>>(),
+        required: columns.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect(),
+        defaults: columns.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(2)?))).collect(),
         primary_key: key.iter().map(|row| row.get(0)).collect(),
     })
 }

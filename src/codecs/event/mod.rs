@@ -20,6 +20,7 @@ mod json;
 mod kind;
 mod modes;
 mod name;
+mod preset;
 pub mod proto;
 mod records;
 mod schema;

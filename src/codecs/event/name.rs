@@ -106,6 +106,7 @@ mod tests {
             oid: Oid(25),
             modifier: -1,
             optional: true,
+            default: None,
         };
         Table {
             oid: Oid(1),

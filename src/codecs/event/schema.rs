@@ -3,23 +3,24 @@
 use super::flat::Flat;
 use super::kind::{Kind, Named, Unit};
 use super::modes::{Binaries, Modes, Times};
+use super::preset::{Preset, preset};
 use crate::model::pg_type::numeric_modifier;
 use crate::model::{Column, PgType, Table};
 
 /// A schema.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) struct Schema {
     pub(super) shape: Shape,
     pub(super) optional: bool,
     pub(super) name: Option<String>,
     pub(super) version: Option<u32>,
     pub(super) parameters: Vec<(&'static str, String)>,
-    /// The only default in an envelope: a text.
-    pub(super) default: Option<&'static str>,
+    /// What a value is where none is given.
+    pub(super) default: Option<Preset>,
 }
 
 /// What values look like.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) enum Shape {
     Int16,
     Int32,
@@ -74,9 +75,10 @@ impl Schemas {
             let column = table.columns.get(at)?;
             let schema = column_schema(column, modes);
             let schema = schema.or_else(|| table.key.contains(&at).then(|| Schema::plain(Shape::String)))?;
+            let default = preset(column, &schema.shape, modes);
             Some((
                 modes.name_adjustment.field(&column.name).into_owned(),
-                Schema { optional: column.optional, ..schema },
+                Schema { optional: column.optional, default, ..schema },
             ))
         };
         let fields = |places: &mut dyn Iterator<Item = usize>| Shape::Struct(places.filter_map(field).collect());
@@ -121,7 +123,7 @@ fn source() -> Schema {
         ("connector", text()),
         ("name", text()),
         ("ts_ms", long()),
-        ("snapshot", Schema { default: Some("false"), ..snapshot }),
+        ("snapshot", Schema { default: Some(Preset::Text("false".into())), ..snapshot }),
         ("db", text()),
         ("sequence", text().optional()),
         ("ts_us", long().optional()),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::modes::Modes;
 use super::{DecodeError, version_name};
-use crate::model::{Column, Membership, Oid, PgType, ReplicaIdentity, Table, TableName};
+use crate::model::{Column, ColumnDefault, Membership, Oid, PgType, ReplicaIdentity, Table, TableName};
 
 const ERROR: DecodeError = DecodeError::new("a table version");
 
@@ -61,6 +61,17 @@ struct JsonColumn {
     /// Of an enumeration, or of the elements of an array of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     labels: Option<Vec<String>>,
+    /// Not in records of versions that did not know of defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    default: Option<JsonDefault>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum JsonDefault {
+    Literal(String),
+    Sequence,
+    Now,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,6 +166,11 @@ impl JsonColumn {
             modifier: column.modifier,
             optional: column.optional,
             labels: labels(&column.pg_type).cloned(),
+            default: column.default.as_ref().map(|default| match default {
+                ColumnDefault::Literal(text) => JsonDefault::Literal(text.clone()),
+                ColumnDefault::Sequence => JsonDefault::Sequence,
+                ColumnDefault::Now => JsonDefault::Now,
+            }),
         }
     }
 
@@ -165,6 +181,11 @@ impl JsonColumn {
             oid: Oid(self.oid),
             modifier: self.modifier,
             optional: self.optional,
+            default: self.default.map(|default| match default {
+                JsonDefault::Literal(text) => ColumnDefault::Literal(text),
+                JsonDefault::Sequence => ColumnDefault::Sequence,
+                JsonDefault::Now => ColumnDefault::Now,
+            }),
         }
     }
 }

@@ -19,6 +19,7 @@
 //! decides the same, and Commit checks it. `<=` would lose the neighbour.
 
 mod assembler;
+mod defaults;
 mod fill;
 mod shape;
 

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::codecs::pgoutput::Relation;
+use super::defaults::default;
+use crate::codecs::pgoutput::{Relation, RelationColumn};
 use crate::model::{Column, Oid, PgType, ReplicaIdentity, Table, TableName};
 
 /// What the catalog says of a table now. The stream may be behind it, so it only explains the stream's columns.
@@ -16,6 +17,8 @@ pub struct Description {
     pub required: HashSet<String>,
     /// The primary key's columns in its order; empty without one.
     pub primary_key: Vec<String>,
+    /// The expressions of the columns that have a default, as `pg_get_expr` prints them.
+    pub defaults: HashMap<String, String>,
 }
 
 /// The table that rows under `relation` belong to; its version is left at 0.
@@ -23,16 +26,7 @@ pub struct Description {
 /// Columns, their order, types and modifiers are the relation's. A column that the catalog does not know any more may
 /// be NULL for all we know.
 pub fn shape(relation: &Relation, catalog: &Description) -> Table {
-    let columns = relation.columns.iter().map(|column| Column {
-        name: column.name.clone(),
-        pg_type: pg_type(column.type_oid, catalog),
-        oid: column.type_oid,
-        modifier: match catalog.modifiers.get(&column.type_oid) {
-            Some(&modifier) if column.modifier == -1 => modifier,
-            _ => column.modifier,
-        },
-        optional: !catalog.required.contains(&column.name),
-    });
+    let columns = relation.columns.iter().map(|column| explained(column, catalog));
     let schema = if relation.schema.is_empty() { "pg_catalog" } else { &relation.schema };
     Table {
         oid: relation.oid,
@@ -42,6 +36,22 @@ pub fn shape(relation: &Relation, catalog: &Description) -> Table {
         identity: relation.identity,
         key: key(relation, &catalog.primary_key),
     }
+}
+
+fn explained(column: &RelationColumn, catalog: &Description) -> Column {
+    let named = Column {
+        name: column.name.clone(),
+        pg_type: pg_type(column.type_oid, catalog),
+        oid: column.type_oid,
+        modifier: match catalog.modifiers.get(&column.type_oid) {
+            Some(&modifier) if column.modifier == -1 => modifier,
+            _ => column.modifier,
+        },
+        optional: !catalog.required.contains(&column.name),
+        default: None,
+    };
+    let default = catalog.defaults.get(&column.name).and_then(|expression| default(expression, &named));
+    Column { default, ..named }
 }
 
 fn pg_type(oid: Oid, catalog: &Description) -> PgType {

@@ -41,7 +41,7 @@ impl Plan {
             table.columns.iter().map(|column| (!excluded(column)).then(|| mask(rule, &column.name).cloned())).collect();
         let columns =
             table.columns.iter().filter(|column| !excluded(column)).map(|column| match mask(rule, &column.name) {
-                Some(_) => Column { pg_type: PgType::Text, oid: TEXT, modifier: -1, ..column.clone() },
+                Some(_) => Column { pg_type: PgType::Text, oid: TEXT, modifier: -1, default: None, ..column.clone() },
                 None => column.clone(),
             });
         // Where a column of the source is among those that are told.

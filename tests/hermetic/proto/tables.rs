@@ -225,6 +225,7 @@ fn table(columns: &[Column4], identity: ReplicaIdentity, key: u8, modifiers: boo
         oid: Oid(1),
         modifier: modifier(at),
         optional: true,
+        default: None,
     };
     let columns: Vec<_> = columns.iter().enumerate().map(column).collect();
     let width = columns.len().max(1);

@@ -50,8 +50,8 @@ fn write(schema: &Schema, field: Option<&str>, out: &mut String) {
             schema.parameters.iter().map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();
         out.push_str(&format!(",\"parameters\":{{{}}}", members.join(",")));
     }
-    if let Some(default) = schema.default {
-        out.push_str(&format!(",\"default\":{}", quoted(default)));
+    if let Some(default) = &schema.default {
+        out.push_str(&format!(",\"default\":{}", default.json()));
     }
     if let Some(field) = field {
         out.push_str(&format!(",\"field\":{}", quoted(field)));
@@ -99,6 +99,9 @@ pub(in super::super) fn json_schema(schema: &Schema) -> Value {
     };
     if let (Some(name), Some(object)) = (&schema.name, object.as_object_mut()) {
         object.insert("title".into(), Value::from(name.as_str()));
+    }
+    if let (Some(default), Some(object)) = (&schema.default, object.as_object_mut()) {
+        object.insert("default".into(), default.json());
     }
     if schema.optional { json!({ "anyOf": [{ "type": "null" }, object] }) } else { object }
 }

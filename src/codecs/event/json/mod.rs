@@ -13,3 +13,4 @@ mod write;
 
 pub(super) use decode::Decoder;
 pub(super) use form::Form;
+pub(super) use write::value;

@@ -17,7 +17,12 @@ pub(super) const NEG_INFINITY: i64 = -9_223_372_036_832_400_000;
 pub(super) const EPOCH: i64 = 946_684_800_000_000;
 
 /// Appends the JSON of a value.
-pub(super) fn value(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(in crate::codecs::event) fn value(
+    kind: &Kind,
+    text: &[u8],
+    out: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+) -> Result<(), ValueError> {
     match kind {
         Kind::Text(_) => return token::string(text, out),
         Kind::Int => integer(text, out)?,
