@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill bench lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill compat bench lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -57,6 +57,11 @@ kill: ## kill -9 each wiring fifty times under a mixed write load (KILLS, defaul
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
 	$(TEST_ENV) TAILWATER_KILLS=$${KILLS:-50} cargo test --locked --test live -- kill:: --nocapture --test-threads=2
 
+compat: ## Tailwater beside Debezium on one database, the same changes told alike (SCRIPTS="name ..", BLESS=1 keeps what Debezium told)
+	@$(NEED) rust npm java python kafka-client
+	@$(FETCH) postgres 17 duckdb kafka apicurio debezium
+	$(TEST_ENV) cargo test --locked --test compat -- --nocapture
+
 bench: ## drain a backlog through each wiring and through pg_recvlogical (ROWS, default a million)
 	@$(NEED) rust npm java kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
@@ -79,4 +84,4 @@ advisories: ## known vulnerabilities of the dependencies; fetches the advisory d
 	cargo deny --all-features check advisories
 
 clean-services: ## remove what was fetched
-	@cache="$$($(FETCH) path cache)" && rm -rf "$$cache"/postgres-* "$$cache"/duckdb-* "$$cache"/kafka-* "$$cache"/apicurio-* "$$cache"/.fetch.* && echo "removed from $$cache"
+	@cache="$$($(FETCH) path cache)" && rm -rf "$$cache"/postgres-* "$$cache"/duckdb-* "$$cache"/kafka-* "$$cache"/apicurio-* "$$cache"/debezium-* "$$cache"/avro-converter-* "$$cache"/.fetch.* && echo "removed from $$cache"

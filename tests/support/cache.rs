@@ -5,6 +5,7 @@ use std::path::PathBuf;
 /// The package list the fetch script works from.
 const PACKAGES: &str = include_str!("../services/packages");
 const KAFKA: &str = "kafka-4.3.1";
+const DEBEZIUM: &str = "debezium-3.6.3.Final";
 
 /// The directory with `initdb` and `postgres` of a major version.
 pub fn postgres_bin(version: u32) -> PathBuf {
@@ -22,6 +23,16 @@ pub fn registry_jar() -> PathBuf {
 /// The directory with Kafka's jars.
 pub fn kafka_jars() -> PathBuf {
     fetched(KAFKA, "make services")
+}
+
+/// The directory with the jars of Kafka Connect and Debezium.
+pub fn debezium_jars() -> PathBuf {
+    fetched(DEBEZIUM, "make compat")
+}
+
+/// The directory with the jars of Kafka Connect's converter for Avro.
+pub fn converter_jars() -> PathBuf {
+    fetched(named("avro-converter-").expect("tests/services/packages lists the converter"), "make compat")
 }
 
 /// The PostgreSQL versions the tests are asked to run against, `TAILWATER_PG_VERSIONS`; 15 and 17 unless told.

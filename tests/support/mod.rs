@@ -5,6 +5,7 @@
 //! supervised  a process that ends with the test, however the test ends
 //! postgres    Postgres: a throw-away server; Database: one of its databases; Session: one connection
 //! kafka       Kafka: a throw-away cluster, and reading its topics
+//! contract    whether records are those that Debezium tells
 //! registry    Registry: a throw-away schema registry
 //! http        one request, one answer
 //! tailwater   Tailwater: the binary with a configuration; Running: one process of it
@@ -22,6 +23,8 @@
 pub mod cache;
 pub mod certificates;
 pub mod compare;
+#[cfg(feature = "kafka")]
+pub mod contract;
 pub mod dir;
 #[cfg(feature = "duckdb")]
 pub mod duck;

@@ -1,0 +1,48 @@
+--- title every type in the default modes, with values at the edges, in the snapshot and in the stream
+--- snapshot
+create extension hstore;
+create extension citext;
+create extension ltree;
+create extension isn;
+create type mood as enum ('sad', 'ok', 'so "quoted", it''s');
+create domain price as numeric(8,3);
+create domain low as price check (value < 10);
+create domain label as varchar(10);
+create table numbers (id int primary key, s smallint, i int, l bigint, o oid, r real, d double precision, n numeric, n52 numeric(5,2), n380 numeric(38,0), n3810 numeric(38,10), m money, b boolean, p price, lo low, la label);
+create table texts (id int primary key, t text, v varchar, v5 varchar(5), c char, c5 char(5), bp bpchar, ct citext, lt ltree, x xml, j json, jb jsonb, u uuid, m mood, e text, isb isbn, tv tsvector, hs hstore, ip inet, cd cidr, mac macaddr, mac8 macaddr8, ba bytea);
+create table times (id int primary key, d date, t time, t0 time(0), t1 time(1), t3 time(3), t4 time(4), t6 time(6), tz timetz, tz0 timetz(0), tz3 timetz(3), ts timestamp, ts0 timestamp(0), ts2 timestamp(2), ts3 timestamp(3), ts5 timestamp(5), tstz timestamptz, tstz0 timestamptz(0), tstz2 timestamptz(2), iv interval, ivy interval year, iv3 interval(3));
+create table bits (id int primary key, b bit, b1 bit(1), b7 bit(7), b8 bit(8), b9 bit(9), b24 bit(24), b64 bit(64), vb varbit, vb1 varbit(1), vb10 varbit(10));
+create table shapes (id int primary key, pt point, r4 int4range, r8 int8range, rn numrange, rt timestamp, rts tsrange, rtz tstzrange, rd daterange);
+create table lists (id int primary key, s smallint[], i int[], l bigint[], o oid[], r real[], d double precision[], n numeric[], n52 numeric(5,2)[], b boolean[], t text[], v varchar(5)[], c char(3)[], ct citext[], da date[], ti time[], ti3 time(3)[], tz timetz[], ts timestamp[], ts3 timestamp(3)[], tstz timestamptz[], u uuid[], j json[], jb jsonb[], ip inet[], cd cidr[], mac macaddr[], ba bytea[], m mood[], hs hstore[], lt ltree[], r4 int4range[], rd daterange[], rn numrange[], rtz tstzrange[]);
+insert into numbers values (1,-32768,-2147483648,-9223372036854775808,0,-3.4028235e38,-1.7976931348623157e308,-0.00001,-999.99,-99999999999999999999999999999999999999,-1234567890123456789012345678.0123456789,-92233720368547758.08,false,-12345.678,9.999,'label');
+insert into texts (id) values (1);
+insert into times (id) values (1);
+insert into bits (id) values (1);
+insert into shapes (id) values (1);
+insert into lists (id) values (1);
+insert into texts values (2,'a"b\c/d'||chr(1)||chr(8)||chr(9)||chr(10)||chr(12)||chr(13)||chr(31)||chr(127)||chr(128)||chr(8232)||'é😀','','abcde','x','ab','bp  ','CaSe','Top.a_b','<a b="c">d</a>','{"a" :  1, "a": [1.50, null]}','{"b":2, "a":1.50}','A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11','so "quoted", it''s','😀','0-393-04002-X','a fat cat','"k1"=>"v1", "k\"2"=>NULL, "é"=>"\\x"','10.1.2.3/8','10.0.0.0/8','08:00:2b:01:02:03','08:00:2b:01:02:03:04:05','\x00ff1020');
+--- step
+insert into numbers values (2,32767,2147483647,9223372036854775807,4294967295,3.4028235e38,1.7976931348623157e308,123456789012345678901234567890.123456789,999.99,99999999999999999999999999999999999999,1234567890123456789012345678.0123456789,92233720368547758.07,true,12345.678,-5,'');
+insert into numbers values (3,0,0,0,1,1e-45,5e-324,0,0,0,0,0,null,0,0,null);
+insert into numbers values (4,1,1,1,1,0.1,0.1,100,1,1,1,1.005,null,1.5,1.5,null);
+insert into numbers values (5,1,1,1,1,'NaN','Infinity',1.500,1.5,null,null,-0.05,null,null,null,null);
+insert into numbers values (6,1,1,1,1,'-Infinity','-0',1e20,1.5,null,null,0.05,null,null,null,null);
+insert into numbers values (7,1,1,1,1,123456.789,1e15,0.00000000000000000001,1.5,null,null,0.05,null,null,null,null);
+insert into numbers values (8,1,1,1,1,1e10,1e21,-100,1.5,null,null,1234567.89,null,null,null,null);
+insert into texts values (3,'a"b\c/d'||chr(1)||chr(8)||chr(9)||chr(10)||chr(12)||chr(13)||chr(31)||chr(127)||chr(128)||chr(8232)||'é😀','','abcde','x','ab','bp  ','CaSe','Top.a_b','<a b="c">d</a>','{"a" :  1, "a": [1.50, null]}','{"b":2, "a":1.50}','A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11','so "quoted", it''s','😀','0-393-04002-X','a fat cat','"k1"=>"v1", "k\"2"=>NULL, "é"=>"\\x"','10.1.2.3/8','10.0.0.0/8','08:00:2b:01:02:03','08:00:2b:01:02:03:04:05','\x00ff1020');
+insert into texts values (4,'','','','','','','','','','null','null','00000000-0000-0000-0000-000000000000','sad','',null,'','','::1','::/0','ff:ff:ff:ff:ff:ff',null,'\x');
+insert into texts values (5,repeat('long ',1000),null,null,null,null,null,null,null,null,'[]','"s"',null,null,null,null,null,null,'fe80::1/64','2001:db8::/32',null,'08:00:2b:01:02:03',decode(repeat('00ff',300),'hex'));
+insert into times values (2,'2016-11-04','13:51:30.123456','13:51:30','13:51:30.1','13:51:30.123','13:51:30.1234','13:51:30.123456','13:51:30.123789+02','13:51:30+00','13:51:30.123-08','2016-11-04 13:51:30.123456','2016-11-04 13:51:30','2016-11-04 13:51:30.12','2016-11-04 13:51:30.123','2016-11-04 13:51:30.12345','2016-11-04 13:51:30.123456+02','2016-11-04 13:51:30+02','2016-11-04 13:51:30.12+02','1 year 2 mons 3 days 04:05:06.78','2 years','1.234 seconds');
+insert into times values (3,'1970-01-01','00:00','00:00','00:00','00:00','00:00','00:00','00:00+00','00:00+00','00:00+00','1970-01-01','1970-01-01','1970-01-01','1970-01-01','1970-01-01','1970-01-01+00','1970-01-01+00','1970-01-01+00','0','0','0');
+insert into times values (4,'0001-01-01','23:59:59.999999','23:59:59','23:59:59.9','23:59:59.999','23:59:59.9999','23:59:59.999999','01:00+05:30','23:59:59-12','00:00+14','0001-01-01','0001-01-01','0001-01-01','0001-01-01','0001-01-01','0001-01-01+00','0001-01-01+00','0001-01-01+00','-1 year -2 mons +3 days -04:05:06.78','-1 year','-0.001 s');
+insert into times values (5,'9999-12-31','24:00:00','24:00:00','24:00:00','24:00:00','24:00:00','24:00:00','24:00:00+00','12:00+00','12:00:00.5+00','9999-12-31 23:59:59.999999','9999-12-31','9999-12-31 23:59:59.99','9999-12-31 23:59:59.999','9999-12-31','9999-12-31 23:59:59.999999+00','9999-12-31 23:59:59+00','9999-12-31 23:59:59.99+00','178000000 years','100 years','1000000 hours');
+insert into times values (6,'1582-10-10','12:00','12:00','12:00','12:00','12:00','12:00','12:00:00.1+00','12:00+00','12:00+00','1582-10-10','1582-10-10','1582-10-10','1582-10-10','1582-10-10','1582-10-10+00','1582-10-10+00','1582-10-10+00','1 mon','1 year','1 day');
+insert into times values (7,'1969-12-31','12:00','12:00','12:00','12:00','12:00','12:00','12:00+00','12:00+00','12:00+00','1969-12-31 23:59:59.999999','1969-12-31 23:59:59','1969-12-31 23:59:59.99','1969-12-31 23:59:59.999','1969-12-31 23:59:59.99999','1969-12-31 23:59:59.999999+00','1969-12-31 23:59:59+00','1969-12-31 23:59:59.99+00','1 day -1 second','1 year','1 min');
+insert into bits values (2,'1','1','0000101','10000001','100000001','000000110000001000000001',repeat('1',64)::bit(64),'101','1','0000000101');
+insert into bits values (3,'0','0','0000000','00000000','000000000','000000000000000000000001',repeat('0',64)::bit(64),'','0','');
+insert into bits values (4,'0','0','1111111','11111111','111111111','100000000000000000000000',('1'||repeat('0',63))::bit(64),'000000000001','1','1');
+insert into shapes values (2,'(1,2)','[1,5)','[1,5]','(1.5,2.5]','2020-01-01','[2019-03-31 15:30:00,infinity)','[2019-03-31 15:30:00+00,2020-01-01 00:00+02]','[2019-03-31,2019-04-30]');
+insert into shapes values (3,'(-1.5e-7,1e300)','empty','(,5)','(,)',null,'[,]','empty','(,2020-01-01]');
+insert into shapes values (4,'(0.1,123456789)','empty',null,null,null,null,null,null);
+insert into lists values (2,'{1,NULL,-3}','{1,NULL,3}','{9223372036854775807}','{1,4294967295}','{1.5,NaN,0.1}','{0.1,-Infinity,1}','{1.5,NULL,100}','{1.20,NULL,3.4}','{t,f,NULL}','{a,"b c",NULL,"NULL",""}','{ab,cde}','{ab,c}','{Ab,NULL}','{2016-11-04,NULL}','{13:51:30.123456,NULL}','{13:51:30.123}','{13:51:30+02}','{2016-11-04 13:51:30.123456,NULL}','{2016-11-04 13:51:30.123}','{2016-11-04 13:51:30.123456+02,NULL}','{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}','{"{\"a\": 1}",NULL}','{"{\"a\": 1}",NULL}','{10.0.0.1,NULL}','{10.0.0.0/8}','{08:00:2b:01:02:03}','{"\\x01ff",NULL,"\\x"}','{sad,ok,"so \"quoted\", it''s"}','{"a=>1",NULL}','{a.b}','{"[1,5)",NULL}','{"[2019-01-01,2019-02-01)"}','{"[1.5,2.5]"}','{"[2019-01-01 00:00+00,)"}');
+insert into lists values (3,'{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}');

@@ -1,0 +1,8 @@
+--- title types with doubles for decimals and times as Connect has them
+--- tailwater decimal = "double"
+--- debezium decimal.handling.mode=double
+--- tailwater time = "connect"
+--- debezium time.precision.mode=connect
+--- tailwater binary = "base64"
+--- debezium binary.handling.mode=base64
+--- include types

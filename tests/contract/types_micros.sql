@@ -1,0 +1,6 @@
+--- title times in microseconds, bytes in base64 for addresses
+--- tailwater time = "microseconds"
+--- debezium time.precision.mode=microseconds
+--- tailwater binary = "base64-url-safe"
+--- debezium binary.handling.mode=base64-url-safe
+--- include types

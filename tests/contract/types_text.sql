@@ -1,0 +1,12 @@
+--- title types with texts for numbers and times, objects for hstore
+--- tailwater decimal = "string"
+--- debezium decimal.handling.mode=string
+--- tailwater time = "isostring"
+--- debezium time.precision.mode=isostring
+--- tailwater interval = "string"
+--- debezium interval.handling.mode=string
+--- tailwater hstore = "map"
+--- debezium hstore.handling.mode=map
+--- tailwater binary = "hex"
+--- debezium binary.handling.mode=hex
+--- include types
