@@ -28,10 +28,15 @@ impl Debezium {
         fs::write(dir.join("log4j2.properties"), LOGGING).expect("writable");
         fs::write(dir.join("worker.properties"), worker(dir.path(), kafka)).expect("writable");
         let slot = format!("debezium_{prefix}").to_lowercase();
-        fs::write(dir.join("connector.properties"), connector(script, database, route, prefix, &slot)).expect("writable");
-        let mut command: Vec<std::ffi::OsString> = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(Into::into).into();
+        fs::write(dir.join("connector.properties"), connector(script, database, route, prefix, &slot))
+            .expect("writable");
+        let mut command: Vec<std::ffi::OsString> =
+            ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(Into::into).into();
         command.push(format!("-Dlog4j2.configurationFile={}", dir.join("log4j2.properties").display()).into());
-        command.extend(["-cp".into(), format!("{}/*:{}/*", cache::debezium_jars().display(), cache::converter_jars().display()).into()]);
+        command.extend([
+            "-cp".into(),
+            format!("{}/*:{}/*", cache::debezium_jars().display(), cache::converter_jars().display()).into(),
+        ]);
         command.push("org.apache.kafka.connect.cli.ConnectStandalone".into());
         command.extend([dir.join("worker.properties").into(), dir.join("connector.properties").into()]);
         let log = dir.join("log");
@@ -47,7 +52,9 @@ impl Debezium {
         let mut debezium = Debezium { process, dir };
         eventually("Debezium follows", Duration::from_secs(120), || {
             debezium.check();
-            (database.one(&format!("select count(*) from pg_replication_slots where active and slot_name = '{slot}'")) == "1").then_some(())
+            (database.one(&format!("select count(*) from pg_replication_slots where active and slot_name = '{slot}'"))
+                == "1")
+                .then_some(())
         });
         debezium
     }

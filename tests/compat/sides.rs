@@ -88,7 +88,12 @@ fn both_sides_tell_every_script_alike() {
         };
         let differences = compare::differences(&sides.theirs, &sides.ours);
         let unexpected = allowed::unexpected(differences, &mut used);
-        println!("{}: {} records, {} differences that are not meant", script.name, sides.theirs.len(), unexpected.len());
+        println!(
+            "{}: {} records, {} differences that are not meant",
+            script.name,
+            sides.theirs.len(),
+            unexpected.len()
+        );
         if !unexpected.is_empty() {
             show(&unexpected);
             println!("Debezium's log:\n{}", sides.log);

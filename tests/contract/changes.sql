@@ -27,7 +27,7 @@ update t set e=0 where e is null;
 alter table t alter column e set not null;
 insert into t values (13,1,2);
 --- step
-alter table t alter column e type numeric(12,3);
+alter table t alter column e type numeric(14,3);
 insert into t values (14,1.5,2);
 --- step
 alter table t alter column nn drop not null;

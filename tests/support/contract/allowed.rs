@@ -12,10 +12,7 @@ pub struct Allowed {
 
 /// All of them.
 pub const ALLOWED: &[Allowed] = &[
-    Allowed {
-        name: "headers of our own",
-        covers: |d| d.path.starts_with("header.tw.") && d.they_say.is_none(),
-    },
+    Allowed { name: "headers of our own", covers: |d| d.path.starts_with("header.tw.") && d.they_say.is_none() },
     Allowed { name: "the version", covers: |d| d.path == "value.source.version" },
 ];
 

@@ -48,7 +48,9 @@ pub fn differences<'a>(theirs: &'a [Told], ours: &'a [Told]) -> Vec<Difference<'
             match (theirs, ours) {
                 (Some(theirs), Some(ours)) => records(theirs, ours, &mut found),
                 (theirs, ours) => {
-                    let says = |told: Option<&Told>| told.map(|told| told.value.as_ref().map_or("tombstone".into(), |value| value.text()));
+                    let says = |told: Option<&Told>| {
+                        told.map(|told| told.value.as_ref().map_or("tombstone".into(), |value| value.text()))
+                    };
                     let (they_say, we_say) = (says(theirs), says(ours));
                     found.push(Difference { theirs, ours, path: String::new(), they_say, we_say });
                 }
@@ -73,11 +75,8 @@ fn aligned<'a>(theirs: &[&'a Told], ours: &[&'a Told]) -> Vec<Pair<'a>> {
     let mut longest = vec![vec![0_u32; right.len() + 1]; left.len() + 1];
     for a in (0..left.len()).rev() {
         for b in (0..right.len()).rev() {
-            longest[a][b] = if left[a] == right[b] {
-                longest[a + 1][b + 1] + 1
-            } else {
-                longest[a + 1][b].max(longest[a][b + 1])
-            };
+            longest[a][b] =
+                if left[a] == right[b] { longest[a + 1][b + 1] + 1 } else { longest[a + 1][b].max(longest[a][b + 1]) };
         }
     }
     let (mut a, mut b, mut pairs) = (0, 0, Vec::new());
@@ -101,7 +100,8 @@ fn records<'a>(theirs: &'a Told, ours: &'a Told, found: &mut Vec<Difference<'a>>
     let mut push = |path: &str, they_say: Option<String>, we_say: Option<String>| {
         found.push(Difference { theirs: Some(theirs), ours: Some(ours), path: path.to_owned(), they_say, we_say });
     };
-    let find = |side: &[(String, String)], path: &str| side.iter().find(|(at, _)| at == path).map(|(_, text)| text.clone());
+    let find =
+        |side: &[(String, String)], path: &str| side.iter().find(|(at, _)| at == path).map(|(_, text)| text.clone());
     for (path, text) in &left {
         let other = find(&right, path);
         if other.as_ref().is_none_or(|other| !equal(text, other)) {

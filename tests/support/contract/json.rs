@@ -167,7 +167,8 @@ impl<'a> Reader<'a> {
         } else {
             rest.find(|sign: char| ",]}:".contains(sign) || sign.is_whitespace()).or(Some(rest.len()))
         };
-        let token = &rest[..end.filter(|&end| end > 0).unwrap_or_else(|| panic!("no token at {} of {}", self.at, self.text))];
+        let token =
+            &rest[..end.filter(|&end| end > 0).unwrap_or_else(|| panic!("no token at {} of {}", self.at, self.text))];
         self.at += token.len();
         token.to_owned()
     }
