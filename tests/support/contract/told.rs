@@ -56,7 +56,7 @@ impl Told {
     }
 
     /// Whether a snapshot has read it.
-    pub fn from_snapshot(&self) -> bool {
+    pub fn is_read(&self) -> bool {
         self.op() == "r"
     }
 
@@ -69,7 +69,7 @@ impl Told {
         for (name, value) in &mut self.headers {
             *value = if name.ends_with(".runId") { "run".to_owned() } else { named(value) };
         }
-        let from_snapshot = self.from_snapshot();
+        let read = self.is_read();
         let Some(value) = &mut self.value else { return };
         for name in ["ts_ms", "ts_us", "ts_ns"] {
             forget(value, name);
@@ -80,7 +80,7 @@ impl Told {
                 *field = Json::string(settled);
             }
         }
-        if from_snapshot {
+        if read {
             POSITIONS.iter().for_each(|name| forget(source, name));
         }
     }
