@@ -83,7 +83,8 @@ fn what_is_not_in_this_version_is_refused_and_not_ignored() {
     assert!(Config::parse(&file("format = \"json\"")).is_ok());
     for (extra, path) in [
         ("prefix = \"x\"", "sink.kafka.format"),
-        ("format = \"avro\"", "sink.kafka.format"),
+        ("format = \"avro\"", "sink.kafka.registry"),
+        ("format = \"avro\"\nregistry = \"registry:8081\"", "sink.kafka.registry"),
         ("format = \"json\"\ndelivery = \"exactly-once\"", "sink.kafka.delivery"),
         ("format = \"json\"\n[sink.kafka.envelope]\nkind = \"raw\"", "sink.kafka.envelope.kind"),
         ("format = \"json\"\n[[table]]\nmatch = \"public.x\"\nmode = \"history\"", "table.mode"),

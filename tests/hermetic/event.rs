@@ -128,7 +128,7 @@ fn change(table: &Arc<Table>, op: Op) -> Change {
 fn encode(change: &Change) -> Records {
     let mut records = Records::new();
     let now = PgTimestamp::from_unix_micros(1_500_000_000_000_001);
-    Encoder::new(Arc::clone(&change.table), &settings()).encode(change, now, &mut records).unwrap();
+    Encoder::new(Arc::clone(&change.table), &settings()).unwrap().encode(change, now, &mut records).unwrap();
     records
 }
 
@@ -265,7 +265,7 @@ fn text_that_is_not_utf_8_names_its_column_and_leaves_nothing_behind() {
     let new = with(&usual(0), |at| (at == 11).then_some(Cell::Text(b"secret\xff")));
     let change = change(&table, Op::Insert { new });
     let mut records = Records::new();
-    let error = Encoder::new(table, &settings()).encode(&change, PgTimestamp(0), &mut records).unwrap_err();
+    let error = Encoder::new(table, &settings()).unwrap().encode(&change, PgTimestamp(0), &mut records).unwrap_err();
     assert_eq!(error.to_string(), "column note: expected UTF-8");
     assert!(records.is_empty() && records.size() == 0);
 }

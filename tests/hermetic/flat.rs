@@ -40,7 +40,10 @@ fn told(flat: Flat, op: Op) -> Vec<(Value, Option<Value>)> {
     let origin = Origin { at, xid: Some(Xid(7)), lsn: Lsn::new(9), last_commit: None, snapshot: None };
     let change = Change { id: ChangeId { commit: Lsn::new(8), seq: 0 }, origin, table: table(), op };
     let mut records = Records::new();
-    Encoder::new(table(), &settings).encode(&change, PgTimestamp::from_unix_micros(6_000_000), &mut records).unwrap();
+    Encoder::new(table(), &settings)
+        .unwrap()
+        .encode(&change, PgTimestamp::from_unix_micros(6_000_000), &mut records)
+        .unwrap();
     let parse = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap();
     records.iter().map(|record| (record.key.map_or(Value::Null, parse), record.value.map(parse))).collect()
 }

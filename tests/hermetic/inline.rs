@@ -155,7 +155,10 @@ fn payloads_are_what_the_schema_beside_them_says_in_every_mode_and_come_back() {
             let id = ChangeId { commit: Lsn::new(8), seq: 0 };
             let change = Change { id, origin, table: Arc::clone(&table), op };
             let mut records = Records::new();
-            Encoder::new(Arc::clone(&table), &settings(modes)).encode(&change, PgTimestamp(0), &mut records).unwrap();
+            Encoder::new(Arc::clone(&table), &settings(modes))
+                .unwrap()
+                .encode(&change, PgTimestamp(0), &mut records)
+                .unwrap();
             for record in records.iter() {
                 for text in [record.key, record.value].into_iter().flatten() {
                     let value: Value = serde_json::from_slice(text).unwrap();

@@ -5,6 +5,7 @@
 
 mod ack;
 mod assemble;
+mod avro;
 mod cli;
 mod config;
 mod corpus;

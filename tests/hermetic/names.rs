@@ -53,7 +53,7 @@ fn adjusted_names_stand_in_values_keys_headers_and_schemas_and_lead_back_to_the_
     ] {
         let settings = settings(adjustment);
         let mut records = Records::new();
-        Encoder::new(table(), &settings).encode(&change, PgTimestamp(0), &mut records).unwrap();
+        Encoder::new(table(), &settings).unwrap().encode(&change, PgTimestamp(0), &mut records).unwrap();
         let create = records.iter().nth(2).expect("a delete, a tombstone and a create");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let value = text(create.value.unwrap());

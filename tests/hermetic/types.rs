@@ -57,7 +57,7 @@ fn around(pg_type: &PgType, modifier: i32, cell: Cell<'_>, modes: Modes) -> (Opt
     let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
     let change = Change { id: ChangeId::ZERO, origin, table: Arc::clone(&table), op: Op::Update { old: None, new } };
     let mut records = Records::new();
-    Encoder::new(Arc::clone(&table), &settings).encode(&change, PgTimestamp(0), &mut records).unwrap();
+    Encoder::new(Arc::clone(&table), &settings).unwrap().encode(&change, PgTimestamp(0), &mut records).unwrap();
     let record = records.iter().next().unwrap();
     let text = std::str::from_utf8(record.value.unwrap()).unwrap();
     let _: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -162,7 +162,8 @@ fn a_value_that_is_not_what_its_type_prints_is_refused_with_its_column() {
         let new: Row = [Cell::Text(b"1"), Cell::Text(text.as_bytes())].into_iter().collect();
         let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
         let change = Change { id: ChangeId::ZERO, origin, table: Arc::clone(&table), op: Op::Insert { new } };
-        let error = Encoder::new(table, &settings).encode(&change, PgTimestamp(0), &mut Records::new()).unwrap_err();
+        let error =
+            Encoder::new(table, &settings).unwrap().encode(&change, PgTimestamp(0), &mut Records::new()).unwrap_err();
         assert_eq!(error.column, "v", "{name}");
         assert!(!error.to_string().contains(text), "{error}");
     }

@@ -52,6 +52,7 @@ fn sink_options(prefix: &str) -> SinkOptions {
         truncates: true,
         placeholder: "__debezium_unavailable_value".into(),
         modes: Default::default(),
+        registry: None,
         inline_schema: false,
         flat: Default::default(),
         buffer_bytes: 64 << 20,

@@ -18,6 +18,8 @@ mod names;
 mod outage;
 mod postgres;
 mod project;
+#[cfg(feature = "kafka")]
+mod registry;
 mod serve;
 mod services;
 #[cfg(feature = "kafka")]

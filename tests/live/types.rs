@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::support::kafka::{Isolation, Kafka};
 use crate::support::postgres::{Database, Postgres};
+use crate::support::registry::Registry;
 use crate::support::tailwater::Tailwater;
 
 /// Column, type, value; `lossy` where the text that comes back is another one.
@@ -198,12 +199,26 @@ fn the_values_of_the_contract_are_what_it_says() {
 
 #[test]
 fn a_warehouse_behind_kafka_gets_the_text_again() {
+    behind_kafka("types_back", |source, prefix| publish(source, prefix, "interval = \"string\""));
+}
+
+#[test]
+fn a_warehouse_behind_avro_gets_the_text_again() {
+    behind_kafka("types_avro", |source, prefix| {
+        Tailwater::new(prefix)
+            .source_postgres(&source.url(), &["public.types"])
+            .sink_kafka_avro(&Kafka::shared().bootstrap(), prefix, &Registry::shared().url())
+            .toml("[sink.kafka.topic]\npartitions = 1\nreplication = 1\n[sink.kafka.envelope]\ninterval = \"string\"")
+    });
+}
+
+fn behind_kafka(name: &str, publish: impl Fn(&Database<'_>, &str) -> Tailwater) {
     let server = Postgres::shared(17);
-    let (source, target) = (server.database("types_back"), server.database("types_back_t"));
+    let (source, target) = (server.database(name), server.database(&format!("{name}_t")));
     create(&source);
     insert(&source, 1);
-    let prefix = Kafka::shared().prefix("types_back");
-    let publish = publish(&source, &prefix, "interval = \"string\"");
+    let prefix = Kafka::shared().prefix(name);
+    let publish = publish(&source, &prefix);
     let apply = Tailwater::new(&format!("{prefix}_apply"))
         .source_kafka(&Kafka::shared().bootstrap(), &[&format!("{prefix}.public.*")], &prefix)
         .sink_postgres(&target.url(), None);

@@ -86,6 +86,14 @@ impl Tailwater {
         ))
     }
 
+    /// `[sink.kafka]` with Avro, at least once.
+    pub fn sink_kafka_avro(self, bootstrap: &str, prefix: &str, registry: &str) -> Tailwater {
+        let (bootstrap, prefix, registry) = (quoted(bootstrap), quoted(prefix), quoted(registry));
+        self.toml(&format!(
+            "[sink.kafka]\nbootstrap = {bootstrap}\nprefix = {prefix}\nformat = \"avro\"\nregistry = {registry}\ndelivery = \"at-least-once\""
+        ))
+    }
+
     /// `[sink.duckdb]`.
     pub fn sink_duckdb(self, path: &Path) -> Tailwater {
         self.toml(&format!("[sink.duckdb]\npath = {}", quoted(&path.to_string_lossy())))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::claims::Claims;
 use super::client::ANSWER;
 use super::control::{Control, Listing, check_pipeline};
+use super::registry::Registry;
 use super::source::detect;
 use super::topics::{Purpose, Topic, blocking, check_name, contradiction};
 use super::{SinkOptions, SourceOptions};
@@ -37,7 +38,13 @@ pub async fn check_sink(options: &SinkOptions, tables: &[Arc<Table>]) -> Vec<Err
         }
         Err(error) => problems.push(error),
     }
+    problems.extend(check_registry(options).await);
     problems
+}
+
+async fn check_registry(options: &SinkOptions) -> Option<Error> {
+    let registry = options.registry.clone()?;
+    blocking(move || Registry::new(registry)?.check()).await.err()
 }
 
 /// How far the topics are written, without changing anything; `None` when nothing has been written.
@@ -154,6 +161,7 @@ mod tests {
             truncates: true,
             placeholder: String::new(),
             modes: Default::default(),
+            registry: None,
             inline_schema: false,
             flat: Default::default(),
             buffer_bytes: 1,

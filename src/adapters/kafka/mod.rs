@@ -25,6 +25,8 @@ mod producer;
 #[cfg(feature = "kafka")]
 mod reader;
 #[cfg(feature = "kafka")]
+mod registry;
+#[cfg(feature = "kafka")]
 mod scribe;
 #[cfg(feature = "kafka")]
 mod sink;
@@ -37,7 +39,7 @@ mod topics;
 pub use check::{check_sink, check_source, stored};
 #[cfg(feature = "kafka")]
 pub use ledger::Delivery;
-pub use options::{Cluster, Properties, SinkOptions, SourceOptions};
+pub use options::{Cluster, Login, Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions, Subjects};
 #[cfg(feature = "kafka")]
 pub use sink::KafkaSink;
 #[cfg(feature = "kafka")]

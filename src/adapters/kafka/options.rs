@@ -1,6 +1,9 @@
 //! What the Kafka adapters have to be told.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
 
 use crate::codecs::event::{Topic, TopicNames};
 use crate::logic::project::Origins;
@@ -24,6 +27,48 @@ impl std::fmt::Debug for Properties {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
+
+/// What the registry's client has to be told.
+#[derive(Clone, Debug)]
+pub struct RegistryOptions {
+    /// Its addresses; the first that answers is used.
+    pub urls: Vec<String>,
+    /// Who we are.
+    pub login: Login,
+    /// A file of certificates to trust; the system's when absent.
+    pub authorities: Option<PathBuf>,
+    /// How subjects are named.
+    pub subjects: Subjects,
+    /// Whether schemas are registered; otherwise they have to be there.
+    pub register: bool,
+}
+
+/// Who we are.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// Nobody.
+    None,
+    /// User and password.
+    Basic(String, SecretString),
+    /// A token.
+    Bearer(SecretString),
+}
+
+/// How subjects are named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Subjects {
+    /// `<topic>-value`
+    #[default]
+    Topic,
+    /// The schema's full name.
+    Record,
+    /// `<topic>-<full name>`
+    TopicRecord,
+}
+
+/// The names of [`Subjects`], the default first.
+pub const SUBJECTS: [(&str, Subjects); 3] =
+    [("topic", Subjects::Topic), ("record", Subjects::Record), ("topic_record", Subjects::TopicRecord)];
 
 /// What the sink has to be told.
 #[derive(Clone, Debug)]
@@ -54,6 +99,8 @@ pub struct SinkOptions {
     pub modes: crate::codecs::event::Modes,
     /// How rows are told without an envelope.
     pub flat: crate::codecs::event::Flat,
+    /// Where schemas are registered, for formats that need it.
+    pub registry: Option<RegistryOptions>,
     /// The schema in each record.
     pub inline_schema: bool,
     /// Bytes that may be on their way to the brokers.

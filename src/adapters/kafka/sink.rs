@@ -15,7 +15,7 @@
 //! come again. A marker inside a large transaction says that it is not complete, and carries the position of the
 //! last complete one, so a writer that goes on there begins the transaction again and the reader drops what it has.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::message::{Header, OwnedHeaders};
 
@@ -24,10 +24,11 @@ use super::control::{Control, check_pipeline};
 use super::ledger::{Delivery, End, Ledger, Route};
 use super::plans::{Known, Plan, Plans, Versions};
 use super::producer::{Producer, Record, Reports, Tag};
+use super::registry::{Part, Registry};
 use super::scribe::{Scribe, nowhere, publish};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
-use crate::codecs::event::{Encoder, Records, Settings, encode_table, progress_topic, tables_topic};
+use crate::codecs::event::{Encoder, NamedSchema, Records, Settings, encode_table, progress_topic, tables_topic};
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
 
@@ -41,6 +42,7 @@ pub struct KafkaSink {
     claims: Claims,
     plans: Plans,
     settings: Settings,
+    registry: Option<Arc<Mutex<Registry>>>,
     records: Records,
     _markers: Task,
 }
@@ -90,6 +92,7 @@ impl KafkaSink {
             inline_schema: options.inline_schema,
             flat: options.flat.clone(),
         };
+        let registry = options.registry.clone().map(Registry::new).transpose()?;
         let ledger = Arc::new(Ledger::default());
         let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
         let producer = Arc::new(Producer::start(&options.cluster, options.buffer_bytes, reports)?);
@@ -113,6 +116,7 @@ impl KafkaSink {
             claims: known.claims,
             plans: Plans::default(),
             settings,
+            registry: registry.map(|registry| Arc::new(Mutex::new(registry))),
             records: Records::new(),
             _markers: Task(tokio::spawn(scribe.run())),
         };
@@ -128,11 +132,8 @@ impl KafkaSink {
                 Some(index) => index,
                 None => self.plan(&change.table).await?,
             };
-            let plan = self.plans.plans.get_mut(index).expect("plans are never removed");
-            self.records.clear();
-            plan.encoder
-                .encode(change, now, &mut self.records)
-                .map_err(|error| Error::corrupt(format!("a change of table {}: {error}", change.table.name)))?;
+            self.encode(index, change, now).await?;
+            let plan = self.plans.plans.get(index).expect("plans are never removed");
             for event in self.records.iter() {
                 let count = event.headers().count();
                 let headers = event.headers().fold(OwnedHeaders::new_with_capacity(count), |headers, (key, value)| {
@@ -153,13 +154,41 @@ impl KafkaSink {
         Ok((sent, bytes))
     }
 
+    /// Makes the change's records.
+    async fn encode(&mut self, index: usize, change: &Change, now: PgTimestamp) -> Result<()> {
+        loop {
+            let plan = self.plans.plans.get_mut(index).expect("plans are never removed");
+            self.records.clear();
+            let Err(error) = plan.encoder.encode(change, now, &mut self.records) else { return Ok(()) };
+            let table = Arc::clone(plan.encoder.table());
+            let nullable = table.columns.iter().any(|column| column.name == error.column && column.optional);
+            if !error.of_null() || nullable {
+                return Err(Error::corrupt(format!("a change of table {}: {error}", table.name)));
+            }
+            // The catalog says what is so now; the row is from before. From here on the column may be null.
+            let mut table = (*table).clone();
+            table
+                .columns
+                .iter_mut()
+                .filter(|column| column.name == error.column)
+                .for_each(|column| column.optional = true);
+            self.prepare(&change.table, &table).await?;
+        }
+    }
+
     /// Makes the topic, publishes the table version when it is new, and only then a plan to use it.
     async fn plan(&mut self, source: &Arc<Table>) -> Result<usize> {
+        self.prepare(source, source).await
+    }
+
+    /// The same for a table whose changes the source gives as `source`'s.
+    async fn prepare(&mut self, source: &Arc<Table>, told: &Table) -> Result<usize> {
         let topic = self.options.topic(&source.name);
         self.claims.claim(&topic, &source.name)?;
         self.claims.claim_names(&self.options.prefix, source, self.settings.modes.name_adjustment)?;
         let found = self.topics.ensure(&topic.name, Purpose::Events).await?;
-        let (table, new) = self.versions.number(source, &self.settings.modes);
+        let (table, new) = self.versions.number(told, &self.settings.modes);
+        let encoder = self.encoder(&topic.name, &table).await?;
         if new {
             let doing = format!("publishing the shape of {}", table.name);
             let record = encode_table(&table, &self.settings.modes);
@@ -168,8 +197,34 @@ impl KafkaSink {
         self.versions.learn(Arc::clone(&table), self.settings.modes);
         let limit = self.topics.largest_batch(&topic.name).await;
         let route = self.ledger.route(Route { topic: topic.name.clone(), table: describe(&table), limit });
-        let encoder = Encoder::new(table, &self.settings);
         Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions: found.partitions, route }))
+    }
+
+    /// The table version's encoder, its schemas registered where the format needs that.
+    async fn encoder(&self, topic: &str, table: &Arc<Table>) -> Result<Encoder> {
+        let mut encoder = Encoder::new(Arc::clone(table), &self.settings).map_err(|error| {
+            Error::blocked(format!("table {}: {error}", table.name))
+                .remedy("set envelope.name_adjustment = \"avro\" or \"avro_unicode\", or leave the table or column out")
+        })?;
+        let Some((key, value)) = encoder.schemas() else { return Ok(encoder) };
+        let registry = self.registry.clone().ok_or_else(|| Error::bug("a format without its registry"))?;
+        let schemas = [key.map(|schema| (Part::Key, schema.clone())), Some((Part::Value, value.clone()))];
+        let topic = topic.to_owned();
+        let numbers = blocking(move || {
+            let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut number = |schema: Option<(Part, NamedSchema)>| match schema {
+                Some((part, schema)) => {
+                    let subject = registry.subject(&topic, part, &schema.name);
+                    registry.number(&subject, &schema.text)
+                }
+                None => Ok(0),
+            };
+            let [key, value] = schemas;
+            Ok((number(key)?, number(value)?))
+        });
+        let (key, value) = numbers.await.map_err(|error| error.within(format!("table {}", table.name)))?;
+        encoder.number(key, value);
+        Ok(encoder)
     }
 }
 

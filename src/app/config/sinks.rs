@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::file::{Problems, Section};
 use super::sources::{cluster, endpoint};
 use super::{DuckdbFile, Sink, kafka, warehouse};
-use crate::codecs::event::{ADDED, DELETES, Flat, Modes, PLACEHOLDERS, Shapes, TopicNames, TopicTemplate};
+use crate::codecs::event::{ADDED, DELETES, Flat, Format, Modes, PLACEHOLDERS, Shapes, TopicNames, TopicTemplate};
 use crate::logic::project::Origins;
 
 /// Bytes of records on their way to the brokers.
@@ -86,13 +88,8 @@ fn to_topics(
             problems,
         );
     }
-    if section.has("format") {
-        section.later("format", "json", problems);
-    } else {
-        section.known("format");
-        section.problem("format", "is missing", "set format = \"json\": the others are not in this version", problems);
-    }
-    section.later("registry", "", problems);
+    let format = format(section, problems);
+    let registry = registry(section, format, problems);
     section.later("delivery", "at-least-once", problems);
     let mut topic = section.section("topic", problems);
     let small = |given: Option<i64>, default: i32| given.and_then(|n| i32::try_from(n).ok()).unwrap_or(default);
@@ -107,7 +104,7 @@ fn to_topics(
     let placeholder =
         envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
     envelope.later("transaction_metadata", "false", problems);
-    let mut modes = Modes::default();
+    let mut modes = Modes { format, ..Modes::default() };
     for (key, names) in Modes::keys() {
         if let Some(name) = envelope.text(key, problems).filter(|name| !modes.set(key, name)) {
             envelope.problem(
@@ -134,6 +131,7 @@ fn to_topics(
         truncates,
         placeholder,
         modes,
+        registry,
         inline_schema,
         flat,
         buffer_bytes: BUFFER,
@@ -149,6 +147,86 @@ pub(super) fn template(section: &mut Section<'_>, key: &'static str, problems: &
         section.problem(key, error.to_string(), remedy, problems);
     }
     parsed.ok()
+}
+
+/// `format`
+fn format(section: &mut Section<'_>, problems: &mut Problems) -> Format {
+    match section.text("format", problems).as_deref() {
+        Some("json") => Format::Json,
+        Some("avro") => Format::Avro,
+        Some("protobuf") => {
+            section.problem("format", "is not in this version", "use \"avro\" or \"json\"", problems);
+            Format::Json
+        }
+        Some(_) => {
+            section.problem("format", "is no format", "use \"avro\" or \"json\"", problems);
+            Format::Json
+        }
+        None => {
+            section.problem("format", "is missing", "set format = \"avro\" (with a registry) or \"json\"", problems);
+            Format::Json
+        }
+    }
+}
+
+/// `registry` and `[sink.kafka.registry_options]`
+fn registry(section: &mut Section<'_>, format: Format, problems: &mut Problems) -> Option<kafka::RegistryOptions> {
+    let given = section.secret("registry", problems).filter(|urls| !urls.is_empty());
+    let mut more = section.section("registry_options", problems);
+    let user = more.text("user", problems);
+    let password = more.secret("password", problems);
+    let token = more.secret("token", problems);
+    let authorities = more.text("authorities", problems);
+    let register = more.flag("register", problems).unwrap_or(true);
+    let mut subjects = kafka::Subjects::default();
+    if let Some(name) = more.text("subjects", problems) {
+        match kafka::SUBJECTS.iter().find(|(known, _)| *known == name) {
+            Some((_, known)) => subjects = *known,
+            None => {
+                let names: Vec<_> = kafka::SUBJECTS.iter().map(|(name, _)| *name).collect();
+                more.problem("subjects", "is no way to name subjects", format!("use {}", names.join(", ")), problems);
+            }
+        }
+    }
+    if user.is_some() && token.is_some() {
+        more.problem("token", "is a second way to log in", "keep one of user and token", problems);
+    }
+    more.finish(problems);
+    let Some(given) = given else {
+        if format == Format::Avro {
+            let remedy = "write it as in registry = \"http://registry:8081\"";
+            section.problem("registry", "is missing: Avro's schemas are kept there", remedy, problems);
+        }
+        return None;
+    };
+    let mut login = match (user, token) {
+        (Some(user), _) => kafka::Login::Basic(user, SecretString::from(password.unwrap_or_default())),
+        (None, Some(token)) => kafka::Login::Bearer(SecretString::from(token)),
+        (None, None) => kafka::Login::None,
+    };
+    let mut urls = Vec::new();
+    for text in given.split(',').map(str::trim) {
+        match url::Url::parse(text) {
+            Ok(mut url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                if !url.username().is_empty() {
+                    let decoded =
+                        |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+                    let password = SecretString::from(decoded(url.password().unwrap_or_default()));
+                    login = kafka::Login::Basic(decoded(url.username()), password);
+                }
+                // Neither can fail: there is a host.
+                let _ = url.set_username("");
+                let _ = url.set_password(None);
+                urls.push(url.to_string());
+            }
+            _ => {
+                let remedy = "write it as in registry = \"http://registry:8081\", several with commas between them";
+                section.problem("registry", "is no address of a registry", remedy, problems);
+            }
+        }
+    }
+    let authorities = authorities.map(Into::into);
+    Some(kafka::RegistryOptions { urls, login, authorities, subjects, register })
 }
 
 /// `[sink.kafka.envelope.flat]`

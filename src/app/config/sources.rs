@@ -83,9 +83,12 @@ fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -
     }
     let group = section.text("group", problems).unwrap_or_else(|| format!("tailwater_{name}"));
     let prefix = section.text("prefix", problems);
-    section.later("format", "json", problems);
+    // The topics say themselves how their events are written, and need no registry to be read.
+    if section.text("format", problems).is_some_and(|format| !matches!(format.as_str(), "avro" | "json")) {
+        section.problem("format", "is no format", "use \"avro\" or \"json\", or leave it out", problems);
+    }
     section.later("origin", "tailwater", problems);
-    section.later("registry", "", problems);
+    section.known("registry");
     let pipeline = name.to_owned();
     Some(kafka::SourceOptions { pipeline, cluster: cluster?, topics: topics?, prefix, group, buffer_bytes: BUFFER })
 }

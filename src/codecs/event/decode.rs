@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::json;
-use super::modes::Modes;
+use super::modes::{Format, Modes};
 use super::stamp::Stamp;
+use super::{avro, json};
 use crate::model::value::ValueError;
 use crate::model::{Change, Table};
 
@@ -32,13 +32,23 @@ impl From<ValueError> for DecodeError {
 #[derive(Debug)]
 pub struct Decoder {
     table: Arc<Table>,
-    form: json::Decoder,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Json(json::Decoder),
+    Avro(Box<avro::Decoder>),
 }
 
 impl Decoder {
     /// A reader of `table`'s events, which were written in these modes. A column that they leave out is NULL.
     pub fn new(table: Arc<Table>, modes: &Modes) -> Decoder {
-        Decoder { form: json::Decoder::new(Arc::clone(&table), modes), table }
+        let form = match modes.format {
+            Format::Json => Form::Json(json::Decoder::new(Arc::clone(&table), modes)),
+            Format::Avro => Form::Avro(Box::new(avro::Decoder::new(Arc::clone(&table), modes))),
+        };
+        Decoder { form, table }
     }
 
     /// The table version it reads.
@@ -48,6 +58,9 @@ impl Decoder {
 
     /// The change of a record; `None` for a tombstone and for the delete half of a key change.
     pub fn decode(&mut self, stamp: &Stamp<'_>, value: Option<&[u8]>) -> Result<Option<Change>, DecodeError> {
-        self.form.decode(stamp, value)
+        match &mut self.form {
+            Form::Json(form) => form.decode(stamp, value),
+            Form::Avro(form) => form.decode(stamp, value),
+        }
     }
 }

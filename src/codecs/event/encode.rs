@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::flat::{Deletes, Flat};
-use super::form::{Event, Form, Out, Written, known};
-use super::modes::{Modes, Shapes};
+use super::form::{Event, Form, Misfit, Out, Written, known};
+use super::modes::{Format, Modes, Shapes};
 use super::records::{KEEP, Records};
-use super::{header, json, version_name};
+use super::{avro, header, json, version_name};
+use crate::model::value::ValueError;
 use crate::model::{Cell, Change, OldRow, Op, PgTimestamp, Row, Table};
 
 /// What is the same for all tables.
@@ -41,6 +42,30 @@ pub struct EncodeError {
     pub expected: &'static str,
 }
 
+impl EncodeError {
+    /// What is expected where a NULL is, but the column is said to be NOT NULL.
+    pub(super) const NOT_NULL: &str = "a value: the column is NOT NULL";
+
+    /// Whether it is a NULL in a column that was thought to have none: it may have had some before it was made NOT NULL.
+    pub fn of_null(&self) -> bool {
+        self.expected == EncodeError::NOT_NULL
+    }
+}
+
+/// A schema for a registry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedSchema {
+    /// Its full name.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A table version whose names its form does not allow.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{0}` is no name in Avro: letters, digits and `_`, the first no digit")]
+pub struct PlanError(pub String);
+
 /// Writes the events of one table version.
 #[derive(Debug)]
 pub struct Encoder {
@@ -54,23 +79,50 @@ pub struct Encoder {
     /// What becomes of deletes, where rows have no envelope.
     deletes: Option<Deletes>,
     scratch: Vec<u8>,
+    misfits: Vec<Misfit>,
 }
 
 impl Encoder {
     /// Compiles the plan of a table version.
-    pub fn new(table: Arc<Table>, settings: &Settings) -> Encoder {
+    pub fn new(table: Arc<Table>, settings: &Settings) -> Result<Encoder, PlanError> {
         let flat = settings.modes.kind == Shapes::Flat;
-        Encoder {
+        let form = match settings.modes.format {
+            Format::Json => Form::Json,
+            Format::Avro => Form::Avro(Box::new(avro::Form::new(&table, settings).map_err(PlanError)?)),
+        };
+        Ok(Encoder {
             version: version_name(&table),
             json: json::Form::new(&table, settings),
-            form: Form::Json,
+            form,
             tombstones: settings.tombstones,
             // A truncate is no row.
             truncates: settings.truncates && !flat,
             deletes: flat.then_some(settings.flat.deletes),
             scratch: Vec::new(),
+            misfits: Vec::new(),
             table,
+        })
+    }
+
+    /// The schemas of keys, where there are some, and of values, for a registry; `None` for a form that needs none.
+    pub fn schemas(&self) -> Option<(Option<&NamedSchema>, &NamedSchema)> {
+        match &self.form {
+            Form::Json => None,
+            Form::Avro(form) => Some((form.schemas.0.as_ref(), &form.schemas.1)),
         }
+    }
+
+    /// Sets the numbers that the registry gave the schemas: each key and value begins with its own.
+    pub fn number(&mut self, key: u32, value: u32) {
+        match &mut self.form {
+            Form::Json => {}
+            Form::Avro(form) => form.number(key, value),
+        }
+    }
+
+    fn error(&self, column: usize, error: ValueError) -> EncodeError {
+        let column = self.table.columns.get(column).map(|column| column.name.clone()).unwrap_or_default();
+        EncodeError { column, expected: error.expected }
     }
 
     /// The table version it writes.
@@ -82,12 +134,13 @@ impl Encoder {
     pub fn encode(&mut self, change: &Change, now: PgTimestamp, out: &mut Records) -> Result<(), EncodeError> {
         let mark = out.mark();
         // Taken for the time of the call, so that the plan can be read while it is written to.
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut draft = Draft { plan: self, change, now, out, scratch: &mut scratch };
+        let (mut scratch, mut misfits) = (std::mem::take(&mut self.scratch), std::mem::take(&mut self.misfits));
+        let mut draft = Draft { plan: self, change, now, out, scratch: &mut scratch, misfits: &mut misfits };
         let written = draft.write();
         scratch.clear();
         scratch.shrink_to(KEEP);
-        self.scratch = scratch;
+        misfits.clear();
+        (self.scratch, self.misfits) = (scratch, misfits);
         written.inspect_err(|_| out.truncate(mark))
     }
 }
@@ -99,6 +152,7 @@ struct Draft<'a> {
     now: PgTimestamp,
     out: &'a mut Records,
     scratch: &'a mut Vec<u8>,
+    misfits: &'a mut Vec<Misfit>,
 }
 
 impl<'a> Draft<'a> {
@@ -223,8 +277,34 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Tells what the form of the event could not say.
+    fn misfit_headers(&mut self, event: &Event<'a>) -> Written {
+        for (before, name) in [(false, header::VALUES), (true, header::OLD_VALUES)] {
+            let row = if before { event.before.map(OldRow::row) } else { event.after };
+            let (Some(row), start) = (row, self.out.bytes.len()) else { continue };
+            for &Misfit { column, .. } in self.misfits.iter().filter(|misfit| misfit.before == before) {
+                let Some(name) = self.plan.json.name(column) else { continue };
+                let bytes = &mut self.out.bytes;
+                bytes.push(if bytes.len() == start { b'{' } else { b',' });
+                bytes.extend_from_slice(name);
+                bytes.push(b':');
+                let cell = if before { row.cell(column) } else { event.cell(column, row.cell(column)) };
+                match cell {
+                    Cell::Text(text) => json::string(text, bytes).map_err(|error| self.plan.error(column, error))?,
+                    _ => bytes.extend_from_slice(b"null"),
+                }
+            }
+            if self.out.bytes.len() > start {
+                self.out.bytes.push(b'}');
+                self.out.header(name, start);
+            }
+        }
+        self.misfits.clear();
+        Ok(())
+    }
+
     fn room(&mut self) -> Out<'_> {
-        Out { bytes: &mut self.out.bytes, scratch: self.scratch }
+        Out { bytes: &mut self.out.bytes, scratch: self.scratch, misfits: self.misfits }
     }
 
     /// The record's key, where the table has one.
@@ -236,6 +316,7 @@ impl<'a> Draft<'a> {
         let start = self.out.bytes.len();
         match &plan.form {
             Form::Json => plan.json.key(row, &mut self.room())?,
+            Form::Avro(form) => form.key(row, &mut self.room())?,
         }
         Ok(Some(start..self.out.bytes.len()))
     }
@@ -251,7 +332,10 @@ impl<'a> Draft<'a> {
         let (plan, start) = (self.plan, self.out.bytes.len());
         match &plan.form {
             Form::Json => plan.json.value(event, &mut self.room())?,
+            Form::Avro(form) => form.value(event, &mut self.room())?,
         }
-        Ok(start..self.out.bytes.len())
+        let value = start..self.out.bytes.len();
+        self.misfit_headers(event)?;
+        Ok(value)
     }
 }

@@ -1,5 +1,6 @@
 //! What an event says, whatever the form it takes.
 
+use super::avro;
 use super::encode::EncodeError;
 use super::flat::Told;
 use crate::model::{Cell, Change, OldRow, PgTimestamp, Row};
@@ -20,6 +21,16 @@ pub(super) struct Event<'a> {
 pub(super) struct Out<'a> {
     pub(super) bytes: &'a mut Vec<u8>,
     pub(super) scratch: &'a mut Vec<u8>,
+    /// Columns whose values the form could not say: they are told in a header.
+    pub(super) misfits: &'a mut Vec<Misfit>,
+}
+
+/// A value that its form can't say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Misfit {
+    /// Whether it is of the row as it was.
+    pub(super) before: bool,
+    pub(super) column: usize,
 }
 
 pub(super) type Written<T = ()> = Result<T, EncodeError>;
@@ -28,6 +39,7 @@ pub(super) type Written<T = ()> = Result<T, EncodeError>;
 #[derive(Debug)]
 pub(super) enum Form {
     Json,
+    Avro(Box<avro::Form>),
 }
 
 impl Out<'_> {

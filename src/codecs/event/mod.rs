@@ -11,6 +11,8 @@
 //! columns whose large values did not change. The two halves of a key change name themselves, and the second carries
 //! the old key, so that a reader makes one update of them.
 
+mod avro;
+mod count;
 mod decode;
 mod describe;
 mod encode;
@@ -20,19 +22,21 @@ mod json;
 mod kind;
 mod modes;
 mod name;
+mod origin;
 mod preset;
 pub mod proto;
 mod records;
 mod schema;
 mod stamp;
 mod tables;
+mod text;
 mod topic;
 
 pub use decode::{DecodeError, Decoder};
 pub use describe::{ColumnDescription, Description, describe};
-pub use encode::{EncodeError, Encoder, Settings};
+pub use encode::{EncodeError, Encoder, NamedSchema, PlanError, Settings};
 pub use flat::{ADDED, Added, DELETES, Deletes, Flat};
-pub use modes::{Binaries, Decimals, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
+pub use modes::{Binaries, Decimals, Format, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
 pub use name::{ADJUSTMENTS, FieldCollision, NameAdjustment, is_avro_name};
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
@@ -52,6 +56,11 @@ pub mod header {
     pub const TABLE: &str = "tw.table";
     /// A JSON array of the columns that hold the placeholder.
     pub const UNCHANGED: &str = "tw.unchanged";
+    /// A JSON object of texts, or nulls, by column: the values that the event's form has no way to say, an array of two
+    /// dimensions or a numeric NaN in Avro.
+    pub const VALUES: &str = "tw.values";
+    /// The same of the row as it was.
+    pub const OLD_VALUES: &str = "tw.values.before";
     /// `delete` or `create`: which half of a key change the record is.
     pub const PART: &str = "tw.part";
     /// The key that follows, on the delete half of a key change.

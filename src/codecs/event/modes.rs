@@ -76,6 +76,16 @@ pub enum Unknowns {
     Omit,
 }
 
+/// The form of keys and values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Format {
+    /// JSON.
+    #[default]
+    Json,
+    /// Avro, behind the number that a registry gave its schema.
+    Avro,
+}
+
 /// What a value is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Shapes {
@@ -89,6 +99,8 @@ pub enum Shapes {
 /// How rows and types are told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Modes {
+    /// The form of keys and values.
+    pub format: Format,
     /// What a value is.
     pub kind: Shapes,
     /// Numerics and money.
@@ -107,6 +119,7 @@ pub struct Modes {
     pub name_adjustment: NameAdjustment,
 }
 
+const FORMAT: [(&str, Format); 2] = [("json", Format::Json), ("avro", Format::Avro)];
 const KIND: [(&str, Shapes); 2] = [("debezium", Shapes::Debezium), ("flat", Shapes::Flat)];
 const DECIMAL: [(&str, Decimals); 3] =
     [("precise", Decimals::Precise), ("string", Decimals::Text), ("double", Decimals::Double)];
@@ -138,7 +151,7 @@ fn name<T: Copy + PartialEq>(names: &[(&'static str, T)], mode: T) -> &'static s
 }
 
 impl Modes {
-    /// The keys, each with the names it takes, the default first.
+    /// The keys of the envelope, each with the names it takes, the default first.
     pub fn keys() -> [(&'static str, Vec<&'static str>); 8] {
         fn names<T>(names: &[(&'static str, T)]) -> Vec<&'static str> {
             names.iter().map(|(name, _)| *name).collect()
@@ -158,6 +171,7 @@ impl Modes {
     /// Sets one by key and name; `false` when there is none such.
     pub fn set(&mut self, key: &str, name: &str) -> bool {
         match key {
+            "format" => pick(&FORMAT, name, &mut self.format),
             "kind" => pick(&KIND, name, &mut self.kind),
             "decimal" => pick(&DECIMAL, name, &mut self.decimal),
             "time" => pick(&TIME, name, &mut self.time),
@@ -171,8 +185,9 @@ impl Modes {
     }
 
     /// All by key and name.
-    pub fn names(&self) -> [(&'static str, &'static str); 8] {
+    pub fn names(&self) -> [(&'static str, &'static str); 9] {
         [
+            ("format", name(&FORMAT, self.format)),
             ("kind", name(&KIND, self.kind)),
             ("decimal", name(&DECIMAL, self.decimal)),
             ("time", name(&TIME, self.time)),

@@ -14,6 +14,7 @@ pub(super) struct Schema {
     pub(super) optional: bool,
     pub(super) name: Option<String>,
     pub(super) version: Option<u32>,
+    pub(super) doc: Option<&'static str>,
     pub(super) parameters: Vec<(&'static str, String)>,
     /// What a value is where none is given.
     pub(super) default: Option<Preset>,
@@ -37,7 +38,7 @@ pub(super) enum Shape {
 
 impl Schema {
     pub(super) fn plain(shape: Shape) -> Schema {
-        Schema { shape, optional: false, name: None, version: None, parameters: Vec::new(), default: None }
+        Schema { shape, optional: false, name: None, version: None, doc: None, parameters: Vec::new(), default: None }
     }
 
     fn named(shape: Shape, name: impl Into<String>) -> Schema {
@@ -101,6 +102,14 @@ impl Schemas {
         ]);
         let envelope = Schema { version: Some(2), ..Schema::named(envelope, format!("{topic}.Envelope")) };
         Schemas { key, envelope, row }
+    }
+
+    /// The fields of a row: one for each column that is told.
+    pub(super) fn row_fields(&self) -> &[(String, Schema)] {
+        match &self.row.shape {
+            Shape::Struct(fields) => fields,
+            _ => &[],
+        }
     }
 
     /// Of values that are rows alone.
@@ -189,7 +198,8 @@ fn of(kind: &Kind, pg_type: &PgType, modifier: i32, modes: &Modes) -> Schema {
                 ("scale".to_owned(), Schema::plain(Shape::Int32)),
                 ("value".to_owned(), Schema::plain(Shape::Bytes)),
             ];
-            data(Shape::Struct(fields), "VariableScaleDecimal")
+            let doc = Some("Variable scaled decimal");
+            Schema { doc, ..data(Shape::Struct(fields), "VariableScaleDecimal") }
         }
         Kind::Money(decimal) => of(decimal, pg_type, modifier, modes),
         Kind::Date if modes.time == Times::Connect => connect(Shape::Int32, "Date"),
@@ -250,15 +260,16 @@ fn spatial(kind: &Kind, pg_type: &PgType) -> Schema {
     let float = || Schema::plain(Shape::Float64);
     let wkb = Schema::plain(Shape::Bytes);
     let srid = ("srid".to_owned(), Schema::plain(Shape::Int32).optional());
-    let (name, fields) = match kind {
+    let (name, doc, fields) = match kind {
         Kind::Point => (
             "Point",
+            "Geometry (POINT)",
             vec![("x".to_owned(), float()), ("y".to_owned(), float()), ("wkb".to_owned(), wkb.optional()), srid],
         ),
-        _ if pg_type.name() == "geography" => ("Geography", vec![("wkb".to_owned(), wkb), srid]),
-        _ => ("Geometry", vec![("wkb".to_owned(), wkb), srid]),
+        _ if pg_type.name() == "geography" => ("Geography", "Geography", vec![("wkb".to_owned(), wkb), srid]),
+        _ => ("Geometry", "Geometry", vec![("wkb".to_owned(), wkb), srid]),
     };
-    Schema::named(Shape::Struct(fields), format!("{DATA}geometry.{name}"))
+    Schema { doc: Some(doc), ..Schema::named(Shape::Struct(fields), format!("{DATA}geometry.{name}")) }
 }
 
 fn vector(kind: &Kind, pg_type: &PgType) -> Schema {

@@ -28,6 +28,8 @@ pub struct Stamp<'a> {
     pub part: Option<Part>,
     /// JSON names of the columns that did not change.
     pub(super) unchanged: Option<&'a [u8]>,
+    /// JSON of the values that their form could not say: of the row, and of the row as it was.
+    pub(super) values: [Option<&'a [u8]>; 2],
     /// JSON of the key that was.
     pub(super) old_key: Option<&'a [u8]>,
 }
@@ -36,20 +38,22 @@ impl<'a> Stamp<'a> {
     /// Reads headers; `None` when the record is not ours.
     pub fn read<'n>(headers: impl Iterator<Item = (&'n str, &'a [u8])>) -> Option<Stamp<'a>> {
         let (mut commit, mut seq, mut table) = (None, None, None);
-        let (mut part, mut unchanged, mut old_key) = (None, None, None);
+        let (mut part, mut unchanged, mut old_key, mut values) = (None, None, None, [None; 2]);
         for (name, value) in headers {
             match name {
                 header::COMMIT_LSN => commit = Some(number(value)?),
                 header::SEQ => seq = Some(number(value)?),
                 header::TABLE => table = std::str::from_utf8(value).ok(),
                 header::UNCHANGED => unchanged = Some(value),
+                header::VALUES => values = [Some(value), values[1]],
+                header::OLD_VALUES => values = [values[0], Some(value)],
                 header::OLD_KEY => old_key = Some(value),
                 header::PART => part = Some(if value == b"delete" { Part::Delete } else { Part::Create }),
                 _ => {}
             }
         }
         let id = ChangeId { commit: Lsn::new(commit?), seq: seq? };
-        Some(Stamp { id, table: table?, part, unchanged, old_key })
+        Some(Stamp { id, table: table?, part, unchanged, values, old_key })
     }
 }
 

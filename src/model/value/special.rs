@@ -34,6 +34,37 @@ pub fn point(text: &[u8]) -> Result<(&[u8], &[u8]), ValueError> {
     Ok((x, y.get(1..).unwrap_or_default()))
 }
 
+/// Appends the bytes (EWKB) of a PostGIS geometry, which prints them in hexadecimal digits; the reference system that
+/// is in them, where there is one.
+pub fn geometry(text: &[u8], out: &mut Vec<u8>) -> Result<Option<u32>, ValueError> {
+    let start = out.len();
+    super::bytea(&[b"\\x", text].concat(), out)?;
+    let bytes = out.get(start..).unwrap_or_default();
+    let little = bytes.first() == Some(&1);
+    let number = |at: usize| {
+        let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
+    };
+    Ok(number(1).filter(|kind| kind & 0x2000_0000 != 0).and_then(|_| number(5)))
+}
+
+/// The dimensions of a sparse vector, and its indexes with their numbers as they are printed: `{1:1.5,3:2}/5`.
+pub fn sparse(text: &[u8]) -> Result<(i64, Vec<(i64, &[u8])>), ValueError> {
+    const ERROR: ValueError = ValueError::new("a sparse vector");
+    let slash = memchr::memrchr(b'/', text).ok_or(ERROR)?;
+    let (pairs, dimensions) = text.split_at_checked(slash).ok_or(ERROR)?;
+    let dimensions = super::int(dimensions.get(1..).ok_or(ERROR)?)?;
+    let pairs = pairs.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).ok_or(ERROR)?;
+    let pair = |pair: &'_ [u8]| -> Result<(i64, usize), ValueError> {
+        let colon = memchr::memchr(b':', pair).ok_or(ERROR)?;
+        Ok((super::int(pair.get(..colon).ok_or(ERROR)?)?, colon))
+    };
+    let split = pairs.split(|byte| *byte == b',').filter(|_| !pairs.is_empty());
+    let pairs =
+        split.map(|text| pair(text).and_then(|(index, colon)| Ok((index, text.get(colon + 1..).ok_or(ERROR)?))));
+    Ok((dimensions, pairs.collect::<Result<_, _>>()?))
+}
+
 /// A bit string as bytes, the last bit the lowest of the first byte.
 pub fn bits(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     for chunk in text.rchunks(8) {

@@ -133,7 +133,7 @@ impl Decoder {
     }
 
     /// The key of a header as a row that is NULL everywhere else.
-    fn key(&mut self, json: &[u8]) -> Result<Row, DecodeError> {
+    pub(in super::super) fn key(&mut self, json: &[u8]) -> Result<Row, DecodeError> {
         let mut json = Reader::new(json);
         let mut texts = vec![None; self.columns.len()];
         json.expect(b'{')?;
@@ -165,7 +165,7 @@ fn field(json: &mut Reader<'_>, first: bool, name: &[u8]) -> Result<(), DecodeEr
 }
 
 /// Whether a JSON array of names holds `name`.
-fn contains(names: &[u8], name: &[u8]) -> bool {
+pub(in super::super) fn contains(names: &[u8], name: &[u8]) -> bool {
     let mut json = Reader::new(names);
     let mut first = true;
     if !json.take(b'[') {

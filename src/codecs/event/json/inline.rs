@@ -45,6 +45,9 @@ fn write(schema: &Schema, field: Option<&str>, out: &mut String) {
     if let Some(version) = schema.version {
         out.push_str(&format!(",\"version\":{version}"));
     }
+    if let Some(doc) = schema.doc {
+        out.push_str(&format!(",\"doc\":{}", quoted(doc)));
+    }
     if !schema.parameters.is_empty() {
         let members: Vec<String> =
             schema.parameters.iter().map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();

@@ -11,6 +11,10 @@ mod step;
 mod token;
 mod write;
 
-pub(super) use decode::Decoder;
+pub(super) use decode::{Decoder, contains};
 pub(super) use form::Form;
+pub(super) use placeholder::name_uuid;
+pub(super) use rare::{hstore, pairs};
+pub(super) use read::value as read_value;
+pub(super) use token::{Reader, string, unescape};
 pub(super) use write::value;

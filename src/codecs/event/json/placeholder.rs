@@ -3,8 +3,8 @@
 use md5::{Digest, Md5};
 
 use super::super::kind::{Kind, Named};
+use super::super::text::bytes;
 use super::token;
-use super::write;
 
 /// The JSON of a placeholder in a column of this kind.
 pub(super) fn placeholder(kind: &Kind, text: &str) -> Vec<u8> {
@@ -17,8 +17,9 @@ pub(super) fn placeholder(kind: &Kind, text: &str) -> Vec<u8> {
         Kind::Text(_) | Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp | Kind::IsoDuration => string,
         Kind::DecimalText { .. } => string,
         Kind::Bytes(form) => {
-            let mut out = Vec::new();
-            write::bytes(*form, text.as_bytes(), &mut out);
+            let mut out = vec![b'"'];
+            bytes(*form, text.as_bytes(), &mut out);
+            out.push(b'"');
             out
         }
         Kind::Decimal { .. } | Kind::Bits(_) => base64,
@@ -50,7 +51,7 @@ pub(super) fn placeholder(kind: &Kind, text: &str) -> Vec<u8> {
 }
 
 /// The name-based UUID (version 3) of some bytes, without a namespace.
-fn name_uuid(name: &[u8]) -> String {
+pub(in super::super) fn name_uuid(name: &[u8]) -> String {
     let mut bytes: [u8; 16] = Md5::digest(name).into();
     let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
     *version = *version & 0x0F | 0x30;

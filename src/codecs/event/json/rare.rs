@@ -3,11 +3,10 @@
 
 use super::super::kind::Kind;
 use super::token::{self, Reader};
-use super::write::{self, quoted};
+use super::write;
 use crate::model::value::special::{self, print_bits, print_hstore};
 use crate::model::value::{self, Finite, Interval, ValueError, print};
 
-const DAY: i64 = 86_400_000_000;
 const FORM: ValueError = ValueError::new("the column's form");
 
 /// Appends the JSON of a value.
@@ -30,18 +29,10 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
             special::money(text, &mut number)?;
             return write::value(decimal, &number, out, scratch);
         }
-        Kind::TimeTz => {
-            let (micros, offset) = value::timetz(text)?;
-            quoted(out, b"Z", |out| print::iso_time((micros - offset).rem_euclid(DAY), out));
-        }
         Kind::Duration => match Interval::parse(text)? {
             Finite::Value(interval) if interval.average_micros().is_some() => {
                 token::number(interval.average_micros().unwrap_or_default(), out);
             }
-            _ => return token::string(text, out),
-        },
-        Kind::IsoDuration => match Interval::parse(text)? {
-            Finite::Value(interval) => quoted(out, b"", |out| iso_duration(interval, out)),
             _ => return token::string(text, out),
         },
         Kind::Point => return point(text, out, scratch),
@@ -61,24 +52,6 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
         _ => return Err(FORM),
     }
     Ok(())
-}
-
-fn iso_duration(interval: Interval, out: &mut Vec<u8>) {
-    let Interval { months, days, micros } = interval;
-    let seconds = micros / 1_000_000;
-    let text = format!("P{}Y{}M{days}DT{}H{}M", months / 12, months % 12, seconds / 3600, seconds / 60 % 60);
-    out.extend_from_slice(text.as_bytes());
-    let (whole, rest) = (seconds % 60, micros % 1_000_000);
-    if whole == 0 && rest < 0 {
-        out.push(b'-');
-    }
-    print::int(whole, out);
-    if rest != 0 {
-        let digits = format!("{:06}", rest.abs());
-        out.push(b'.');
-        out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
-    }
-    out.push(b'S');
 }
 
 /// What PostgreSQL prints of a finite float is a JSON number.
@@ -104,16 +77,9 @@ fn point(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), Va
     Ok(())
 }
 
-/// PostGIS prints its bytes (EWKB) in hexadecimal digits; the reference system is in them, where there is one.
 fn geometry(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
     scratch.clear();
-    value::bytea(&[b"\\x", text].concat(), scratch)?;
-    let little = scratch.first() == Some(&1);
-    let number = |at: usize| {
-        let bytes: [u8; 4] = scratch.get(at..at + 4)?.try_into().ok()?;
-        Some(if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
-    };
-    let srid = number(1).filter(|kind| kind & 0x2000_0000 != 0).and_then(|_| number(5));
+    let srid = special::geometry(text, scratch)?;
     out.extend_from_slice(b"{\"wkb\":");
     token::base64(scratch, out);
     out.extend_from_slice(b",\"srid\":");
@@ -125,7 +91,8 @@ fn geometry(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-fn hstore(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+/// Appends the JSON of an object.
+pub(in super::super) fn hstore(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     out.push(b'{');
     for (at, (key, value)) in special::hstore(text)?.iter().enumerate() {
         if at > 0 {
@@ -147,22 +114,15 @@ fn numbers(list: &[u8]) -> Result<(), ValueError> {
     list.split(|byte| *byte == b',').filter(|_| !list.is_empty()).try_for_each(|number| float(number).map(drop))
 }
 
-/// `{1:1.5,3:2}/5`
 fn sparse(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
-    let slash = memchr::memrchr(b'/', text).ok_or(FORM)?;
-    let (pairs, dimensions) = text.split_at_checked(slash).ok_or(FORM)?;
-    let pairs = pairs.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).ok_or(FORM)?;
+    let (dimensions, pairs) = special::sparse(text)?;
     out.extend_from_slice(b"{\"dimensions\":");
-    token::number(value::int(dimensions.get(1..).ok_or(FORM)?)?, out);
+    token::number(dimensions, out);
     out.extend_from_slice(b",\"vector\":[");
-    for (at, pair) in pairs.split(|byte| *byte == b',').filter(|_| !pairs.is_empty()).enumerate() {
-        let colon = memchr::memchr(b':', pair).ok_or(FORM)?;
-        let (index, number) = pair.split_at_checked(colon).ok_or(FORM)?;
-        let number = number.get(1..).ok_or(FORM)?;
-        value::int(index)?;
+    for (at, (index, number)) in pairs.iter().enumerate() {
         float(number)?;
         out.extend_from_slice(if at == 0 { b"[" } else { b",[" });
-        out.extend_from_slice(index);
+        token::number(*index, out);
         out.push(b',');
         out.extend_from_slice(number);
         out.push(b']');
@@ -289,7 +249,7 @@ fn skip(json: &mut Reader<'_>) -> Result<(), ValueError> {
 }
 
 /// Takes an object of texts and appends an `hstore`.
-fn pairs(json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(in super::super) fn pairs(json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
     json.expect(b'{')?;
     let mut first = true;
     while json.item(first, b'}')? {

@@ -3,22 +3,22 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
-use super::super::kind::{Kind, Unit};
+use super::super::count;
+use super::super::kind::Kind;
 use super::super::modes::Binaries;
 use super::rare;
 use super::token::{self, Reader};
-use super::write::{EPOCH, INFINITY, NEG_INFINITY, epoch};
-use crate::model::value::{self, ArrayWriter, Finite, ValueError, print};
+use crate::model::value::{self, ArrayWriter, ValueError, print};
 
 /// Whether a value was there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Found {
+pub(in super::super) enum Found {
     Null,
     Text,
 }
 
 /// Takes a value of this kind and appends its text.
-pub(super) fn value(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<Found, ValueError> {
+pub(in super::super) fn value(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<Found, ValueError> {
     if json.null()? {
         return Ok(Found::Null);
     }
@@ -79,41 +79,9 @@ fn word(kind: &Kind, word: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         (Kind::Bool, b"false") => out.push(b'f'),
         // Decimals are plain numbers in the headers that carry keys.
         (Kind::Int | Kind::Float | Kind::Decimal { .. } | Kind::DecimalDouble, _) => out.extend_from_slice(word),
-        (Kind::Date, _) => print::date(day(value::int(word)?)?, out),
-        (Kind::Time(unit), _) => print::time(micros(value::int(word)?, *unit)?, out),
-        (Kind::Timestamp(unit), _) => timestamp(value::int(word)?, *unit, out)?,
+        (Kind::Date | Kind::Time(_) | Kind::Timestamp(_), _) => count::print(kind, value::int(word)?, out)?,
         _ => return Err(ValueError::new("the column's form")),
     }
-    Ok(())
-}
-
-fn day(number: i64) -> Result<Finite<i32>, ValueError> {
-    Ok(match i32::try_from(number).map_err(|_| ValueError::new("days since 1970"))? {
-        i32::MIN => Finite::NegInfinity,
-        i32::MAX => Finite::Infinity,
-        days => Finite::Value(days),
-    })
-}
-
-fn micros(number: i64, unit: Unit) -> Result<i64, ValueError> {
-    let micros = match unit {
-        Unit::Millis | Unit::MillisCut => number.checked_mul(1000),
-        Unit::Micros => Some(number),
-        Unit::Nanos => Some(number.div_euclid(1000)),
-    };
-    micros.ok_or(ValueError::new("a time"))
-}
-
-/// Counted from 2000, so that milliseconds reach as far as PostgreSQL does.
-fn timestamp(number: i64, unit: Unit, out: &mut Vec<u8>) -> Result<(), ValueError> {
-    let (shift, factor) = epoch(unit);
-    let moment = match number {
-        _ if unit == Unit::Nanos => Finite::Value(number.div_euclid(1000) - EPOCH),
-        _ if number == INFINITY / factor => Finite::Infinity,
-        _ if number == NEG_INFINITY / factor => Finite::NegInfinity,
-        _ => Finite::Value(micros(number.checked_sub(shift).ok_or(ValueError::new("a time"))?, unit)?),
-    };
-    print::pg_timestamp(moment, out);
     Ok(())
 }
 

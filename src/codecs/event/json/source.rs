@@ -1,8 +1,9 @@
 //! The envelope's `source` block.
 
+use super::super::origin::{mark, mark_name};
 use super::token::{self, Reader};
 use crate::model::value::ValueError;
-use crate::model::{Lsn, Origin, PgTimestamp, SnapshotMark, Table, Xid};
+use crate::model::{Lsn, Origin, PgTimestamp, Table, Xid};
 
 /// What is the same in the source block of all events of a table version, as JSON.
 #[derive(Debug)]
@@ -74,17 +75,6 @@ fn quoted(lsn: Lsn, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\\\"");
 }
 
-fn mark_name(mark: Option<SnapshotMark>) -> &'static str {
-    match mark {
-        None => "false",
-        Some(SnapshotMark::First) => "first",
-        Some(SnapshotMark::FirstInTable) => "first_in_data_collection",
-        Some(SnapshotMark::Middle) => "true",
-        Some(SnapshotMark::LastInTable) => "last_in_data_collection",
-        Some(SnapshotMark::Last) => "last",
-    }
-}
-
 const ERROR: ValueError = ValueError::new("a source block");
 
 /// Reads a block back.
@@ -99,7 +89,7 @@ pub(super) fn read(json: &mut Reader<'_>) -> Result<Origin, ValueError> {
             b"ts_us" => origin.at = PgTimestamp::from_unix_micros(number(json.word()?)?),
             b"lsn" => origin.lsn = Lsn::new(number(json.word()?)?),
             b"txId" if !json.null()? => origin.xid = Some(Xid(number(json.word()?)?)),
-            b"snapshot" => origin.snapshot = mark(json.raw_string()?)?,
+            b"snapshot" => origin.snapshot = mark(json.raw_string()?).ok_or(ERROR)?,
             b"sequence" => origin.last_commit = last_commit(json.raw_string()?)?,
             b"txId" => {}
             _ => drop(json.value()?),
@@ -110,12 +100,6 @@ pub(super) fn read(json: &mut Reader<'_>) -> Result<Origin, ValueError> {
 
 fn number<T: std::str::FromStr>(digits: &[u8]) -> Result<T, ValueError> {
     std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(ERROR)
-}
-
-fn mark(name: &[u8]) -> Result<Option<SnapshotMark>, ValueError> {
-    use SnapshotMark::{First, FirstInTable, Last, LastInTable, Middle};
-    let marks = [None, Some(First), Some(FirstInTable), Some(Middle), Some(LastInTable), Some(Last)];
-    marks.into_iter().find(|mark| mark_name(*mark).as_bytes() == name).ok_or(ERROR)
 }
 
 /// The first of `[\"1\",\"2\"]` or `[null,\"2\"]`.

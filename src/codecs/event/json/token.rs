@@ -8,7 +8,7 @@ use crate::model::value::ValueError;
 const JSON: ValueError = ValueError::new("JSON");
 
 /// Appends `text` as a JSON string: characters above U+FFFF as two upper-case escapes, all others as they are.
-pub(super) fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(in super::super) fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     let mut text = std::str::from_utf8(text).map_err(|_| ValueError::new("UTF-8"))?;
     out.reserve(text.len() + 2);
     out.push(b'"');
@@ -47,12 +47,12 @@ fn escape(special: char, out: &mut Vec<u8>) {
 }
 
 /// Appends a decimal number.
-pub(super) fn number(value: i64, out: &mut Vec<u8>) {
+pub(in super::super) fn number(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends bytes as a JSON string of their base64.
-pub(super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+pub(in super::super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
@@ -62,29 +62,29 @@ pub(super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends the bytes that a base64 text means.
-pub(super) fn unbase64(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(in super::super) fn unbase64(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     STANDARD.decode_vec(text, out).map_err(|_| ValueError::new("base64"))
 }
 
 /// Reads JSON from front to back. Nesting is not limited by the stack: nothing here recurses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a> {
+pub(in super::super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(rest: &'a [u8]) -> Reader<'a> {
+    pub(in super::super) fn new(rest: &'a [u8]) -> Reader<'a> {
         Reader { rest }
     }
 
     /// The next byte that is not white space, without taking it; 0 at the end.
-    pub(super) fn peek(&mut self) -> u8 {
+    pub(in super::super) fn peek(&mut self) -> u8 {
         self.rest = self.rest.trim_ascii_start();
         self.rest.first().copied().unwrap_or(0)
     }
 
     /// Takes `byte` if it is next.
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub(in super::super) fn take(&mut self, byte: u8) -> bool {
         let there = self.peek() == byte;
         if there {
             self.rest = self.rest.get(1..).unwrap_or_default();
@@ -93,12 +93,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes `byte`, which must be next.
-    pub(super) fn expect(&mut self, byte: u8) -> Result<(), ValueError> {
+    pub(in super::super) fn expect(&mut self, byte: u8) -> Result<(), ValueError> {
         if self.take(byte) { Ok(()) } else { Err(JSON) }
     }
 
     /// Takes the separator before the next item of a list or object; `false` and the closing byte taken at its end.
-    pub(super) fn item(&mut self, first: bool, close: u8) -> Result<bool, ValueError> {
+    pub(in super::super) fn item(&mut self, first: bool, close: u8) -> Result<bool, ValueError> {
         if self.take(close) {
             return Ok(false);
         }
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a string; what is between its quotes, escapes as they are.
-    pub(super) fn raw_string(&mut self) -> Result<&'a [u8], ValueError> {
+    pub(in super::super) fn raw_string(&mut self) -> Result<&'a [u8], ValueError> {
         self.expect(b'"')?;
         let mut from = 0;
         loop {
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a number or a literal, as it is written.
-    pub(super) fn word(&mut self) -> Result<&'a [u8], ValueError> {
+    pub(in super::super) fn word(&mut self) -> Result<&'a [u8], ValueError> {
         self.peek();
         let plain = |b: &&u8| matches!(**b, b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.');
         let length = self.rest.iter().take_while(plain).count();
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes `null` if it is next.
-    pub(super) fn null(&mut self) -> Result<bool, ValueError> {
+    pub(in super::super) fn null(&mut self) -> Result<bool, ValueError> {
         if self.peek() != b'n' {
             return Ok(false);
         }
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes any value; its bytes.
-    pub(super) fn value(&mut self) -> Result<&'a [u8], ValueError> {
+    pub(in super::super) fn value(&mut self) -> Result<&'a [u8], ValueError> {
         self.peek();
         let all = self.rest;
         let mut depth = 0_usize;
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends what a string's bytes mean.
-pub(super) fn unescape(mut raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(in super::super) fn unescape(mut raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     while let Some(at) = memchr::memchr(b'\\', raw) {
         let (plain, escaped) = raw.split_at_checked(at).ok_or(JSON)?;
         out.extend_from_slice(plain);

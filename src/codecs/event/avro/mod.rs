@@ -1,0 +1,15 @@
+//! Events as Avro, in the shapes that Kafka Connect's converter gives Debezium's events.
+
+mod decode;
+mod form;
+mod names;
+mod preset;
+mod read;
+mod schema;
+mod source;
+mod step;
+mod wire;
+mod write;
+
+pub(super) use decode::Decoder;
+pub(super) use form::Form;

@@ -1,0 +1,212 @@
+//! Avro with a real registry: which schemas are registered where, and what happens when it is away or says no.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::support::kafka::{Isolation, Kafka, Record};
+use crate::support::postgres::{Database, Postgres};
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::registry::Registry;
+use crate::support::tailwater::Tailwater;
+
+fn publish(source: &Database<'_>, prefix: &str, registry: &str) -> Tailwater {
+    Tailwater::new(prefix)
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_kafka_avro(&Kafka::shared().bootstrap(), prefix, registry)
+        .toml("[sink.kafka.topic]\npartitions = 1\nreplication = 1")
+}
+
+fn source(name: &str) -> Database<'static> {
+    let source = Postgres::shared(17).database(name);
+    source.sql(
+        "create table orders (id serial primary key, note text default 'abc', amount numeric(10,2) not null default 1.5);
+         insert into orders (amount) values (12.34)",
+    );
+    source
+}
+
+fn records(prefix: &str, table: &str) -> Vec<Record> {
+    Kafka::shared().consume_all(&format!("{prefix}.public.{table}"), Isolation::Committed)
+}
+
+/// The number of the schema that a key or value begins with.
+fn number(bytes: Option<&[u8]>) -> i64 {
+    let [0, a, b, c, d, ..] = *bytes.expect("bytes") else { panic!("the magic byte and a number") };
+    i64::from(u32::from_be_bytes([a, b, c, d]))
+}
+
+/// What another implementation reads with the schema that the registry has under the number in front.
+fn read(bytes: Option<&[u8]>) -> BTreeMap<String, apache_avro::types::Value> {
+    let text = Registry::shared().schema(number(bytes));
+    let schema = apache_avro::Schema::parse_str(&text).unwrap();
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+    let apache_avro::types::Value::Record(fields) = reader.read_value(&mut &bytes.unwrap()[5..]).unwrap() else {
+        panic!("a record")
+    };
+    fields.into_iter().collect()
+}
+
+#[test]
+fn schemas_are_registered_under_the_subjects_of_the_topic_and_named_in_each_record() {
+    let source = source("registry_subjects");
+    let (registry, prefix) = (Registry::shared(), Kafka::shared().prefix("registry_subjects"));
+    let pipeline = publish(&source, &prefix, &registry.url());
+    pipeline.check().success();
+    pipeline.run_until_current().success();
+    source.sql("update orders set note = null");
+    source.sql("alter table orders add column more int; update orders set more = 7");
+    pipeline.run_until_current().success();
+
+    let (key, value) = (format!("{prefix}.public.orders-key"), format!("{prefix}.public.orders-value"));
+    assert_eq!(registry.subjects(&prefix), [key.clone(), value.clone()]);
+    let keys = registry.versions(&key);
+    assert_eq!(
+        keys.iter().map(|id| registry.schema(*id)).collect::<Vec<_>>(),
+        [format!(
+            "{{\"type\":\"record\",\"name\":\"Key\",\"namespace\":\"{prefix}.public.orders\",\"fields\":[{{\"name\":\"id\",\
+             \"type\":{{\"type\":\"int\",\"connect.default\":0}},\"default\":0}}],\"connect.name\":\"{prefix}.public.orders.Key\"}}"
+        )]
+    );
+    let values = registry.versions(&value);
+    assert_eq!(values.len(), 2, "a column more is a schema more: {values:?}");
+    let found = records(&prefix, "orders");
+    assert_eq!(
+        found.iter().map(|record| number(record.value.as_deref())).collect::<Vec<_>>(),
+        [values[0], values[0], values[1]]
+    );
+    assert!(found.iter().all(|record| number(record.key.as_deref()) == keys[0]));
+    let last = format!("{:?}", read(found[2].value.as_deref())["after"]);
+    assert!(last.contains("\"more\", Union(1, Int(7))") && last.contains("\"note\", Union(1, Null)"), "{last}");
+}
+
+#[test]
+fn subjects_may_be_named_after_the_record_too() {
+    let source = source("registry_names");
+    for (strategy, subjects) in [
+        ("record", ["{}.public.orders.Envelope", "{}.public.orders.Key"]),
+        ("topic_record", ["{}.public.orders-{}.public.orders.Envelope", "{}.public.orders-{}.public.orders.Key"]),
+    ] {
+        let (registry, prefix) = (Registry::shared(), Kafka::shared().prefix(&format!("registry_{strategy}")));
+        publish(&source, &prefix, &registry.url())
+            .toml(&format!("[sink.kafka.registry_options]\nsubjects = \"{strategy}\""))
+            .run_until_current()
+            .success();
+        assert_eq!(registry.subjects(&prefix), subjects.map(|subject| subject.replace("{}", &prefix)));
+        assert_eq!(records(&prefix, "orders").len(), 1);
+    }
+}
+
+#[test]
+fn an_incompatible_schema_stops_with_the_registrys_words_and_nothing_is_skipped_after_the_remedy() {
+    let source = source("registry_incompatible");
+    let (registry, prefix) = (Registry::start(), Kafka::shared().prefix("registry_incompatible"));
+    let pipeline = publish(&source, &prefix, &registry.url());
+    pipeline.run_until_current().success();
+    // A type that readers of the old schema can't read.
+    source.sql("alter table orders alter column note drop default, alter column note type int using 5");
+    source.sql("insert into orders values (2, 6, 1)");
+    let subject = format!("{prefix}.public.orders-value");
+    pipeline.run_until_current().code(3).says(&["orders", &subject, "incompatible", "nothing is lost"]);
+    assert_eq!(records(&prefix, "orders").len(), 1);
+    registry.set_config("NONE");
+    pipeline.run_until_current().success();
+    assert_eq!(records(&prefix, "orders").len(), 2);
+}
+
+#[test]
+fn a_registry_that_is_away_is_waited_for_at_the_start_and_in_the_middle() {
+    let source = source("registry_away");
+    let prefix = Kafka::shared().prefix("registry_away");
+    let proxy = Proxy::to(&Registry::shared().address());
+    let url = format!("http://{}/apis/ccompat/v7", proxy.address());
+    proxy.set(Mode::Refuse);
+    let pipeline = publish(&source, &prefix, &url);
+    let mut running = pipeline.run();
+    running.wait_until("the registry is missed", |running| running.text().contains("does not answer"));
+    proxy.set(Mode::Forward);
+    running.wait_ready();
+    running.wait_until("the snapshot", |_| records(&prefix, "orders").len() == 1);
+    proxy.set(Mode::Refuse);
+    // Known schemas need no registry; a new one waits for it.
+    source.sql("insert into orders default values");
+    running.wait_until("the insert", |_| records(&prefix, "orders").len() == 2);
+    source.sql("alter table orders add column more int; insert into orders values (9, 'x', 1, 2)");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(records(&prefix, "orders").len(), 2);
+    assert!(running.alive());
+    proxy.set(Mode::Forward);
+    running.wait_until("the rest", |_| records(&prefix, "orders").len() == 3);
+    running.terminate().code(0);
+}
+
+#[test]
+fn several_addresses_are_tried_in_turn() {
+    let source = source("registry_several");
+    let prefix = Kafka::shared().prefix("registry_several");
+    let nobody = format!("http://127.0.0.1:{}/apis/ccompat/v7", crate::support::port::free());
+    let both = format!("{nobody},{}", Registry::shared().url());
+    publish(&source, &prefix, &both).run_until_current().success();
+    assert_eq!(records(&prefix, "orders").len(), 1);
+}
+
+#[test]
+fn what_is_wrong_with_a_registry_is_found_by_check_and_told_without_secrets() {
+    let source = source("registry_wrong");
+    let prefix = Kafka::shared().prefix("registry_wrong");
+    let nobody = crate::support::port::free();
+    for (url, more, code, says) in [
+        (format!("http://me:CANARY@127.0.0.1:{nobody}"), "", 2, "does not answer"),
+        (format!("http://{}/nothing/here", Registry::shared().address()), "", 2, "/apis/ccompat/v7"),
+        (format!("https://{}", Registry::shared().address()), "", 2, "registry"),
+        (Registry::shared().url(), "authorities = \"/nowhere/ca.pem\"", 2, "PEM"),
+        ("registry:8081".to_owned(), "", 2, "http://registry:8081"),
+        (Registry::shared().url(), "subjects = \"table\"", 2, "topic_record"),
+        (Registry::shared().url(), "user = \"a\"\ntoken = \"CANARY\"", 2, "keep one"),
+    ] {
+        let pipeline = publish(&source, &prefix, &url).toml(&format!("[sink.kafka.registry_options]\n{more}"));
+        pipeline.check().code(code).says(&[says]).hides(&["CANARY"]);
+    }
+    let unregistered =
+        publish(&source, &prefix, &Registry::shared().url()).toml("[sink.kafka.registry_options]\nregister = false");
+    unregistered.run_until_current().code(3).says(&["orders", "does not know the schema", "register"]);
+    assert_eq!(records(&prefix, "orders").len(), 0);
+}
+
+#[test]
+fn names_that_avro_does_not_allow_stop_with_the_remedy_and_are_adjusted_when_asked() {
+    let source = source("registry_odd");
+    source.sql(
+        "create table odd (id int primary key, \"col-1\" int, \"größe\" text); insert into odd values (1, 2, 'x')",
+    );
+    let prefix = Kafka::shared().prefix("registry_odd");
+    let pipeline = publish(&source, &prefix, &Registry::shared().url());
+    pipeline.run_until_current().code(3).says(&["public.odd", "col-1", "envelope.name_adjustment"]);
+    let prefix = Kafka::shared().prefix("registry_adjusted");
+    publish(&source, &prefix, &Registry::shared().url())
+        .toml("[sink.kafka.envelope]\nname_adjustment = \"avro_unicode\"")
+        .run_until_current()
+        .success();
+    let found = records(&prefix, "odd");
+    let row = format!("{:?}", read(found[0].value.as_deref())["after"]);
+    assert!(row.contains("\"col_u002d1\"") && row.contains("\"gr_u00f6_u00dfe\""), "{row}");
+}
+
+#[test]
+fn a_null_from_before_a_column_became_not_null_makes_it_nullable_and_is_told_as_null() {
+    let source = source("registry_null");
+    source.sql("delete from orders");
+    let prefix = Kafka::shared().prefix("registry_null");
+    let pipeline = publish(&source, &prefix, &Registry::shared().url());
+    pipeline.run_until_current().success();
+    source.sql("insert into orders values (2, null, 5)");
+    source.sql("update orders set note = 'y' where note is null");
+    source.sql("alter table orders alter column note set not null");
+    source.sql("insert into orders values (3, 'z', 5)");
+    pipeline.run_until_current().success();
+    let found = records(&prefix, "orders");
+    let notes: Vec<String> =
+        found.iter().map(|record| format!("{:?}", read(record.value.as_deref())["after"])).collect();
+    assert_eq!(notes.len(), 3);
+    assert!(notes[0].contains("\"note\", Union(1, Null)"), "{}", notes[0]);
+    assert!(notes[1].contains("String(\"y\")") && notes[2].contains("String(\"z\")"), "{notes:?}");
+}
