@@ -48,8 +48,11 @@ pub fn geometry(text: &[u8], out: &mut Vec<u8>) -> Result<Option<u32>, ValueErro
     Ok(number(1).filter(|kind| kind & 0x2000_0000 != 0).and_then(|_| number(5)))
 }
 
+/// An index of a sparse vector and its number, as it is printed.
+pub type Entry<'a> = (i64, &'a [u8]);
+
 /// The dimensions of a sparse vector, and its indexes with their numbers as they are printed: `{1:1.5,3:2}/5`.
-pub fn sparse(text: &[u8]) -> Result<(i64, Vec<(i64, &[u8])>), ValueError> {
+pub fn sparse(text: &[u8]) -> Result<(i64, Vec<Entry<'_>>), ValueError> {
     const ERROR: ValueError = ValueError::new("a sparse vector");
     let slash = memchr::memrchr(b'/', text).ok_or(ERROR)?;
     let (pairs, dimensions) = text.split_at_checked(slash).ok_or(ERROR)?;
