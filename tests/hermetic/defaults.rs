@@ -157,6 +157,7 @@ fn a_masked_columns_default_is_not_told() {
     let rule = Rule {
         tables: Pattern::new("public.t"),
         exclude: Vec::new(),
+        unpublished: false,
         masks: vec![("c".into(), Mask::Redact)],
         key: None,
         rename: None,

@@ -34,6 +34,7 @@ fn rule() -> Rule {
     Rule {
         tables: Pattern::new("public.p*"),
         exclude: vec!["card".into()],
+        unpublished: false,
         masks: vec![("email".into(), Mask::Sha256 { salt: "s".into() }), ("phone".into(), Mask::Redact)],
         key: None,
         rename: Some("persons".into()),
@@ -152,6 +153,7 @@ fn two_tables_that_would_have_one_name_are_refused_and_both_named() {
     let rename = |pattern: &str, name: &str| Rule {
         tables: Pattern::new(pattern),
         exclude: Vec::new(),
+        unpublished: false,
         masks: Vec::new(),
         key: None,
         rename: Some(name.into()),

@@ -7,6 +7,7 @@
 mod demo;
 #[cfg(feature = "duckdb")]
 mod disk;
+mod filter;
 mod history;
 mod input;
 mod join;

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::options::Options;
+use super::options::{Options, Portion};
 use super::refusal::sql_error;
 use super::types::{self, Types};
 use crate::logic::assemble::Description;
@@ -36,7 +36,7 @@ pub(super) struct Facts {
 
 const TABLES: &str = "
     SELECT c.oid, n.nspname, c.relname, c.relreplident::text, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
-        EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid),
+        EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate),
         c.relkind = 'p'
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition
@@ -79,6 +79,13 @@ impl Found {
 }
 
 impl Options {
+    /// What of a table is published, where that is not all of it.
+    pub(super) fn portion(&self, table: &TableName) -> Option<&Portion> {
+        let name = table.to_string();
+        let portion = self.portions.iter().find(|portion| portion.tables.matches(&name));
+        portion.filter(|portion| portion.filter.is_some() || !portion.without.is_empty())
+    }
+
     /// Whether a table is to be followed.
     pub(super) fn wants(&self, table: &TableName) -> bool {
         let name = table.to_string();

@@ -3,7 +3,7 @@
 use super::options::Options;
 use super::snapshot::looks;
 use super::wire::Wire;
-use super::{catalog, publication, slot, sql};
+use super::{catalog, portion, publication, slot, sql};
 use crate::model::{Error, Result, Table, TableName};
 
 /// What a check found.
@@ -56,6 +56,11 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
                 Error::blocked(format!("table {} has no replica identity: once it is published PostgreSQL refuses its UPDATEs and DELETEs", table.name))
                     .remedy("give it a primary key or REPLICA IDENTITY FULL, or exclude it; fine as it is if it only gets INSERTs"),
             );
+        }
+    }
+    if !facts.standby {
+        for (found, portion) in publication::portions(options, &tables) {
+            problems.extend(portion::probe(&client, options, facts.version, found, portion).await.err());
         }
     }
     match publication::published(&client, &options.publication).await {

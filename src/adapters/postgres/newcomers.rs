@@ -20,7 +20,7 @@ use super::options::Options;
 use super::refusal::sql_error;
 use super::snapshot::{Snapshot, Wanted};
 use super::wire::Wire;
-use super::{publication, slot, sql};
+use super::{portion, publication, slot, sql};
 use crate::model::{Class, Error, Followed, Membership, Meters, Result, TableName};
 
 /// The stream has caught up when it is no further behind than this.
@@ -74,8 +74,22 @@ impl Newcomers {
         let mut published = publication::published(client, name).await?.ok_or_else(|| publication::dropped(name))?;
         let followed = self.followed.borrow_and_update().clone();
         if options.create && !self.facts.standby {
-            let added = publication::join(client, options, &published, &tables).await.map_err(harmless)?;
-            if !added.is_empty() {
+            let joined =
+                publication::join(client, options, &self.facts, &published, &tables).await.map_err(harmless)?;
+            for (table, error) in joined.refused {
+                if self.warned.insert(table.clone()) {
+                    tracing::warn!(%table, %error, "a table can't be published as it is wanted; the others go on");
+                }
+            }
+            let changed = relist(client, options, &published, &tables).await.map_err(harmless)?;
+            for (found, _) in publication::portions(options, &tables) {
+                if let Err(error) = portion::harmless(client, name, found).await.map_err(harmless)
+                    && self.warned.insert(found.name.clone())
+                {
+                    tracing::error!(table = %found.name, %error, "what is published of the table does harm now");
+                }
+            }
+            if changed || joined.added > 0 {
                 published = publication::published(client, name).await?.ok_or_else(|| publication::dropped(name))?;
             }
         } else if let Some(followed) = &followed {
@@ -266,6 +280,19 @@ async fn settled(client: &Client) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(())
+}
+
+/// Lists the columns of tables that have got others, so that all but those which are not wanted are published.
+async fn relist(client: &Client, options: &Options, published: &Followed, tables: &[Found]) -> Result<bool> {
+    let mut changed = false;
+    for (found, portion) in publication::portions(options, tables) {
+        let listed = published.contains_key(&found.name) && !portion.without.is_empty();
+        if listed && portion::outdated(client, &options.publication, found, portion).await? {
+            tracing::info!(table = %found.name, "has other columns: they are published, and its rows are read again");
+            changed |= portion::align(client, options, found, portion).await?;
+        }
+    }
+    Ok(changed)
 }
 
 /// What only keeps us from looking, or from letting a table join, does not end the stream.

@@ -15,6 +15,17 @@ pub enum SnapshotMode {
     Only,
 }
 
+/// What of some tables is published.
+#[derive(Clone, Debug)]
+pub struct Portion {
+    /// The tables, as a `schema.table` pattern.
+    pub tables: Pattern,
+    /// The rows: an SQL expression; all without one.
+    pub filter: Option<String>,
+    /// The columns that are not.
+    pub without: Vec<String>,
+}
+
 /// What the source has to be told.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -26,6 +37,8 @@ pub struct Options {
     pub tables: Vec<Pattern>,
     /// Tables to leave out of those.
     pub exclude: Vec<Pattern>,
+    /// What of single tables is published; the first that matches counts.
+    pub portions: Vec<Portion>,
     /// The slot.
     pub slot: String,
     /// The publication.

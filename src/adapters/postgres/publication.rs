@@ -2,23 +2,43 @@
 
 use tokio_postgres::{Client, Row};
 
-use super::catalog::{Found, quoted, quoted_table};
-use super::options::Options;
+use super::catalog::{Facts, Found, quoted, quoted_table};
+use super::options::{Options, Portion};
+use super::portion;
 use super::refusal::sql_error;
-use crate::model::{Error, Followed, Membership, Oid, Result, TableName};
+use crate::model::{Class, Error, Followed, Membership, Oid, Result, TableName};
 
 /// Makes sure that the publication exists and holds the wanted tables.
 ///
 /// A publication that lacks some gets them when we may create (`ALTER PUBLICATION ... ADD TABLE` needs its owner);
 /// otherwise the missing ones are named. Returns what it holds then.
-pub(super) async fn ensure(client: &Client, options: &Options, tables: &[Found]) -> Result<Followed> {
+pub(super) async fn ensure(client: &Client, options: &Options, facts: &Facts, tables: &[Found]) -> Result<Followed> {
     let name = &options.publication;
-    match published(client, name).await? {
-        None => create(client, options, tables).await?,
-        Some(before) if join(client, options, &before, tables).await?.is_empty() => return Ok(before),
-        Some(_) => {}
+    let before = match published(client, name).await? {
+        Some(before) => before,
+        None => {
+            create(client, options, tables).await?;
+            published(client, name).await?.ok_or_else(|| dropped(name))?
+        }
+    };
+    if let Some((_, error)) = join(client, options, facts, &before, tables).await?.refused.pop() {
+        return Err(error);
+    }
+    for (found, portion) in portions(options, tables).filter(|(found, _)| before.contains_key(&found.name)) {
+        portion::supported(facts.version, found)?;
+        if !facts.standby && portion::align(client, options, found, portion).await? {
+            tracing::info!(table = %found.name, "other rows or columns of the table are published now");
+        }
     }
     published(client, name).await?.ok_or_else(|| dropped(name))
+}
+
+/// The tables of which not all is published.
+pub(super) fn portions<'a>(
+    options: &'a Options,
+    tables: &'a [Found],
+) -> impl Iterator<Item = (&'a Found, &'a Portion)> {
+    tables.iter().filter_map(|found| Some((found, options.portion(&found.name)?)))
 }
 
 /// What is said of a publication that is gone.
@@ -27,33 +47,57 @@ pub(super) fn dropped(name: &str) -> Error {
         .remedy("restore the publication, drop the slot and clear the sink's progress so that a new snapshot is taken")
 }
 
+/// What has become of the tables that a publication lacked.
+#[derive(Default)]
+pub(super) struct Joined {
+    pub(super) added: usize,
+    /// Those of which less is wanted than may be published.
+    pub(super) refused: Vec<(TableName, Error)>,
+}
+
 /// Adds the wanted tables that a publication lacks.
 pub(super) async fn join(
     client: &Client,
     options: &Options,
+    facts: &Facts,
     published: &Followed,
     tables: &[Found],
-) -> Result<Vec<TableName>> {
+) -> Result<Joined> {
     let name = &options.publication;
     if let Some(partitioned) = tables.iter().find(|t| t.partitioned && !published.contains_key(&t.name)) {
         through_root(client, name, partitioned).await?;
     }
-    let missing: Vec<&Found> = tables.iter().filter(|table| !published.contains_key(&table.name)).collect();
-    if missing.is_empty() {
-        return Ok(Vec::new());
+    let missing = tables.iter().filter(|table| !published.contains_key(&table.name));
+    let (parts, missing): (Vec<&Found>, Vec<&Found>) =
+        missing.partition(|found| options.portion(&found.name).is_some());
+    let mut joined = Joined::default();
+    if !missing.is_empty() {
+        let statement = format!("ALTER PUBLICATION {} ADD TABLE {}", quoted(name), only(&missing));
+        let lacks = format!("publication {name} lacks {}", names(&missing));
+        if !options.create {
+            return Err(Error::blocked(lacks).remedy(format!("run: {statement};")));
+        }
+        client.batch_execute(&statement).await.map_err(|error| {
+            sql_error(error, "adding tables to the publication")
+                .within(lacks)
+                .remedy(format!("let its owner run: {statement};"))
+        })?;
+        joined.added = missing.len();
     }
-    let list = missing.iter().map(|table| quoted_table(&table.name)).collect::<Vec<_>>().join(", ");
-    let statement = format!("ALTER PUBLICATION {} ADD TABLE {list}", quoted(name));
-    let lacks = format!("publication {name} lacks {}", names(&missing));
-    if !options.create {
-        return Err(Error::blocked(lacks).remedy(format!("run: {statement};")));
+    for (found, portion) in parts.into_iter().filter_map(|found| Some((found, options.portion(&found.name)?))) {
+        if !options.create {
+            let statement = portion::statement(client, name, found, portion).await?;
+            return Err(
+                Error::blocked(format!("publication {name} lacks {}", found.name)).remedy(format!("run: {statement};"))
+            );
+        }
+        match portion::add(client, name, facts.version, found, portion).await {
+            Ok(()) => joined.added += 1,
+            Err(error) if error.class() == Class::Transient => return Err(error),
+            Err(error) => joined.refused.push((found.name.clone(), error)),
+        }
     }
-    client.batch_execute(&statement).await.map_err(|error| {
-        sql_error(error, "adding tables to the publication")
-            .within(lacks)
-            .remedy(format!("let its owner run: {statement};"))
-    })?;
-    Ok(missing.iter().map(|table| table.name.clone()).collect())
+    Ok(joined)
 }
 
 /// Refuses a publication that sends the rows of a partitioned table under its partitions' names.
@@ -124,12 +168,12 @@ pub(super) fn complete(name: &str, followed: &Followed, now: &Followed, tables: 
     .remedy("add it again (it is read again then), or exclude the table"))
 }
 
+/// Makes the publication, with the tables of which all is published: the others join it one by one.
 async fn create(client: &Client, options: &Options, tables: &[Found]) -> Result<()> {
-    let list = tables.iter().map(|table| quoted_table(&table.name)).collect::<Vec<_>>().join(", ");
-    let statement = format!(
-        "CREATE PUBLICATION {} FOR TABLE {list} WITH (publish_via_partition_root = true)",
-        quoted(&options.publication)
-    );
+    let wholly: Vec<&Found> = tables.iter().filter(|found| options.portion(&found.name).is_none()).collect();
+    let list = if wholly.is_empty() { String::new() } else { format!(" FOR TABLE {}", only(&wholly)) };
+    let statement =
+        format!("CREATE PUBLICATION {}{list} WITH (publish_via_partition_root = true)", quoted(&options.publication));
     if tables.is_empty() {
         return Err(Error::blocked("no table matches source.postgres.tables")
             .remedy("check the patterns: they are matched with schema.table"));
@@ -145,6 +189,11 @@ async fn create(client: &Client, options: &Options, tables: &[Found]) -> Result<
     client.batch_execute(&statement).await.map_err(|error| {
         sql_error(error, "creating the publication").remedy(format!("let the tables' owner run: {statement};"))
     })
+}
+
+/// The tables as a statement names them. Those that inherit from them are tables of their own, wanted or not.
+fn only(tables: &[&Found]) -> String {
+    tables.iter().map(|table| format!("ONLY {}", quoted_table(&table.name))).collect::<Vec<_>>().join(", ")
 }
 
 fn names(tables: &[&Found]) -> String {

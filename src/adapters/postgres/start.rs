@@ -33,7 +33,7 @@ impl PostgresSource {
         }
         let tables = catalog::matching(&client, &options).await?;
         let mut found = slot::find(&client, &options.slot, &facts).await?;
-        let published = publication::ensure(&client, &options, &tables).await?;
+        let published = publication::ensure(&client, &options, &facts, &tables).await?;
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
         let mut wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
         let identity = identify(&mut wire).await?;

@@ -99,7 +99,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     pipeline.finish(problems);
     let name_or = name.clone().unwrap_or_else(|| "x".to_owned());
     let mut source = root.section("source", problems);
-    let from = sources::read(&mut source, &name_or, problems);
+    let mut from = sources::read(&mut source, &name_or, problems);
     source.finish(problems);
     let mut sink = root.section("sink", problems);
     let database = match &from {
@@ -117,11 +117,14 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
         parsed
     });
     serve.finish(problems);
-    let topics = match &mut to {
-        Some(Sink::Kafka(options)) => Some(&mut options.topics),
-        _ => None,
-    };
-    let rules = tables::read(&mut root, topics, problems);
+    let mut told = tables::Told::default();
+    if let Some(Sink::Kafka(options)) = &mut to {
+        told.topics = Some(&mut options.topics);
+    }
+    if let Some(Source::Postgres(options)) = &mut from {
+        told.portions = Some(&mut options.portions);
+    }
+    let rules = tables::read(&mut root, told, problems);
     if !rules.is_empty() && matches!(from, Some(Source::Kafka(_))) {
         root.problem(
             "table",

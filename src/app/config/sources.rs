@@ -66,6 +66,8 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
         endpoint: endpoint?,
         tables: tables?,
         exclude,
+        // Read with the rules of single tables.
+        portions: Vec::new(),
         slot,
         publication,
         create,

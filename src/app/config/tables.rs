@@ -4,16 +4,35 @@ use secrecy::SecretString;
 
 use super::file::{Problems, Section};
 use super::sinks::template;
+use crate::adapters::postgres::Portion;
 use crate::codecs::event::{TopicNames, TopicTemplate};
 use crate::logic::project::{Mask, Rule};
 use crate::model::Pattern;
 
-/// The rules; `topics`, where there are any, get those of the tables.
-pub(super) fn read(root: &mut Section<'_>, mut topics: Option<&mut TopicNames>, problems: &mut Problems) -> Vec<Rule> {
+/// What rules say to others than the projection.
+#[derive(Default)]
+pub(super) struct Told<'a> {
+    /// Names of topics, where changes go to Kafka.
+    pub(super) topics: Option<&'a mut TopicNames>,
+    /// What is published, where changes come from a slot.
+    pub(super) portions: Option<&'a mut Vec<Portion>>,
+}
+
+/// The rules.
+pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Problems) -> Vec<Rule> {
+    let Told { mut topics, mut portions } = told;
     let mut rules = Vec::new();
     for mut section in root.sections("table", problems) {
         let topic = topic(&mut section, topics.is_some(), problems);
+        let filter = section.text("where", problems);
+        if filter.as_ref().is_some_and(|filter| filter.trim().is_empty()) {
+            section.problem("where", "is empty", "leave it out for all rows", problems);
+        }
         if let Some(rule) = rule(&mut section, problems) {
+            if let Some(portions) = &mut portions {
+                let without = if rule.unpublished { rule.exclude.clone() } else { Vec::new() };
+                portions.push(Portion { tables: rule.tables.clone(), filter, without });
+            }
             if let Some(topics) = &mut topics {
                 topics.tables.push((rule.tables.clone(), topic));
             }
@@ -48,6 +67,10 @@ fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<Rule> {
     }
     let mut columns = section.section("columns", problems);
     let exclude = columns.texts("exclude", problems).unwrap_or_default();
+    let unpublished = columns.flag("pushdown", problems).unwrap_or(false);
+    if unpublished && exclude.is_empty() {
+        columns.problem("pushdown", "has no effect", "name the columns in columns.exclude, or remove it", problems);
+    }
     // A salt for sha256, a key for hmac.
     let salt = columns.secret("salt", problems);
     let mut masked = columns.section("mask", problems);
@@ -62,7 +85,7 @@ fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<Rule> {
         masked.problem(both, "is left out as well", "keep one of the two", problems);
     }
     columns.finish(problems);
-    Some(Rule { tables: Pattern::new(tables?), exclude, masks, key, rename })
+    Some(Rule { tables: Pattern::new(tables?), exclude, unpublished, masks, key, rename })
 }
 
 fn mask(text: &str, salt: Option<&str>) -> Result<Mask, (&'static str, &'static str)> {

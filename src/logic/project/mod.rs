@@ -27,6 +27,8 @@ pub struct Rule {
     pub tables: Pattern,
     /// Columns that are left out.
     pub exclude: Vec<String>,
+    /// Whether those are not sent to us in the first place.
+    pub unpublished: bool,
     /// Columns that are masked.
     pub masks: Vec<(String, Mask)>,
     /// The columns that tell rows apart, in the key's order.

@@ -20,7 +20,8 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(rule: &Rule, table: &Table) -> Result<Plan> {
         let masks = rule.masks.iter().map(|(name, _)| name);
-        for name in rule.exclude.iter().chain(masks).filter(|name| place(table, name).is_none()) {
+        let excluded = rule.exclude.iter().filter(|_| !rule.unpublished);
+        for name in excluded.chain(masks).filter(|name| place(table, name).is_none()) {
             // It may have been dropped; or its name is written wrongly, and what should be hidden is not.
             tracing::warn!(table = %table.name, column = name, "a rule names a column that the table does not have");
         }
