@@ -53,6 +53,7 @@ fn sink_options(prefix: &str) -> SinkOptions {
         placeholder: "__debezium_unavailable_value".into(),
         modes: Default::default(),
         registry: None,
+        context_headers: true,
         inline_schema: false,
         flat: Default::default(),
         buffer_bytes: 64 << 20,

@@ -162,6 +162,7 @@ mod tests {
             placeholder: String::new(),
             modes: Default::default(),
             registry: None,
+            context_headers: true,
             inline_schema: false,
             flat: Default::default(),
             buffer_bytes: 1,

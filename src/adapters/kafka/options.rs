@@ -101,6 +101,8 @@ pub struct SinkOptions {
     pub flat: crate::codecs::event::Flat,
     /// Where schemas are registered, for formats that need it.
     pub registry: Option<RegistryOptions>,
+    /// Debezium's headers of context on each event.
+    pub context_headers: bool,
     /// The schema in each record.
     pub inline_schema: bool,
     /// Bytes that may be on their way to the brokers.

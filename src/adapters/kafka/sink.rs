@@ -43,6 +43,8 @@ pub struct KafkaSink {
     plans: Plans,
     settings: Settings,
     registry: Option<Arc<Mutex<Registry>>>,
+    /// Tells the records of this run from those of others.
+    run: String,
     records: Records,
     _markers: Task,
 }
@@ -116,6 +118,7 @@ impl KafkaSink {
             claims: known.claims,
             plans: Plans::default(),
             settings,
+            run: run_id(),
             registry: registry.map(|registry| Arc::new(Mutex::new(registry))),
             records: Records::new(),
             _markers: Task(tokio::spawn(scribe.run())),
@@ -206,6 +209,9 @@ impl KafkaSink {
             Error::blocked(format!("table {}: {error}", table.name))
                 .remedy("set envelope.name_adjustment = \"avro\" or \"avro_unicode\", or leave the table or column out")
         })?;
+        if self.options.context_headers {
+            encoder.tell_context(&self.options.prefix, &self.run);
+        }
         let Some((key, value)) = encoder.schemas() else { return Ok(encoder) };
         let registry = self.registry.clone().ok_or_else(|| Error::bug("a format without its registry"))?;
         let schemas = [key.map(|schema| (Part::Key, schema.clone())), Some((Part::Value, value.clone()))];
@@ -226,6 +232,14 @@ impl KafkaSink {
         encoder.number(key, value);
         Ok(encoder)
     }
+}
+
+/// A UUID of version 7: the time, and chance.
+fn run_id() -> String {
+    let millis = u64::try_from(PgTimestamp::now().unix_millis()).unwrap_or_default();
+    let (middle, end) = (rand::random::<u16>() & 0xFFF, rand::random::<u64>());
+    let (variant, end) = (0x8000 | (end >> 48) & 0x3FFF, end & 0xFFFF_FFFF_FFFF);
+    format!("{:08x}-{:04x}-7{middle:03x}-{variant:04x}-{end:012x}", millis >> 16, millis & 0xFFFF)
 }
 
 /// `table public.orders (key tenant, id)`

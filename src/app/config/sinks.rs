@@ -100,6 +100,7 @@ fn to_topics(
     let mut envelope = section.section("envelope", problems);
     let tombstones = envelope.flag("tombstones", problems).unwrap_or(true);
     let truncates = envelope.flag("truncates", problems).unwrap_or(true);
+    let context_headers = envelope.flag("context_headers", problems).unwrap_or(true);
     let inline_schema = envelope.flag("inline_schema", problems).unwrap_or(false);
     let placeholder =
         envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
@@ -132,6 +133,7 @@ fn to_topics(
         placeholder,
         modes,
         registry,
+        context_headers,
         inline_schema,
         flat,
         buffer_bytes: BUFFER,

@@ -78,6 +78,8 @@ pub struct Encoder {
     truncates: bool,
     /// What becomes of deletes, where rows have no envelope.
     deletes: Option<Deletes>,
+    /// The values of [`header::CONTEXT`], where they are told.
+    context: Option<[String; 4]>,
     scratch: Vec<u8>,
     misfits: Vec<Misfit>,
 }
@@ -98,6 +100,7 @@ impl Encoder {
             // A truncate is no row.
             truncates: settings.truncates && !flat,
             deletes: flat.then_some(settings.flat.deletes),
+            context: None,
             scratch: Vec::new(),
             misfits: Vec::new(),
             table,
@@ -118,6 +121,11 @@ impl Encoder {
             Form::Json => {}
             Form::Avro(form) => form.number(key, value),
         }
+    }
+
+    /// Adds Debezium's headers of context to each record: which run of which pipeline wrote it.
+    pub fn tell_context(&mut self, prefix: &str, run: &str) {
+        self.context = Some([prefix, "0", "postgresql", run].map(str::to_owned));
     }
 
     fn error(&self, column: usize, error: ValueError) -> EncodeError {
@@ -245,6 +253,10 @@ impl<'a> Draft<'a> {
     }
 
     fn common_headers(&mut self) {
+        let plan = self.plan;
+        for (name, value) in plan.context.iter().flat_map(|context| header::CONTEXT.iter().zip(context)) {
+            self.text_header(name, value.as_bytes());
+        }
         let id = self.change.id;
         for (name, number) in [(header::COMMIT_LSN, id.commit.get()), (header::SEQ, id.seq)] {
             self.text_header(name, itoa::Buffer::new().format(number).as_bytes());

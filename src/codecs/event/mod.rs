@@ -63,6 +63,13 @@ pub mod header {
     pub const OLD_VALUES: &str = "tw.values.before";
     /// `delete` or `create`: which half of a key change the record is.
     pub const PART: &str = "tw.part";
+    /// Debezium's headers of context: the prefix, the task, the connector, and the run that wrote the record.
+    pub const CONTEXT: [&str; 4] = [
+        "__debezium.context.connectorLogicalName",
+        "__debezium.context.taskId",
+        "__debezium.context.connectorName",
+        "__debezium.context.runId",
+    ];
     /// The key that follows, on the delete half of a key change.
     pub const NEW_KEY: &str = "__debezium.newkey";
     /// The key that was, on the create half of a key change.
