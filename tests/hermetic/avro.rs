@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use tailwater::codecs::event::{Decoder, Encoder, Flat, Modes, PLACEHOLDER, Records, Settings, Stamp};
+use tailwater::codecs::event::{Decoder, Encoder, Flat, Modes, Orders, PLACEHOLDER, Records, Settings, Stamp};
 use tailwater::model::*;
 
 /// A line of the golden file: a type, how it is told, and a value.
@@ -114,7 +114,7 @@ fn encode(change: &Change, modes: Modes) -> (Encoder, Records) {
 }
 
 /// What another implementation reads, as Connect's JSON converter would tell it.
-fn read(schema: &str, number: u32, bytes: &[u8]) -> Value {
+pub fn read(schema: &str, number: u32, bytes: &[u8]) -> Value {
     let [0, head @ ..] = bytes else { panic!("the magic byte") };
     assert_eq!(head[..4], number.to_be_bytes());
     let schema = apache_avro::Schema::parse_str(schema).unwrap_or_else(|error| panic!("{error}: {schema}"));
@@ -242,6 +242,39 @@ fn every_type_leads_back_to_its_text() {
         let text = String::from_utf8(found.to_vec()).unwrap();
         // A misfit is told as it is, without the loss of its form.
         assert!(text == case.back || text == case.text, "{case:?}: {text}");
+    }
+}
+
+#[test]
+fn an_events_place_in_its_transaction_is_told_alike_in_both_forms() {
+    let table = table(&[(&PgType::Int4, -1, true)]);
+    let row = |id: &[u8]| -> Row { [Cell::Text(id), Cell::Null].into_iter().collect() };
+    // A changed key is two events, and its tombstone none.
+    let op = Op::Update { old: Some(OldRow::Full(row(b"1"))), new: row(b"2") };
+    let change = change(&table, op);
+    for format in ["json", "avro"] {
+        let mut modes = Modes::default();
+        assert!(modes.set("format", format));
+        let mut encoder = Encoder::new(Arc::clone(&table), &settings(modes)).unwrap();
+        let (mut orders, mut records) = (Orders { total: 4, table: 2 }, Records::new());
+        encoder.encode_placed(&change, now(), Some(&mut orders), &mut records).unwrap();
+        assert_eq!(orders, Orders { total: 6, table: 4 });
+        let events: Vec<Value> = records
+            .iter()
+            .filter_map(|record| record.value)
+            .map(|bytes| match encoder.schemas() {
+                Some((_, value)) => read(&value.text, 0, bytes),
+                None => serde_json::from_slice(bytes).unwrap(),
+            })
+            .collect();
+        let place =
+            |total, table| json!({ "id": "4000000000:40270032", "total_order": total, "data_collection_order": table });
+        assert_eq!(events.len(), 2);
+        assert_eq!((&events[0]["transaction"], &events[1]["transaction"]), (&place(5, 3), &place(6, 4)));
+        let mut decoder = Decoder::new(Arc::clone(&table), &modes);
+        let stamps = records.iter().map(|record| (Stamp::read(record.headers()).unwrap(), record.value));
+        let found: Vec<Change> = stamps.filter_map(|(stamp, value)| decoder.decode(&stamp, value).unwrap()).collect();
+        assert_eq!(found.len(), 1);
     }
 }
 

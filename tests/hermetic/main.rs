@@ -17,6 +17,7 @@ mod fold;
 mod import;
 mod inline;
 mod names;
+mod notice;
 mod pgoutput;
 mod pipeline;
 mod project;

@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::flat::{Deletes, Flat};
-use super::form::{Event, Form, Misfit, Out, Written, known};
+use super::form::{Event, Form, Misfit, Out, Place, Written, known};
 use super::modes::{Format, Modes, Shapes};
+use super::notice::transaction_id;
 use super::records::{KEEP, Records};
 use super::{avro, header, json, version_name};
 use crate::model::value::ValueError;
@@ -50,6 +51,15 @@ impl EncodeError {
     pub fn of_null(&self) -> bool {
         self.expected == EncodeError::NOT_NULL
     }
+}
+
+/// How many events have been told of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Orders {
+    /// In all.
+    pub total: u64,
+    /// Of the table.
+    pub table: u64,
 }
 
 /// A schema for a registry.
@@ -140,10 +150,26 @@ impl Encoder {
 
     /// Appends the records of a change; nothing when it fails. `now` is when it is processed.
     pub fn encode(&mut self, change: &Change, now: PgTimestamp, out: &mut Records) -> Result<(), EncodeError> {
+        self.encode_placed(change, now, None, out)
+    }
+
+    /// The same, telling each event's place in its transaction: `orders` counts on.
+    pub fn encode_placed(
+        &mut self,
+        change: &Change,
+        now: PgTimestamp,
+        orders: Option<&mut Orders>,
+        out: &mut Records,
+    ) -> Result<(), EncodeError> {
         let mark = out.mark();
+        let transaction = match (&orders, change.origin.xid) {
+            (Some(_), Some(xid)) => Some(transaction_id(xid, change.origin.lsn)),
+            _ => None,
+        };
         // Taken for the time of the call, so that the plan can be read while it is written to.
         let (mut scratch, mut misfits) = (std::mem::take(&mut self.scratch), std::mem::take(&mut self.misfits));
-        let mut draft = Draft { plan: self, change, now, out, scratch: &mut scratch, misfits: &mut misfits };
+        let place = transaction.as_deref().zip(orders);
+        let mut draft = Draft { plan: self, change, now, place, out, scratch: &mut scratch, misfits: &mut misfits };
         let written = draft.write();
         scratch.clear();
         scratch.shrink_to(KEEP);
@@ -158,6 +184,8 @@ struct Draft<'a> {
     plan: &'a Encoder,
     change: &'a Change,
     now: PgTimestamp,
+    /// The transaction's id and how many events have been told of it, where that is told.
+    place: Option<(&'a str, &'a mut Orders)>,
     out: &'a mut Records,
     scratch: &'a mut Vec<u8>,
     misfits: &'a mut Vec<Misfit>,
@@ -177,7 +205,7 @@ impl<'a> Draft<'a> {
     }
 
     fn event(&self, op: &'static str) -> Event<'a> {
-        Event { op, before: None, after: None, known: None, change: self.change, now: self.now }
+        Event { op, before: None, after: None, known: None, change: self.change, now: self.now, place: None }
     }
 
     fn plain(&mut self, op: &'static str, old: Option<&'a OldRow>, new: &'a Row) -> Written {
@@ -341,6 +369,12 @@ impl<'a> Draft<'a> {
     }
 
     fn value(&mut self, event: &Event<'a>) -> Written<Range<usize>> {
+        let place = self.place.as_mut().map(|(id, orders)| {
+            orders.total += 1;
+            orders.table += 1;
+            Place { id, total: orders.total, table: orders.table }
+        });
+        let event = &Event { place, ..*event };
         let (plan, start) = (self.plan, self.out.bytes.len());
         match &plan.form {
             Form::Json => plan.json.value(event, &mut self.room())?,

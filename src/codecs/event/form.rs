@@ -15,6 +15,19 @@ pub(super) struct Event<'a> {
     pub(super) known: Option<&'a OldRow>,
     pub(super) change: &'a Change,
     pub(super) now: PgTimestamp,
+    /// Its place in its transaction, where that is told.
+    pub(super) place: Option<Place<'a>>,
+}
+
+/// An event's place in its transaction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// Of the transaction, as seen from the event.
+    pub(super) id: &'a str,
+    /// Among all events of the transaction, from 1.
+    pub(super) total: u64,
+    /// Among those of the table.
+    pub(super) table: u64,
 }
 
 /// Where an event goes.

@@ -98,8 +98,16 @@ impl Form {
             None => out.put(&[0]),
         }
         self.source.write(&event.change.origin, out.bytes);
-        // No transaction.
-        out.put(&[0]);
+        match event.place {
+            None => out.put(&[0]),
+            Some(place) => {
+                out.put(&[2]);
+                wire::bytes(place.id.as_bytes(), out.bytes);
+                for order in [place.total, place.table] {
+                    wire::long(i64::try_from(order).unwrap_or(i64::MAX), out.bytes);
+                }
+            }
+        }
         wire::bytes(event.op.as_bytes(), out.bytes);
         let micros = event.now.unix_micros();
         for number in [micros.div_euclid(1000), micros, micros.saturating_mul(1000)] {

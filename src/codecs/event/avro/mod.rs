@@ -8,8 +8,11 @@ mod read;
 mod schema;
 mod source;
 mod step;
+mod tree;
 mod wire;
 mod write;
 
 pub(super) use decode::Decoder;
 pub(super) use form::Form;
+pub(super) use schema::text as schema_text;
+pub(super) use tree::write as write_tree;

@@ -99,7 +99,22 @@ impl Form {
         }
         out.put(b",\"source\":");
         self.source.write(&event.change.origin, out.bytes);
-        out.put(b",\"transaction\":null,\"op\":\"");
+        out.put(b",\"transaction\":");
+        match event.place {
+            None => out.put(b"null"),
+            Some(place) => {
+                out.put(b"{\"id\":\"");
+                out.put(place.id.as_bytes());
+                for (name, order) in
+                    [(&b"\",\"total_order\":"[..], place.total), (b",\"data_collection_order\":", place.table)]
+                {
+                    out.put(name);
+                    out.put(itoa::Buffer::new().format(order).as_bytes());
+                }
+                out.put(b"}");
+            }
+        }
+        out.put(b",\"op\":\"");
         out.put(event.op.as_bytes());
         let micros = event.now.unix_micros();
         for (name, number) in [
