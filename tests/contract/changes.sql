@@ -24,6 +24,7 @@ alter table t alter column e type bigint;
 insert into t values (12,5000000000,2);
 --- step
 update t set e=0 where e is null;
+--- step
 alter table t alter column e set not null;
 insert into t values (13,1,2);
 --- step
@@ -32,12 +33,3 @@ insert into t values (14,1.5,2);
 --- step
 alter table t alter column nn drop not null;
 insert into t values (15,1.5,null);
---- step
-alter table t rename to t2;
-insert into t2 values (16,1.5,null);
---- step
-create table later (id int primary key, v text not null);
---- step
-insert into later values (1,'l');
-update later set v='m';
-delete from later;

@@ -266,6 +266,33 @@ fn key(identity: ReplicaIdentity, marks: &str, primary_key: &[&str]) -> Vec<Stri
 }
 
 #[test]
+fn an_index_gives_the_keys_order_and_a_unique_one_the_key_where_there_is_no_other() {
+    use ReplicaIdentity::{Default, Full, Index, Nothing};
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    for (identity, marks, primary_key, expected) in [
+        (Index, "ab", &["c"][..], &["b", "a"][..]),
+        (Index, "ac", &["c"], &["a", "c"]),
+        (Full, "abc", &["c"], &["c"]),
+        (Full, "abc", &["unpublished"], &[]),
+        (Full, "abc", &[], &["c", "b"]),
+        (Nothing, "", &[], &["c", "b"]),
+        (Default, "", &[], &["c", "b"]),
+        (Default, "a", &[], &["a"]),
+    ] {
+        let columns = ["a", "b", "c"].map(|name| column(name, 25, marks.contains(name)));
+        let catalog = Description {
+            primary_key: names(primary_key),
+            identity_index: names(&["b", "a"]),
+            unique_index: names(&["c", "b"]),
+            ..Description::default()
+        };
+        let table = shape(&relation(ORDERS, identity, columns.to_vec()), &catalog);
+        let key: Vec<_> = table.key_columns().map(|column| column.name.as_str()).collect();
+        assert_eq!(key, expected, "{identity:?} {marks} {primary_key:?}");
+    }
+}
+
+#[test]
 fn the_key_is_what_identifies_rows_in_the_stream() {
     use ReplicaIdentity::{Default, Full, Index, Nothing};
     for (identity, marks, primary_key, expected) in [

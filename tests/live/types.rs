@@ -181,7 +181,7 @@ fn the_values_of_the_contract_are_what_it_says() {
         ("bit1", "true"),
         ("bit9", "\"BQ==\""),
         ("m", "\"/h3G\""),
-        ("pt", "{\"x\":1.5,\"y\":-2,\"wkb\":\"AQEAAAAAAAAAAAD4PwAAAAAAAADA\",\"srid\":null}"),
+        ("pt", "{\"x\":1.5,\"y\":-2.0,\"wkb\":\"AQEAAAAAAAAAAAD4PwAAAAAAAADA\",\"srid\":null}"),
         ("dom", "\"BM4=\""),
         ("dom2", "\"AJY=\""),
         ("dom_mood", "\"ok\""),

@@ -116,7 +116,19 @@ pub(super) async fn facts(client: &Client) -> Result<Facts> {
     })
 }
 
-/// Explains the columns of one table: types, NOT NULL, defaults, primary key.
+/// Unique indexes of plain columns over all rows, by name: the columns in the index's order, whether it is the replica
+/// identity, whether it tells rows apart at every moment.
+const UNIQUE: &str = "
+    SELECT array_agg(a.attname::text ORDER BY k.n), i.indisreplident,
+        i.indisunique AND i.indisvalid AND i.indimmediate AND NOT i.indisprimary AND i.indpred IS NULL
+            AND pg_catalog.bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
+    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid,
+        unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum
+    WHERE i.indrelid = $1 AND i.indisunique AND k.n <= i.indnkeyatts
+    GROUP BY i.indexrelid, c.relname ORDER BY c.relname COLLATE \"C\"";
+
+/// Explains the columns of one table: types, NOT NULL, defaults, keys.
 pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Result<Description> {
     let failed = |error| sql_error(error, "describing a table");
     let columns = client
@@ -140,6 +152,7 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
         )
         .await
         .map_err(failed)?;
+    let indexes = client.query(UNIQUE, &[&table.0]).await.map_err(failed)?;
     let Types { types, modifiers } = types::resolve(client, types).await?;
     Ok(Description {
         types,
@@ -147,6 +160,8 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
         required: columns.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect(),
         defaults: columns.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(2)?))).collect(),
         primary_key: key.iter().map(|row| row.get(0)).collect(),
+        identity_index: indexes.iter().find(|row| row.get(1)).map(|row| row.get(0)).unwrap_or_default(),
+        unique_index: indexes.iter().find(|row| row.get(2)).map(|row| row.get(0)).unwrap_or_default(),
     })
 }
 

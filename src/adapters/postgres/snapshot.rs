@@ -38,6 +38,8 @@ pub(super) struct Snapshot {
     writer: RowWriter,
     scratch: Vec<u8>,
     ordinal: u64,
+    /// How many tables have been begun.
+    opened: usize,
     /// The last row read: whether it is its table's last, or the last of all, shows only with the next one.
     held: Option<Change>,
     meters: Arc<Meters>,
@@ -92,6 +94,7 @@ impl Snapshot {
             scratch: Vec::new(),
             // 0 stands for "before the first row".
             ordinal: 1,
+            opened: 0,
             held: None,
             meters,
         })
@@ -146,6 +149,7 @@ impl Snapshot {
             .await
             .map_err(|error| sql_error(error, &format!("reading table {name}")))?;
         let Some(next) = self.tables.pop_front() else { return Ok(false) };
+        self.opened += 1;
         if next.clear {
             self.emit(None, out, &mut 0);
             let clear = self.change(Arc::clone(&next.table), Op::Truncate);
@@ -168,7 +172,7 @@ impl Snapshot {
         let id = ChangeId::snapshot(self.point, self.ordinal);
         self.ordinal += 1;
         let mark = match &self.held {
-            None if self.ordinal == 2 => SnapshotMark::First,
+            None if self.ordinal == 2 && self.opened == 1 => SnapshotMark::First,
             Some(held) if Arc::ptr_eq(&held.table, &table) => SnapshotMark::Middle,
             _ => SnapshotMark::FirstInTable,
         };

@@ -60,6 +60,7 @@ impl PostgresSource {
         let reading = match &wanted {
             Some(exported) => {
                 let snapshot = initial(&options, &facts, exported, &tables, resume.as_ref(), &meters).await?;
+                assembler.begin_at_snapshot();
                 Some(Reading::initial(snapshot, &mut assembler))
             }
             None => None,

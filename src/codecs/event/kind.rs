@@ -196,7 +196,8 @@ impl Kind {
     /// The JSON of a NOT NULL column that a delete says nothing about.
     pub(super) fn fallback(&self) -> &'static str {
         match self {
-            Kind::Int | Kind::Float | Kind::DecimalDouble | Kind::Duration => "0",
+            Kind::Float | Kind::DecimalDouble => "0.0",
+            Kind::Int | Kind::Duration => "0",
             Kind::Date | Kind::Time(_) | Kind::Timestamp(_) => "0",
             Kind::Bool | Kind::Bit => "false",
             Kind::Text(_) | Kind::Bytes(_) | Kind::Bits(_) => "\"\"",

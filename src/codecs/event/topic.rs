@@ -97,7 +97,8 @@ impl TopicNames {
         let of_table = self.tables.iter().find(|(pattern, _)| pattern.matches(&name));
         let template = of_table.and_then(|(_, template)| template.as_ref()).unwrap_or(&self.template);
         let said = template.name(prefix, told);
-        let name = said.chars().map(|c| if legal(c) { c } else { '_' }).collect();
+        // As Java counts characters: one above U+FFFF is two.
+        let name = said.chars().map(|c| if legal(c) { c.to_string() } else { "_".repeat(c.len_utf16()) }).collect();
         let shared = !(template.0.contains(&Part::Schema) && template.0.contains(&Part::Table));
         Topic { name, said, shared }
     }
@@ -120,7 +121,7 @@ fn legal(c: char) -> bool {
 }
 
 /// `<prefix>.<schema>.<table>`, the topic of a table where no template says otherwise: every character that Kafka
-/// refuses becomes `_`.
+/// refuses becomes `_`, one above U+FFFF two of them.
 pub fn topic(prefix: &str, table: &TableName) -> String {
     TopicNames::default().topic(prefix, table, table).name
 }
@@ -154,6 +155,7 @@ mod tests {
     fn what_kafka_refuses_becomes_an_underscore() {
         assert_eq!(topic("srv", &TableName::new("inv", "Odd.Name tbl")), "srv.inv.Odd.Name_tbl");
         assert_eq!(topic("srv", &TableName::new("ü", "a-b_c")), "srv._.a-b_c");
+        assert_eq!(topic("srv", &TableName::new("s", "😀")), "srv.s.__");
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Assembler {
         }
     }
 
+    /// Starts at a snapshot: no transaction has been delivered before what follows it.
+    pub fn begin_at_snapshot(&mut self) {
+        self.last_commit = None;
+    }
+
     /// Whether a transaction has begun and not ended.
     pub fn inside(&self) -> bool {
         self.open.is_some()

@@ -17,6 +17,10 @@ pub struct Description {
     pub required: HashSet<String>,
     /// The primary key's columns in its order; empty without one.
     pub primary_key: Vec<String>,
+    /// The columns of the replica identity's index in its order; empty without one.
+    pub identity_index: Vec<String>,
+    /// The columns, all NOT NULL, of the first unique index by name in its order; empty without one.
+    pub unique_index: Vec<String>,
     /// The expressions of the columns that have a default, as `pg_get_expr` prints them.
     pub defaults: HashMap<String, String>,
 }
@@ -34,7 +38,7 @@ pub fn shape(relation: &Relation, catalog: &Description) -> Table {
         version: 0,
         columns: columns.collect(),
         identity: relation.identity,
-        key: key(relation, &catalog.primary_key),
+        key: key(relation, catalog),
     }
 }
 
@@ -63,15 +67,22 @@ fn pg_type(oid: Oid, catalog: &Description) -> PgType {
 /// The key's columns.
 ///
 /// Under DEFAULT and INDEX the relation marks them, as they were when its rows were written, and old rows carry
-/// nothing else; the catalog gives a primary key's order. Under FULL all columns are marked and under NOTHING none, so
-/// there the catalog's primary key is all there is.
-fn key(relation: &Relation, primary: &[String]) -> Vec<usize> {
+/// nothing else; the catalog gives the order. Under FULL all columns are marked and under NOTHING none, so there the
+/// catalog's primary key is all there is. A table without one is told apart by a unique index, as in Debezium.
+fn key(relation: &Relation, catalog: &Description) -> Vec<usize> {
     let place = |name: &String| relation.columns.iter().position(|column| column.name == *name);
-    let ordered: Option<Vec<usize>> = primary.iter().map(place).collect();
+    let places = |names: &[String]| names.iter().map(place).collect::<Option<Vec<usize>>>();
+    let primary = &catalog.primary_key;
+    let ordered = places(primary);
+    let unique = || places(&catalog.unique_index).filter(|_| primary.is_empty()).unwrap_or_default();
     let marks: Vec<usize> = (0..).zip(&relation.columns).filter(|(_, c)| c.key).map(|(i, _)| i).collect();
     match (relation.identity, ordered) {
-        (ReplicaIdentity::Full | ReplicaIdentity::Nothing, ordered) => ordered.unwrap_or_default(),
-        (ReplicaIdentity::Index, _) => marks,
+        (ReplicaIdentity::Full | ReplicaIdentity::Nothing, Some(ordered)) if !ordered.is_empty() => ordered,
+        (ReplicaIdentity::Full | ReplicaIdentity::Nothing, _) => unique(),
+        (ReplicaIdentity::Index, _) => {
+            places(&catalog.identity_index).filter(|ordered| same_members(ordered, &marks)).unwrap_or(marks)
+        }
+        (ReplicaIdentity::Default, _) if marks.is_empty() && primary.is_empty() => unique(),
         (ReplicaIdentity::Default, Some(ordered)) if same_members(&ordered, &marks) => ordered,
         (ReplicaIdentity::Default, None) if part_of(relation, &marks, primary) => Vec::new(),
         // The primary key is not any more the one that was in force.

@@ -211,13 +211,14 @@ fn field(step: &Step, cell: Cell<'_>, write: WriteValue, out: &mut Out<'_>) -> W
 
 type WriteValue = fn(&Kind, &[u8], &mut Vec<u8>, &mut Vec<u8>) -> Result<(), ValueError>;
 
-/// As in a value, but decimals are plain numbers: so are keys in headers.
+/// As in a value, but decimals are plain numbers and no character above U+FFFF is escaped: so are keys in headers.
 fn schemaless(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
     match (kind, Numeric::parse(text)) {
         (Kind::Decimal { .. }, Ok(Numeric::Finite { .. })) => {
             out.extend_from_slice(text);
             Ok(())
         }
+        (Kind::Text(_), _) => token::bare_string(text, out),
         _ => write::value(kind, text, out, scratch),
     }
 }

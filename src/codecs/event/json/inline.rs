@@ -8,6 +8,20 @@ use super::super::schema::{Schema, Shape};
 pub(in super::super) fn text(schema: &Schema) -> String {
     let mut out = String::new();
     write(schema, None, &mut out);
+    if out.is_ascii() { out } else { escaped(&out) }
+}
+
+/// Characters above U+FFFF as in values; they stand in strings alone.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{10000}'.. => {
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04X}")))
+            }
+            _ => out.push(c),
+        }
+    }
     out
 }
 

@@ -3,7 +3,7 @@
 
 use super::super::kind::Kind;
 use super::token::{self, Reader};
-use super::write;
+use super::{read, write};
 use crate::model::value::special::{self, print_bits, print_hstore};
 use crate::model::value::{self, Finite, Interval, ValueError, print};
 
@@ -45,8 +45,7 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
         Kind::HstoreMap => return hstore(text, out),
         Kind::Vector => {
             let list = text.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).ok_or(FORM)?;
-            numbers(list)?;
-            out.extend_from_slice(text);
+            numbers(list, out)?;
         }
         Kind::SparseVector => return sparse(text, out),
         _ => return Err(FORM),
@@ -68,9 +67,9 @@ fn point(text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), Va
     scratch.extend_from_slice(&fx.to_le_bytes());
     scratch.extend_from_slice(&fy.to_le_bytes());
     out.extend_from_slice(b"{\"x\":");
-    out.extend_from_slice(x);
+    write::real(x, out);
     out.extend_from_slice(b",\"y\":");
-    out.extend_from_slice(y);
+    write::real(y, out);
     out.extend_from_slice(b",\"wkb\":");
     token::base64(scratch, out);
     out.extend_from_slice(b",\"srid\":null}");
@@ -109,9 +108,18 @@ pub(in super::super) fn hstore(text: &[u8], out: &mut Vec<u8>) -> Result<(), Val
     Ok(())
 }
 
-/// Checks numbers between commas.
-fn numbers(list: &[u8]) -> Result<(), ValueError> {
-    list.split(|byte| *byte == b',').filter(|_| !list.is_empty()).try_for_each(|number| float(number).map(drop))
+/// Appends a list of the numbers between commas.
+fn numbers(list: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    out.push(b'[');
+    for (at, number) in list.split(|byte| *byte == b',').filter(|_| !list.is_empty()).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        float(number)?;
+        write::real(number, out);
+    }
+    out.push(b']');
+    Ok(())
 }
 
 fn sparse(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -124,7 +132,7 @@ fn sparse(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         out.extend_from_slice(if at == 0 { b"[" } else { b",[" });
         token::number(*index, out);
         out.push(b',');
-        out.extend_from_slice(number);
+        write::real(number, out);
         out.push(b']');
     }
     out.extend_from_slice(b"]}");
@@ -159,7 +167,7 @@ pub(super) fn read(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Res
             print_bits(&bytes, *length, out);
             Ok(())
         }
-        (Kind::Money(decimal), _) => super::read::value(decimal, json, out).map(drop),
+        (Kind::Money(decimal), _) => read::value(decimal, json, out).map(drop),
         (Kind::TimeTz, b'"') => {
             let raw = json.raw_string()?;
             let utc = raw.strip_suffix(b"Z").ok_or(FORM)?;
@@ -187,7 +195,7 @@ pub(super) fn read(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Res
         (Kind::HstoreMap, _) => pairs(json, out),
         (Kind::Point, _) => {
             let (x, y) = (member(json, b'{', b"x")?, member(json, b',', b"y")?);
-            out.extend_from_slice(&[b"(", x, b",", y, b")"].concat());
+            out.extend_from_slice(&[b"(", read::whole(x), b",", read::whole(y), b")"].concat());
             skip(json)
         }
         (Kind::Geometry, _) => {
@@ -204,13 +212,15 @@ pub(super) fn read(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Res
             skip(json)
         }
         (Kind::Vector, _) => {
-            out.extend_from_slice(json.value()?);
+            without_points(json.value()?, out);
             Ok(())
         }
         (Kind::SparseVector, _) => {
             let (dimensions, list) = (member(json, b'{', b"dimensions")?, member(json, b',', b"vector")?);
             json.expect(b'}')?;
-            let inner = list.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).ok_or(FORM)?;
+            let mut bare = Vec::new();
+            without_points(list, &mut bare);
+            let inner = bare.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).ok_or(FORM)?;
             let mut between = false;
             out.push(b'{');
             for byte in inner {
@@ -225,6 +235,15 @@ pub(super) fn read(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Res
             Ok(())
         }
         _ => Err(FORM),
+    }
+}
+
+/// Appends lists of numbers, whole ones as PostgreSQL prints them.
+fn without_points(lists: &[u8], out: &mut Vec<u8>) {
+    for number in lists.split_inclusive(|byte| matches!(byte, b',' | b']')) {
+        let (end, digits) = number.split_last().unwrap_or((&b']', &[]));
+        out.extend_from_slice(read::whole(digits));
+        out.push(*end);
     }
 }
 

@@ -78,11 +78,17 @@ fn word(kind: &Kind, word: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         (Kind::Bool, b"true") => out.push(b't'),
         (Kind::Bool, b"false") => out.push(b'f'),
         // Decimals are plain numbers in the headers that carry keys.
-        (Kind::Int | Kind::Float | Kind::Decimal { .. } | Kind::DecimalDouble, _) => out.extend_from_slice(word),
+        (Kind::Int | Kind::Decimal { .. }, _) => out.extend_from_slice(word),
+        (Kind::Float | Kind::DecimalDouble, _) => out.extend_from_slice(whole(word)),
         (Kind::Date | Kind::Time(_) | Kind::Timestamp(_), _) => count::print(kind, value::int(word)?, out)?,
         _ => return Err(ValueError::new("the column's form")),
     }
     Ok(())
+}
+
+/// A float as PostgreSQL prints it.
+pub(super) fn whole(number: &[u8]) -> &[u8] {
+    number.strip_suffix(b".0").unwrap_or(number)
 }
 
 /// A day, a time of day or a moment as ISO 8601 writes it, with a `Z` at its end.

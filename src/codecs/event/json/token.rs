@@ -9,10 +9,20 @@ const JSON: ValueError = ValueError::new("JSON");
 
 /// Appends `text` as a JSON string: characters above U+FFFF as two upper-case escapes, all others as they are.
 pub(in super::super) fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    escaped(text, out, |b| b < 0x20 || b == b'"' || b == b'\\' || b >= 0xF0)
+}
+
+/// The same with every character as it is that a string may hold.
+pub(super) fn bare_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    escaped(text, out, |b| b < 0x20 || b == b'"' || b == b'\\')
+}
+
+#[inline]
+fn escaped(text: &[u8], out: &mut Vec<u8>, special: impl Fn(u8) -> bool) -> Result<(), ValueError> {
     let mut text = std::str::from_utf8(text).map_err(|_| ValueError::new("UTF-8"))?;
     out.reserve(text.len() + 2);
     out.push(b'"');
-    while let Some(at) = text.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\' || b >= 0xF0) {
+    while let Some(at) = text.bytes().position(&special) {
         let (plain, rest) = text.split_at_checked(at).ok_or(JSON)?;
         out.extend_from_slice(plain.as_bytes());
         let mut rest = rest.chars();

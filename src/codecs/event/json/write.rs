@@ -50,10 +50,14 @@ pub(in crate::codecs::event) fn value(
 /// A numeric as a floating-point number; in a number's place there are only PostgreSQL's words for what is none.
 fn double(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     match Numeric::parse(text)? {
-        Numeric::Finite { .. } => print::float8(value::float8(text)?, out),
-        _ => return token::string(text, out),
+        Numeric::Finite { .. } => {
+            let mut digits = Vec::new();
+            print::float8(value::float8(text)?, &mut digits);
+            real(&digits, out);
+            Ok(())
+        }
+        _ => token::string(text, out),
     }
-    Ok(())
 }
 
 fn integer(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -65,16 +69,24 @@ fn integer(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// PostgreSQL prints finite floats as JSON has them.
+/// PostgreSQL prints finite floats as JSON has them, whole ones without a point.
 fn float(text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     match text {
         b"NaN" | b"Infinity" | b"-Infinity" => return token::string(text, out),
         _ if text.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'+' | b'-')) && !text.is_empty() => {
-            out.extend_from_slice(text);
+            real(text, out);
         }
         _ => return Err(ValueError::new("a floating-point number")),
     }
     Ok(())
+}
+
+/// Appends a finite float so that no reader takes it for an integer.
+pub(super) fn real(text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(text);
+    if !text.iter().any(|byte| matches!(byte, b'.' | b'e')) {
+        out.extend_from_slice(b".0");
+    }
 }
 
 fn unscaled(numeric: Numeric<'_>, scale: i32, out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<(), ValueError> {
