@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill compat bench lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill compat bench bench-encode lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -66,6 +66,10 @@ bench: ## drain a backlog through each wiring and through pg_recvlogical (ROWS, 
 	@$(NEED) rust npm java kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
 	$(TEST_ENV) cargo bench --locked --bench drain
+
+bench-encode: ## nanoseconds and bytes of one event in each format
+	@$(NEED) rust
+	cargo bench --locked --no-default-features --bench encode
 
 lint: ## formatting, and clippy for each set of features; warnings are errors
 	@$(NEED) rust lint npm kafka-client

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::config::{Config, Sink, Source};
 use crate::adapters::postgres;
-use crate::codecs::event::{Description, Settings, describe};
+use crate::codecs::event::{Description, Format, Settings, describe, proto};
 use crate::logic::project::Projection;
 use crate::model::pg_type::{length_modifier, numeric_modifier};
 use crate::model::{Column, Error, Pattern, PgType, Result, Table};
@@ -21,10 +21,16 @@ pub enum Form {
     Connect,
     /// The JSON Schema of values.
     JsonSchema,
+    /// The .proto file of Protobuf's events, the same for all tables.
+    Proto,
 }
 
 /// Prints the tables that a pattern names; all of the pipeline's without one.
 pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Result<()> {
+    if form == Form::Proto {
+        print!("{}", proto::SCHEMA);
+        return Ok(());
+    }
     let (Source::Postgres(options), Sink::Kafka(sink)) = (&config.source, &config.sink) else {
         return Err(Error::blocked("only the events of a pipeline from PostgreSQL to Kafka have schemas")
             .remedy("name a configuration with [source.postgres] and [sink.kafka]"));
@@ -39,6 +45,9 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
         inline_schema: sink.inline_schema,
         flat: sink.flat.clone(),
     };
+    if sink.modes.format == Format::Protobuf && form != Form::Columns {
+        return Err(Error::blocked("the pipeline's events are written in Protobuf").remedy("use --format proto"));
+    }
     let pattern = pattern.map(Pattern::new);
     let mut tables = postgres::tables(options).await?;
     tables.retain(|table| pattern.as_ref().is_none_or(|pattern| pattern.matches(&table.name.to_string())));
@@ -54,6 +63,7 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
         match form {
             Form::Columns => print!("{}", columns(&table, &described)),
             Form::Connect => printed.push(connect(&described)),
+            Form::Proto => {}
             Form::JsonSchema => printed.push(json!({ "topic": described.topic, "schema": described.json_schema })),
         }
     }

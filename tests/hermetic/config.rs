@@ -81,6 +81,7 @@ fn what_is_not_in_this_version_is_refused_and_not_ignored() {
             .replace("FORMAT", extra)
     };
     assert!(Config::parse(&file("format = \"json\"")).is_ok());
+    assert!(Config::parse(&file("format = \"protobuf\"\n[sink.kafka.envelope]\nunknown = \"omit\"")).is_ok());
     for (extra, path) in [
         ("prefix = \"x\"", "sink.kafka.format"),
         ("format = \"avro\"", "sink.kafka.registry"),
@@ -92,6 +93,30 @@ fn what_is_not_in_this_version_is_refused_and_not_ignored() {
     ] {
         let found = problems(&file(extra));
         assert!(found.iter().any(|p| p.path == path), "{extra}: {found:?}");
+    }
+}
+
+#[test]
+fn what_says_how_types_are_told_is_refused_where_there_is_one_way_only() {
+    for (key, value) in [
+        ("kind", "\"flat\""),
+        ("kind", "\"debezium\""),
+        ("decimal", "\"string\""),
+        ("time", "\"adaptive\""),
+        ("interval", "\"string\""),
+        ("hstore", "\"map\""),
+        ("binary", "\"hex\""),
+        ("name_adjustment", "\"avro\""),
+        ("placeholder", "\"-\""),
+        ("inline_schema", "true"),
+    ] {
+        let sink = format!(
+            "[sink.kafka]\nbootstrap = \"k:9092\"\nformat = \"protobuf\"\n[sink.kafka.envelope]\n{key} = {value}"
+        );
+        let found = problems(&GOOD.replace("[sink.duckdb]\npath = \"shop.duckdb\"", &sink));
+        let [problem] = found.as_slice() else { panic!("{key}: {found:?}") };
+        assert_eq!(problem.path, format!("sink.kafka.envelope.{key}"));
+        assert!(problem.what.contains("no effect") && problem.remedy.contains("without loss"), "{problem}");
     }
 }
 

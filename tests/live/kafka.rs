@@ -66,6 +66,7 @@ fn source_options(prefix: &str) -> SourceOptions {
         cluster: cluster(Kafka::shared()),
         topics: vec![Pattern::new(format!("{prefix}.public.*"))],
         prefix: None,
+        format: None,
         group: format!("group-{prefix}"),
         buffer_bytes: 64 << 20,
     }

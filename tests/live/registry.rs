@@ -97,6 +97,50 @@ fn subjects_may_be_named_after_the_record_too() {
 }
 
 #[test]
+fn protobuf_is_framed_where_a_registry_is_named_and_read_without_it() {
+    let source = source("registry_protobuf");
+    let (registry, prefix) = (Registry::shared(), Kafka::shared().prefix("registry_protobuf"));
+    let pipeline = Tailwater::new(&prefix)
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_kafka(&Kafka::shared().bootstrap(), &prefix)
+        .protobuf()
+        .toml(&format!("registry = \"{}\"", registry.url()))
+        .toml("[sink.kafka.topic]\npartitions = 1\nreplication = 1");
+    pipeline.run_until_current().success();
+    source.sql("update orders set id = 2");
+    pipeline.run_until_current().success();
+
+    let (key, value) = (format!("{prefix}.public.orders-key"), format!("{prefix}.public.orders-value"));
+    let (keys, values) = (registry.versions(&key), registry.versions(&value));
+    assert_eq!((keys.len(), values.len()), (1, 1), "one schema for all tables and versions");
+    assert!(registry.schema(values[0]).contains("message Event"));
+    let pool = prost_reflect::DescriptorPool::decode(&include_bytes!(concat!(env!("OUT_DIR"), "/event.bin"))[..]);
+    let (pool, found) = (pool.unwrap(), records(&prefix, "orders"));
+    let told = |name: &str, bytes: &[u8]| {
+        let descriptor = pool.get_message_by_name(name).unwrap();
+        prost_reflect::DynamicMessage::decode(descriptor, bytes).unwrap().to_string()
+    };
+    // Insert, the old key's end, its tombstone, the new key's beginning.
+    assert_eq!(found.iter().map(|record| record.value.is_some()).collect::<Vec<_>>(), [true, true, false, true]);
+    for (record, id) in found.iter().zip([1, 1, 1, 2]) {
+        assert_eq!(number(record.key.as_deref()), keys[0]);
+        let shown = told("tailwater.v1.Key", &record.key.as_ref().unwrap()[7..]);
+        assert_eq!(shown, format!("columns:[{{name:\"id\",value{{int32:{id}}}}}]"));
+        let Some(value) = &record.value else { continue };
+        assert_eq!((number(Some(value)), value[5]), (values[0], 0));
+        assert!(told("tailwater.v1.Event", &value[6..]).contains(&format!("values:[{{int32:{id}}}")));
+    }
+
+    let target = Postgres::shared(17).database("registry_protobuf_t");
+    Tailwater::new(&format!("{prefix}_apply"))
+        .source_kafka(&Kafka::shared().bootstrap(), &[&format!("{prefix}.public.*")], &prefix)
+        .sink_postgres(&target.url(), None)
+        .run_until_current()
+        .success();
+    assert_eq!(target.sql("select concat_ws('|', id, note, amount) from orders"), [[Some("2|abc|12.34".to_owned())]]);
+}
+
+#[test]
 fn an_incompatible_schema_stops_with_the_registrys_words_and_nothing_is_skipped_after_the_remedy() {
     let source = source("registry_incompatible");
     let (registry, prefix) = (Registry::start(), Kafka::shared().prefix("registry_incompatible"));

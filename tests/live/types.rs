@@ -104,6 +104,9 @@ fn create(database: &Database<'_>) {
     ));
 }
 
+/// Settings under which two databases print a value alike.
+const PINNED: &str = "set bytea_output = 'hex'; set extra_float_digits = 3; set DateStyle = 'ISO'; set IntervalStyle = 'postgres'; set TimeZone = 'UTC';";
+
 fn insert(database: &Database<'_>, id: u32) {
     let values: Vec<&str> = COLUMNS.iter().map(|(_, _, value, _)| *value).collect();
     database.sql(&format!(
@@ -226,14 +229,44 @@ fn behind_kafka(name: &str, publish: impl Fn(&Database<'_>, &str) -> Tailwater) 
     insert(&source, 2);
     publish.run_until_current().success();
     apply.run_until_current().success();
-    let pinned = "set bytea_output = 'hex'; set extra_float_digits = 3; set DateStyle = 'ISO'; set IntervalStyle = 'postgres'; set TimeZone = 'UTC';";
     for (name, _, _, lossy) in COLUMNS {
         let texts = |database: &Database<'_>| {
-            database.sql(&format!("{pinned} select case when {name} is not null or {name}::text is not null then concat({name}) end from types order by id"))
+            database.sql(&format!("{PINNED} select case when {name} is not null or {name}::text is not null then concat({name}) end from types order by id"))
         };
         let (here, there) = (texts(&source), texts(&target));
         assert_eq!(here.len(), 2);
         assert_eq!(here != there, *lossy, "{name}: {here:?} {there:?}");
+    }
+}
+
+#[test]
+fn protobuf_brings_every_type_to_the_warehouse_without_loss() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("types_proto"), server.database("types_proto_t"));
+    create(&source);
+    insert(&source, 1);
+    let prefix = Kafka::shared().prefix("types_proto");
+    let publish = publish(&source, &prefix, "unknown = \"text\"").protobuf();
+    let apply = |format: &str| {
+        Tailwater::new(&format!("{prefix}_apply"))
+            .source_kafka(&Kafka::shared().bootstrap(), &[&format!("{prefix}.public.*")], &prefix)
+            .toml(&format!("format = \"{format}\""))
+            .sink_postgres(&target.url(), None)
+    };
+    publish.run_until_current().success();
+    insert(&source, 2);
+    source
+        .sql("update types set id = 3 where id = 2; insert into types (id) values (4); delete from types where id = 4");
+    publish.run_until_current().success();
+    apply("json").run_until_current().code(3).says(&["format protobuf", "source.kafka.format"]);
+    apply("protobuf").run_until_current().success();
+    for (name, ..) in COLUMNS {
+        let texts = |database: &Database<'_>| {
+            database.sql(&format!("{PINNED} select id, case when {name} is not null or {name}::text is not null then concat({name}) end from types order by id"))
+        };
+        let (here, there) = (texts(&source), texts(&target));
+        assert_eq!(here.len(), 2);
+        assert_eq!(here, there, "{name}");
     }
 }
 
@@ -272,6 +305,11 @@ fn the_schema_command_tells_topic_key_columns_and_what_is_lost() {
         let all: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
         assert_eq!(all[0]["topic"], format!("{prefix}.public.types"), "{form}");
     }
+    let pipeline_in_protobuf = publish(&database, &prefix, "unknown = \"omit\"").protobuf();
+    pipeline_in_protobuf.command(&["schema"]).success().says(&["-> timetz\n", "array of interval", "left out"]);
+    pipeline_in_protobuf.command(&["schema", "--format", "connect"]).code(3).says(&["--format proto"]);
+    let file = pipeline_in_protobuf.command(&["schema", "--format", "proto"]).success();
+    assert_eq!(file.stdout, include_str!("../../proto/tailwater/v1/event.proto"));
     pipeline.command(&["schema", "--table", "public.nothing"]).code(3).says(&["--table"]);
     let to_table = Tailwater::new("types_schema_no").source_postgres(&database.url(), &["*"]);
     to_table.sink_postgres(&database.url(), None).command(&["schema"]).code(3).says(&["[sink.kafka]"]);

@@ -70,12 +70,10 @@ impl Tailwater {
         self.toml(&format!("\n\n[source.postgres]\nurl = {}\ntables = {}", quoted(url), list(tables)))
     }
 
-    /// `[source.kafka]` with JSON.
+    /// `[source.kafka]`.
     pub fn source_kafka(self, bootstrap: &str, topics: &[&str], group: &str) -> Tailwater {
         let (bootstrap, topics, group) = (quoted(bootstrap), list(topics), quoted(group));
-        self.toml(&format!(
-            "[source.kafka]\nbootstrap = {bootstrap}\ntopics = {topics}\ngroup = {group}\nformat = \"json\""
-        ))
+        self.toml(&format!("[source.kafka]\nbootstrap = {bootstrap}\ntopics = {topics}\ngroup = {group}"))
     }
 
     /// `[sink.kafka]` with JSON, at least once.
@@ -92,6 +90,12 @@ impl Tailwater {
         self.toml(&format!(
             "[sink.kafka]\nbootstrap = {bootstrap}\nprefix = {prefix}\nformat = \"avro\"\nregistry = {registry}\ndelivery = \"at-least-once\""
         ))
+    }
+
+    /// Events in Protobuf instead of JSON.
+    pub fn protobuf(mut self) -> Tailwater {
+        self.config = self.config.replace("format = \"json\"", "format = \"protobuf\"");
+        self
     }
 
     /// `[sink.duckdb]`.

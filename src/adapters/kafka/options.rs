@@ -127,6 +127,8 @@ pub struct SourceOptions {
     pub topics: Vec<Pattern>,
     /// The prefix the topics were written under; found from the topics when absent.
     pub prefix: Option<String>,
+    /// How the events are written; the topics say it themselves when absent.
+    pub format: Option<crate::codecs::event::Format>,
     /// The consumer group: for display only, the warehouse knows the offsets.
     pub group: String,
     /// Bytes of changes that may wait for the sink.

@@ -12,7 +12,7 @@ use super::client::Context;
 use super::marker::Marker;
 use super::partitions::Partitions;
 use super::source::{Handed, TopicPosition};
-use crate::codecs::event::{Decoder, Shapes, Stamp, TableRecord, decode_table, version_name};
+use crate::codecs::event::{Decoder, Format, Shapes, Stamp, TableRecord, decode_table, version_name};
 use crate::logic::pipeline::Batch;
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result};
 
@@ -29,6 +29,7 @@ pub(super) struct Start {
     pub(super) progress_topic: String,
     pub(super) tables_topic: String,
     pub(super) topics: Vec<Pattern>,
+    pub(super) format: Option<Format>,
     pub(super) resume: Option<Checkpoint>,
     pub(super) at: TopicPosition,
     pub(super) meters: Arc<Meters>,
@@ -102,7 +103,8 @@ impl Reader {
     pub(super) fn start(start: Start) -> Result<Reader> {
         let mut partitions = Partitions::new(start.consumer, start.context, start.stop);
         partitions.join(&start.progress_topic, 0, start.at.progress)?;
-        let mut tables = Tables { topic: start.tables_topic, joined: false, decoders: HashMap::new() };
+        let mut tables =
+            Tables { topic: start.tables_topic, format: start.format, joined: false, decoders: HashMap::new() };
         tables.refresh(&mut partitions)?;
         let stored = start.resume.map(|resume| {
             resume.offsets.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect()
@@ -248,8 +250,8 @@ impl Reader {
                 return Ok(());
             }
             let place = || place(topic, partition, event.offset);
-            match tables.decoders.get_mut(stamp.table) {
-                Some(decoder) => changes.extend(decode(decoder, &stamp, value, place)?),
+            match tables.decode(&stamp, value, place) {
+                Some(change) => changes.extend(change?),
                 None => waiting.push(Waiting {
                     headers: event.headers.map(BorrowedHeaders::detach).unwrap_or_default(),
                     value: value.to_vec(),
@@ -263,11 +265,11 @@ impl Reader {
         }
         for Waiting { headers, value, place } in waiting {
             let stamp = stamp(headers.as_borrowed()).ok_or_else(|| foreign(&place))?;
-            let decoder = self.tables.decoders.get_mut(stamp.table).ok_or_else(|| {
+            let change = self.tables.decode(&stamp, &value, || place.clone()).ok_or_else(|| {
                 Error::blocked(format!("{place}: {} holds no table version {}", self.tables.topic, stamp.table))
                     .remedy("the topic lost records or belongs to another writer: start over with a new snapshot")
             })?;
-            changes.extend(decode(decoder, &stamp, &value, || place.clone())?);
+            changes.extend(change?);
         }
         Ok(())
     }
@@ -299,17 +301,6 @@ fn stamp(headers: &BorrowedHeaders) -> Option<Stamp<'_>> {
     Stamp::read(headers.iter().map(|header| (header.key, header.value.unwrap_or_default())))
 }
 
-fn decode(
-    decoder: &mut Decoder,
-    stamp: &Stamp<'_>,
-    value: &[u8],
-    place: impl FnOnce() -> String,
-) -> Result<Option<Change>> {
-    decoder
-        .decode(stamp, Some(value))
-        .map_err(|error| Error::corrupt(format!("{}: an event of {} can't be read: {error}", place(), stamp.table)))
-}
-
 /// The refusal of a record that is not ours.
 fn foreign(place: &str) -> Error {
     Error::blocked(format!("{place}: the record has no tw.commit_lsn, tw.seq and tw.table headers"))
@@ -325,12 +316,34 @@ fn late(topic: &str) -> Error {
 /// The table versions known so far.
 struct Tables {
     topic: String,
+    /// What the configuration says of the events, where it does.
+    format: Option<Format>,
     joined: bool,
     /// By the versions' names.
     decoders: HashMap<String, Decoder>,
 }
 
 impl Tables {
+    /// The change of an event; `None` when its table version is not known.
+    fn decode(
+        &mut self,
+        stamp: &Stamp<'_>,
+        value: &[u8],
+        place: impl FnOnce() -> String,
+    ) -> Option<Result<Option<Change>>> {
+        let decoder = self.decoders.get_mut(stamp.table)?;
+        if self.format.is_some_and(|format| format != decoder.format()) {
+            let (place, found) = (place(), decoder.format().name());
+            return Some(Err(Error::blocked(format!("{place}: an event of {} is in the format {found}", stamp.table))
+                .remedy(format!(
+                    "set source.kafka.format = \"{found}\", or remove it: each event's format is known"
+                ))));
+        }
+        Some(decoder.decode(stamp, Some(value)).map_err(|error| {
+            Error::corrupt(format!("{}: an event of {} can't be read: {error}", place(), stamp.table))
+        }))
+    }
+
     /// Reads what the topic has got since the last time.
     fn refresh(&mut self, partitions: &mut Partitions) -> Result<()> {
         let (low, high) = partitions.range(&self.topic, 0)?;

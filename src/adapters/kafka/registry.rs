@@ -13,6 +13,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::{Login, RegistryOptions, Subjects};
+use crate::codecs::event::NamedSchema;
 use crate::model::{Error, Result};
 
 /// How long one answer may take.
@@ -71,15 +72,15 @@ impl Registry {
     }
 
     /// The number of a schema under a subject, registered when it is new.
-    pub(super) fn number(&mut self, subject: &str, schema: &str) -> Result<u32> {
-        let known = (subject.to_owned(), schema.to_owned());
+    pub(super) fn number(&mut self, subject: &str, schema: &NamedSchema) -> Result<u32> {
+        let known = (subject.to_owned(), schema.text.clone());
         if let Some(number) = self.known.get(&known) {
             return Ok(*number);
         }
         let escaped: String = url::form_urlencoded::byte_serialize(subject.as_bytes()).collect();
         let path = format!("subjects/{}", escaped.replace('+', "%20"));
         let path = if self.options.register { format!("{path}/versions") } else { path };
-        let answer = self.call(&path, Some(&json!({ "schema": schema })))?;
+        let answer = self.call(&path, Some(&json!({ "schema": schema.text, "schemaType": schema.language })))?;
         let number = answer.body.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
         match (answer.status, number) {
             (200, Some(number)) => {

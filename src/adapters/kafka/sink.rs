@@ -28,7 +28,9 @@ use super::registry::{Part, Registry};
 use super::scribe::{Scribe, nowhere, publish};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
-use crate::codecs::event::{Encoder, NamedSchema, Records, Settings, encode_table, progress_topic, tables_topic};
+use crate::codecs::event::{
+    Encoder, Format, NamedSchema, Records, Settings, encode_table, progress_topic, tables_topic,
+};
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
 
@@ -213,7 +215,12 @@ impl KafkaSink {
             encoder.tell_context(&self.options.prefix, &self.run);
         }
         let Some((key, value)) = encoder.schemas() else { return Ok(encoder) };
-        let registry = self.registry.clone().ok_or_else(|| Error::bug("a format without its registry"))?;
+        let registry = match self.registry.clone() {
+            Some(registry) => registry,
+            // Whoever has the file reads its events.
+            None if self.settings.modes.format == Format::Protobuf => return Ok(encoder),
+            None => return Err(Error::bug("a format without its registry")),
+        };
         let schemas = [key.map(|schema| (Part::Key, schema.clone())), Some((Part::Value, value.clone()))];
         let topic = topic.to_owned();
         let numbers = blocking(move || {
@@ -221,7 +228,7 @@ impl KafkaSink {
             let mut number = |schema: Option<(Part, NamedSchema)>| match schema {
                 Some((part, schema)) => {
                     let subject = registry.subject(&topic, part, &schema.name);
-                    registry.number(&subject, &schema.text)
+                    registry.number(&subject, &schema)
                 }
                 None => Ok(0),
             };

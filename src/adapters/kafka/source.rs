@@ -97,6 +97,7 @@ impl KafkaSource {
             progress_topic: progress_topic.clone(),
             tables_topic: tables_topic(&prefix),
             topics: options.topics.clone(),
+            format: options.format,
             resume,
             at: at.clone(),
             meters,

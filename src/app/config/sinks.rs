@@ -7,7 +7,9 @@ use secrecy::SecretString;
 use super::file::{Problems, Section};
 use super::sources::{cluster, endpoint};
 use super::{DuckdbFile, Sink, kafka, warehouse};
-use crate::codecs::event::{ADDED, DELETES, Flat, Format, Modes, PLACEHOLDERS, Shapes, TopicNames, TopicTemplate};
+use crate::codecs::event::{
+    ADDED, DELETES, FORMATS, Flat, Format, Modes, PLACEHOLDERS, Shapes, TopicNames, TopicTemplate,
+};
 use crate::logic::project::Origins;
 
 /// Bytes of records on their way to the brokers.
@@ -88,7 +90,11 @@ fn to_topics(
             problems,
         );
     }
-    let format = format(section, problems);
+    let format = format(section, problems).unwrap_or_default();
+    if !section.has("format") {
+        let remedy = "set format = \"avro\" (with a registry), \"json\" or \"protobuf\"";
+        section.problem("format", "is missing", remedy, problems);
+    }
     let registry = registry(section, format, problems);
     section.later("delivery", "at-least-once", problems);
     let mut topic = section.section("topic", problems);
@@ -117,6 +123,9 @@ fn to_topics(
         }
     }
     let flat = flat(&mut envelope, &modes, problems);
+    if format == Format::Protobuf {
+        no_modes(&mut envelope, problems);
+    }
     envelope.finish(problems);
     Some(kafka::SinkOptions {
         pipeline: name.to_owned(),
@@ -152,21 +161,23 @@ pub(super) fn template(section: &mut Section<'_>, key: &'static str, problems: &
 }
 
 /// `format`
-fn format(section: &mut Section<'_>, problems: &mut Problems) -> Format {
-    match section.text("format", problems).as_deref() {
-        Some("json") => Format::Json,
-        Some("avro") => Format::Avro,
-        Some("protobuf") => {
-            section.problem("format", "is not in this version", "use \"avro\" or \"json\"", problems);
-            Format::Json
-        }
-        Some(_) => {
-            section.problem("format", "is no format", "use \"avro\" or \"json\"", problems);
-            Format::Json
-        }
-        None => {
-            section.problem("format", "is missing", "set format = \"avro\" (with a registry) or \"json\"", problems);
-            Format::Json
+pub(super) fn format(section: &mut Section<'_>, problems: &mut Problems) -> Option<Format> {
+    let name = section.text("format", problems)?;
+    let found = FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format);
+    if found.is_none() {
+        let remedy = format!("use {}", FORMATS.map(|(known, _)| known).join(", "));
+        section.problem("format", format!("is {name:?}, which is no format"), remedy, problems);
+    }
+    found
+}
+
+/// Refuses what would say how types are told, where there is one way only.
+fn no_modes(envelope: &mut Section<'_>, problems: &mut Problems) {
+    let modes = Modes::keys().map(|(key, _)| key).into_iter().filter(|key| *key != "unknown");
+    for key in modes.chain(["placeholder", "inline_schema", "flat"]) {
+        if envelope.has(key) {
+            let remedy = "remove it: Protobuf tells every value without loss, in one way; or use another format";
+            envelope.problem(key, "has no effect with format = \"protobuf\"", remedy, problems);
         }
     }
 }

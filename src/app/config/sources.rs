@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::file::{Problems, Section};
+use super::sinks::format;
 use super::{Source, kafka, postgres};
 use crate::model::Pattern;
 
@@ -86,13 +87,19 @@ fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -
     let group = section.text("group", problems).unwrap_or_else(|| format!("tailwater_{name}"));
     let prefix = section.text("prefix", problems);
     // The topics say themselves how their events are written, and need no registry to be read.
-    if section.text("format", problems).is_some_and(|format| !matches!(format.as_str(), "avro" | "json")) {
-        section.problem("format", "is no format", "use \"avro\" or \"json\", or leave it out", problems);
-    }
+    let format = format(section, problems);
     section.later("origin", "tailwater", problems);
     section.known("registry");
     let pipeline = name.to_owned();
-    Some(kafka::SourceOptions { pipeline, cluster: cluster?, topics: topics?, prefix, group, buffer_bytes: BUFFER })
+    Some(kafka::SourceOptions {
+        pipeline,
+        cluster: cluster?,
+        topics: topics?,
+        prefix,
+        format,
+        group,
+        buffer_bytes: BUFFER,
+    })
 }
 
 /// `url`

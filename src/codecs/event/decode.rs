@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::modes::{Format, Modes};
 use super::stamp::Stamp;
-use super::{avro, json};
+use super::{avro, json, proto};
 use crate::model::value::ValueError;
 use crate::model::{Change, Table};
 
@@ -32,6 +32,7 @@ impl From<ValueError> for DecodeError {
 #[derive(Debug)]
 pub struct Decoder {
     table: Arc<Table>,
+    format: Format,
     form: Form,
 }
 
@@ -39,6 +40,7 @@ pub struct Decoder {
 enum Form {
     Json(json::Decoder),
     Avro(Box<avro::Decoder>),
+    Protobuf(Box<proto::Decoder>),
 }
 
 impl Decoder {
@@ -47,8 +49,9 @@ impl Decoder {
         let form = match modes.format {
             Format::Json => Form::Json(json::Decoder::new(Arc::clone(&table), modes)),
             Format::Avro => Form::Avro(Box::new(avro::Decoder::new(Arc::clone(&table), modes))),
+            Format::Protobuf => Form::Protobuf(Box::new(proto::Decoder::new(Arc::clone(&table), modes))),
         };
-        Decoder { form, table }
+        Decoder { form, format: modes.format, table }
     }
 
     /// The table version it reads.
@@ -56,11 +59,17 @@ impl Decoder {
         &self.table
     }
 
+    /// The format of the events.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// The change of a record; `None` for a tombstone and for the delete half of a key change.
     pub fn decode(&mut self, stamp: &Stamp<'_>, value: Option<&[u8]>) -> Result<Option<Change>, DecodeError> {
         match &mut self.form {
             Form::Json(form) => form.decode(stamp, value),
             Form::Avro(form) => form.decode(stamp, value),
+            Form::Protobuf(form) => form.decode(stamp, value),
         }
     }
 }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::encode::Settings;
 use super::json::inline;
 use super::kind::{Kind, Unit};
-use super::modes::Shapes;
+use super::modes::{Format, Shapes};
+use super::proto;
 use super::schema::{Schemas, column_schema};
 use super::topic;
 use crate::model::{PgType, Table};
@@ -53,13 +54,22 @@ pub fn describe(table: &Table, settings: &Settings) -> Description {
     let columns = table.columns.iter().enumerate().map(|(at, column)| {
         let schema = column_schema(column, &settings.modes);
         let kind = Kind::of(&column.pg_type, column.modifier, &settings.modes);
-        ColumnDescription {
+        let described = ColumnDescription {
             name: column.name.clone(),
             key: table.key.iter().position(|&key| key == at).map(|place| place + 1),
             optional: column.optional,
             form: schema.as_ref().map(|schema| inline::plain_name(&schema.shape).to_owned()),
             logical: schema.and_then(|schema| schema.name),
             loss: kind.and_then(|kind| loss(&kind, &column.pg_type)),
+        };
+        match settings.modes.format {
+            Format::Json | Format::Avro => described,
+            Format::Protobuf => ColumnDescription {
+                form: described.form.map(|_| proto::form_name(&column.pg_type)),
+                logical: None,
+                loss: None,
+                ..described
+            },
         }
     });
     Description {

@@ -8,7 +8,8 @@ use super::form::{Event, Form, Misfit, Out, Place, Written, known};
 use super::modes::{Format, Modes, Shapes};
 use super::notice::transaction_id;
 use super::records::{KEEP, Records};
-use super::{avro, header, json, version_name};
+use super::stamp::Part;
+use super::{avro, header, json, proto, version_name};
 use crate::model::value::ValueError;
 use crate::model::{Cell, Change, OldRow, Op, PgTimestamp, Row, Table};
 
@@ -65,6 +66,8 @@ pub struct Orders {
 /// A schema for a registry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NamedSchema {
+    /// The language it is written in, as registries name it.
+    pub language: &'static str,
     /// Its full name.
     pub name: String,
     /// Its text.
@@ -101,6 +104,7 @@ impl Encoder {
         let form = match settings.modes.format {
             Format::Json => Form::Json,
             Format::Avro => Form::Avro(Box::new(avro::Form::new(&table, settings).map_err(PlanError)?)),
+            Format::Protobuf => Form::Protobuf(Box::new(proto::Form::new(&table, settings))),
         };
         Ok(Encoder {
             version: version_name(&table),
@@ -117,11 +121,12 @@ impl Encoder {
         })
     }
 
-    /// The schemas of keys, where there are some, and of values, for a registry; `None` for a form that needs none.
+    /// The schemas of keys, where there are some, and of values, for a registry; `None` for a form that has none.
     pub fn schemas(&self) -> Option<(Option<&NamedSchema>, &NamedSchema)> {
         match &self.form {
             Form::Json => None,
             Form::Avro(form) => Some((form.schemas.0.as_ref(), &form.schemas.1)),
+            Form::Protobuf(form) => Some((form.schemas.0.as_ref(), &form.schemas.1)),
         }
     }
 
@@ -130,6 +135,7 @@ impl Encoder {
         match &mut self.form {
             Form::Json => {}
             Form::Avro(form) => form.number(key, value),
+            Form::Protobuf(form) => form.number(key, value),
         }
     }
 
@@ -205,7 +211,8 @@ impl<'a> Draft<'a> {
     }
 
     fn event(&self, op: &'static str) -> Event<'a> {
-        Event { op, before: None, after: None, known: None, change: self.change, now: self.now, place: None }
+        let (before, after, known, half, place) = (None, None, None, None, None);
+        Event { op, before, after, known, half, change: self.change, now: self.now, place }
     }
 
     fn plain(&mut self, op: &'static str, old: Option<&'a OldRow>, new: &'a Row) -> Written {
@@ -222,11 +229,11 @@ impl<'a> Draft<'a> {
     fn delete(&mut self, old: &'a OldRow) -> Written {
         let headers = self.out.headers.len();
         self.common_headers();
-        self.end(old, headers)
+        self.end(old, None, headers)
     }
 
-    /// The event of a row's end and its tombstone.
-    fn end(&mut self, old: &'a OldRow, headers: usize) -> Written {
+    /// The event of a row's end and its tombstone; of a changed key, with the row that has the new one.
+    fn end(&mut self, old: &'a OldRow, next: Option<&'a Row>, headers: usize) -> Written {
         let key = self.key(old.row())?;
         let (event, tombstone) = match self.plan.deletes {
             None => (true, self.plan.tombstones),
@@ -235,7 +242,8 @@ impl<'a> Draft<'a> {
             }
         };
         if event {
-            let value = self.value(&Event { before: Some(old), ..self.event("d") })?;
+            let half = next.map(|next| (Part::Delete, next));
+            let value = self.value(&Event { before: Some(old), half, ..self.event("d") })?;
             self.out.push(key.clone(), Some(value), headers);
         }
         if tombstone {
@@ -249,7 +257,7 @@ impl<'a> Draft<'a> {
         self.key_header(header::NEW_KEY, new)?;
         self.common_headers();
         self.text_header(header::PART, b"delete");
-        self.end(old, headers)?;
+        self.end(old, Some(new), headers)?;
 
         let headers = self.out.headers.len();
         self.key_header(header::OLD_KEY, old.row())?;
@@ -257,7 +265,8 @@ impl<'a> Draft<'a> {
         self.text_header(header::PART, b"create");
         self.unchanged_header(Some(old), new);
         let key = self.key(new)?;
-        let value = self.value(&Event { after: Some(new), known: Some(old), ..self.event("c") })?;
+        let half = Some((Part::Create, old.row()));
+        let value = self.value(&Event { after: Some(new), known: Some(old), half, ..self.event("c") })?;
         self.out.push(key, Some(value), headers);
         Ok(())
     }
@@ -357,11 +366,16 @@ impl<'a> Draft<'a> {
         match &plan.form {
             Form::Json => plan.json.key(row, &mut self.room())?,
             Form::Avro(form) => form.key(row, &mut self.room())?,
+            Form::Protobuf(form) => form.key(row, &mut self.room())?,
         }
         Ok(Some(start..self.out.bytes.len()))
     }
 
+    /// The other half's key. Protobuf's events hold it themselves, as exactly as all else.
     fn key_header(&mut self, name: &'static str, row: &Row) -> Written {
+        if matches!(self.plan.form, Form::Protobuf(_)) {
+            return Ok(());
+        }
         let (plan, start) = (self.plan, self.out.bytes.len());
         plan.json.bare_key(row, &mut self.room())?;
         self.out.header(name, start);
@@ -379,6 +393,7 @@ impl<'a> Draft<'a> {
         match &plan.form {
             Form::Json => plan.json.value(event, &mut self.room())?,
             Form::Avro(form) => form.value(event, &mut self.room())?,
+            Form::Protobuf(form) => form.value(event, &mut self.room())?,
         }
         let value = start..self.out.bytes.len();
         self.misfit_headers(event)?;

@@ -3,6 +3,8 @@
 use super::avro;
 use super::encode::EncodeError;
 use super::flat::Told;
+use super::proto;
+use super::stamp::Part;
 use crate::model::{Cell, Change, OldRow, PgTimestamp, Row};
 
 /// One event before it has a form.
@@ -13,6 +15,8 @@ pub(super) struct Event<'a> {
     pub(super) after: Option<&'a Row>,
     /// The row as it was, where what did not change can be taken from it.
     pub(super) known: Option<&'a OldRow>,
+    /// Of a changed key, which half it is, and a row with the other half's key.
+    pub(super) half: Option<(Part, &'a Row)>,
     pub(super) change: &'a Change,
     pub(super) now: PgTimestamp,
     /// Its place in its transaction, where that is told.
@@ -53,6 +57,7 @@ pub(super) type Written<T = ()> = Result<T, EncodeError>;
 pub(super) enum Form {
     Json,
     Avro(Box<avro::Form>),
+    Protobuf(Box<proto::Form>),
 }
 
 impl Out<'_> {

@@ -37,7 +37,7 @@ pub use decode::{DecodeError, Decoder};
 pub use describe::{ColumnDescription, Description, describe};
 pub use encode::{EncodeError, Encoder, NamedSchema, Orders, PlanError, Settings};
 pub use flat::{ADDED, Added, DELETES, Deletes, Flat};
-pub use modes::{Binaries, Decimals, Format, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
+pub use modes::{Binaries, Decimals, FORMATS, Format, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
 pub use name::{ADJUSTMENTS, FieldCollision, NameAdjustment, is_avro_name};
 pub use notice::{Notice, Notices};
 pub use records::{Record, Records};

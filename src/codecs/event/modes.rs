@@ -84,6 +84,8 @@ pub enum Format {
     Json,
     /// Avro, behind the number that a registry gave its schema.
     Avro,
+    /// Protobuf, in the messages of `event.proto`.
+    Protobuf,
 }
 
 /// What a value is.
@@ -119,7 +121,9 @@ pub struct Modes {
     pub name_adjustment: NameAdjustment,
 }
 
-const FORMAT: [(&str, Format); 2] = [("json", Format::Json), ("avro", Format::Avro)];
+/// The names of [`Format`], the default first.
+pub const FORMATS: [(&str, Format); 3] =
+    [("json", Format::Json), ("avro", Format::Avro), ("protobuf", Format::Protobuf)];
 const KIND: [(&str, Shapes); 2] = [("debezium", Shapes::Debezium), ("flat", Shapes::Flat)];
 const DECIMAL: [(&str, Decimals); 3] =
     [("precise", Decimals::Precise), ("string", Decimals::Text), ("double", Decimals::Double)];
@@ -150,6 +154,13 @@ fn name<T: Copy + PartialEq>(names: &[(&'static str, T)], mode: T) -> &'static s
     names.iter().find(|(_, known)| *known == mode).map_or("", |(name, _)| name)
 }
 
+impl Format {
+    /// As configurations and the tables topic name it.
+    pub fn name(self) -> &'static str {
+        name(&FORMATS, self)
+    }
+}
+
 impl Modes {
     /// The keys of the envelope, each with the names it takes, the default first.
     pub fn keys() -> [(&'static str, Vec<&'static str>); 8] {
@@ -171,7 +182,7 @@ impl Modes {
     /// Sets one by key and name; `false` when there is none such.
     pub fn set(&mut self, key: &str, name: &str) -> bool {
         match key {
-            "format" => pick(&FORMAT, name, &mut self.format),
+            "format" => pick(&FORMATS, name, &mut self.format),
             "kind" => pick(&KIND, name, &mut self.kind),
             "decimal" => pick(&DECIMAL, name, &mut self.decimal),
             "time" => pick(&TIME, name, &mut self.time),
@@ -187,7 +198,7 @@ impl Modes {
     /// All by key and name.
     pub fn names(&self) -> [(&'static str, &'static str); 9] {
         [
-            ("format", name(&FORMAT, self.format)),
+            ("format", name(&FORMATS, self.format)),
             ("kind", name(&KIND, self.kind)),
             ("decimal", name(&DECIMAL, self.decimal)),
             ("time", name(&TIME, self.time)),

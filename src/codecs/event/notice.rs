@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::encode::{NamedSchema, Settings};
 use super::modes::Format;
 use super::schema::{Schema, Shape};
-use super::{avro, json};
+use super::{avro, json, proto};
 use crate::model::{Lsn, PgTimestamp, Xid};
 
 /// What such a record is about.
@@ -24,6 +24,8 @@ pub struct Notices {
     key: Schema,
     value: Schema,
     form: Form,
+    /// In their place, where messages are defined in Protobuf.
+    notes: Option<proto::Notes>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,7 +89,8 @@ impl Notices {
             _ if settings.inline_schema => Form::Inline(json::inline::text(&key), json::inline::text(&value)),
             _ => Form::Json,
         };
-        Notices { topic: notice.topic(&settings.prefix), key, value, form }
+        let notes = (settings.modes.format == Format::Protobuf).then(|| proto::Notes::new(notice));
+        Notices { topic: notice.topic(&settings.prefix), key, value, form, notes }
     }
 
     /// Where the records go.
@@ -95,13 +98,18 @@ impl Notices {
         &self.topic
     }
 
-    /// The schemas of keys and of values, for a registry; `None` for a form that needs none.
+    /// The schemas of keys and of values, for a registry; `None` for a form that has none.
     pub fn schemas(&self) -> Option<(NamedSchema, NamedSchema)> {
         let named = |schema: &Schema| NamedSchema {
+            language: "AVRO",
             name: schema.name.clone().unwrap_or_default(),
             text: avro::schema_text(schema),
         };
-        matches!(self.form, Form::Avro(..)).then(|| (named(&self.key), named(&self.value)))
+        match (&self.notes, &self.form) {
+            (Some(notes), _) => Some(notes.schemas()),
+            (None, Form::Avro(..)) => Some((named(&self.key), named(&self.value))),
+            (None, Form::Json | Form::Inline(..)) => None,
+        }
     }
 
     /// Sets the numbers that the registry gave the schemas.
@@ -110,18 +118,26 @@ impl Notices {
             let [a, b, c, d] = id.to_be_bytes();
             [0, a, b, c, d]
         };
-        if let Form::Avro(..) = self.form {
-            self.form = Form::Avro(head(key), head(value));
+        match (&mut self.notes, &mut self.form) {
+            (Some(notes), _) => notes.number(key, value),
+            (None, Form::Avro(of_key, of_value)) => (*of_key, *of_value) = (head(key), head(value)),
+            (None, Form::Json | Form::Inline(..)) => {}
         }
     }
 
     /// Key and value of a heartbeat.
     pub fn heartbeat(&self, prefix: &str, now: PgTimestamp) -> (Vec<u8>, Vec<u8>) {
+        if let Some(notes) = &self.notes {
+            return notes.heartbeat(prefix, now);
+        }
         self.record(&json!({ "serverName": prefix }), &[("ts_ms", json!(now.unix_millis()))])
     }
 
     /// Key and value of a transaction's beginning, whose first change is at `lsn`.
     pub fn begin(&self, xid: Xid, lsn: Lsn, at: PgTimestamp) -> (Vec<u8>, Vec<u8>) {
+        if let Some(notes) = &self.notes {
+            return notes.boundary(xid, lsn, at, None);
+        }
         let id = transaction_id(xid, lsn);
         let value = [
             ("status", json!("BEGIN")),
@@ -135,6 +151,9 @@ impl Notices {
 
     /// Key and value of a transaction's end at `lsn`: how many events it has in all, and of which tables.
     pub fn end(&self, xid: Xid, lsn: Lsn, at: PgTimestamp, tables: &[(String, u64)]) -> (Vec<u8>, Vec<u8>) {
+        if let Some(notes) = &self.notes {
+            return notes.boundary(xid, lsn, at, Some(tables));
+        }
         let id = transaction_id(xid, lsn);
         let total: u64 = tables.iter().map(|(_, count)| count).sum();
         // Members of an object are sorted by their names, which is the order of the schema.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tailwater::codecs::event::proto::{Event, EventReader, Plan};
-use tailwater::codecs::event::{Modes, Part, Stamp};
+use tailwater::codecs::event::{Decoder, Encoder, Flat, Format, Modes, PLACEHOLDER, Records, Settings, Stamp};
 use tailwater::model::value::{Finite, Interval, Shape, ShapedWriter, print, special};
 use tailwater::model::*;
 
@@ -128,6 +127,7 @@ pub fn texts(name: &str) -> BoxedStrategy<Vec<u8>> {
                 special::print_hstore(key.as_bytes(), value.as_ref().map(String::as_bytes), at == 0, out);
             }
         }),
+        "money" => "-?\\$[0-9]{1,3}\\.[0-9]{2}".prop_map(String::into_bytes).boxed(),
         "geometry" => "([0-9A-F]{2}){0,40}".prop_map(String::into_bytes).boxed(),
         "vector" | "halfvec" => printed(vec(-1e9_f32..1e9, 0..20), |list, out| {
             out.push(b'[');
@@ -256,47 +256,56 @@ fn op_of(op: u8, table: &Table, [a, b]: [Row; 2], unchanged: bool) -> Op {
         1 => Op::Insert { new: a },
         2 => Op::Update { old: None, new: gaps(&a) },
         3 if full => Op::Update { old: Some(OldRow::Full(b)), new: a },
-        4 if !table.key.is_empty() && !full => Op::Update { old: Some(old(b)), new: gaps(&a) },
+        // An old row that is known is told where it has another key.
+        4 if !full && table.key.iter().any(|&at| a.cell(at) != b.cell(at)) => {
+            Op::Update { old: Some(old(b)), new: gaps(&a) }
+        }
         5 => Op::Truncate,
         _ => Op::Delete { old: old(a) },
     }
 }
 
-/// The events of a change, in their order, each with the half of a changed key that it is.
-pub fn events(change: &Change, modes: &Modes) -> Vec<(Option<Part>, Vec<u8>)> {
-    let plan = Plan::new(&change.table, "shop", modes);
+pub fn settings(modes: Modes) -> Settings {
+    Settings {
+        prefix: "srv".into(),
+        database: "shop".into(),
+        tombstones: false,
+        truncates: true,
+        placeholder: PLACEHOLDER.into(),
+        modes: Modes { format: Format::Protobuf, ..modes },
+        inline_schema: false,
+        flat: Flat::default(),
+    }
+}
+
+/// An event as a reader finds it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+}
+
+/// The events of a change, in their order.
+pub fn events(change: &Change, modes: Modes) -> Vec<Found> {
+    let mut records = Records::new();
     let now = PgTimestamp::from_unix_micros(1_500_000_000_000_001);
-    let plain = Event { op: b't', change, before: None, after: None, known: None, half: None, place: None, now };
-    let told = match &change.op {
-        Op::Read { new } => vec![Event { op: b'r', after: Some(new), ..plain }],
-        Op::Insert { new } => vec![Event { op: b'c', after: Some(new), ..plain }],
-        Op::Update { old: Some(old @ OldRow::Key(key)), new } => vec![
-            Event { op: b'd', before: Some(old), half: Some((Part::Delete, new)), ..plain },
-            Event { op: b'c', after: Some(new), half: Some((Part::Create, key)), ..plain },
-        ],
-        Op::Update { old, new } => {
-            vec![Event { op: b'u', before: old.as_ref(), after: Some(new), known: old.as_ref(), ..plain }]
-        }
-        Op::Delete { old } => vec![Event { op: b'd', before: Some(old), ..plain }],
-        Op::Truncate => vec![plain],
-    };
-    let write = |event: Event<'_>| {
-        let mut out = Vec::new();
-        plan.event(&event, &mut out).unwrap();
-        (event.half.map(|(part, _)| part), out)
-    };
-    told.into_iter().map(write).collect()
+    let mut encoder = Encoder::new(Arc::clone(&change.table), &settings(modes)).unwrap();
+    encoder.encode(change, now, &mut records).unwrap();
+    let found = records.iter().map(|record| Found {
+        headers: record.headers().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
+        key: record.key.map(<[u8]>::to_vec),
+        value: record.value.unwrap().to_vec(),
+    });
+    found.collect()
 }
 
 /// The changes that events are read as.
-pub fn read(change: &Change, modes: &Modes, events: &[(Option<Part>, Vec<u8>)]) -> Vec<Change> {
-    let mut reader = EventReader::new(Arc::clone(&change.table), modes);
-    let (commit, seq) = (change.id.commit.get().to_string(), change.id.seq.to_string());
-    let mut read = |(part, event): &(Option<Part>, Vec<u8>)| {
-        let mut headers = vec![("tw.commit_lsn", commit.as_str()), ("tw.seq", &seq), ("tw.table", "t@1")];
-        headers.extend(part.map(|part| ("tw.part", if part == Part::Delete { "delete" } else { "create" })));
-        let stamp = Stamp::read(headers.iter().map(|(name, value)| (*name, value.as_bytes()))).unwrap();
-        reader.decode(&stamp, Some(event)).unwrap()
+pub fn read(change: &Change, modes: Modes, events: &[Found]) -> Vec<Change> {
+    let mut decoder = Decoder::new(Arc::clone(&change.table), &settings(modes).modes);
+    let mut read = |event: &Found| {
+        let stamp = Stamp::read(event.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))).unwrap();
+        decoder.decode(&stamp, Some(&event.value)).unwrap()
     };
     events.iter().filter_map(&mut read).collect()
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use proptest::strategy::{Strategy as _, ValueTree as _};
 use prost::Message as _;
-use tailwater::codecs::event::Modes;
-use tailwater::codecs::event::proto::{Counts, Emitted, Place, Plan, boundary, heartbeat, logical_message};
+use prost_reflect::DynamicMessage;
+use tailwater::codecs::event::proto::{Emitted, SCHEMA, logical_message};
+use tailwater::codecs::event::{Decoder, Encoder, Modes, Notice, Notices, Orders, Records, Stamp, describe};
 use tailwater::model::*;
 
 use super::generated::value::Kind;
 use super::generated::{self, Nothing};
-use super::tables::{events, named, read};
+use super::tables::{Found, events, named, read, settings};
 
 fn table(name: &str, modifier: i32) -> Arc<Table> {
     let column =
@@ -33,9 +35,9 @@ fn insert(table: &Arc<Table>, cell: Cell<'_>) -> Change {
 /// The value that a text becomes, once it has come back as it was.
 fn told(name: &str, text: &str) -> Kind {
     let change = insert(&table(name, -1), Cell::Text(text.as_bytes()));
-    let events = events(&change, &Modes::default());
-    assert_eq!(read(&change, &Modes::default(), &events), [change], "{name} {text}");
-    let event = generated::Event::decode(events[0].1.as_slice()).unwrap();
+    let events = events(&change, Modes::default());
+    assert_eq!(read(&change, Modes::default(), &events), [change], "{name} {text}");
+    let event = generated::Event::decode(events[0].value.as_slice()).unwrap();
     event.after.unwrap().values[1].clone().kind.unwrap()
 }
 
@@ -130,11 +132,36 @@ fn each_type_takes_its_case() {
 }
 
 #[test]
+fn the_description_of_a_column_names_the_case_that_its_values_take() {
+    let value = super::descriptors().get_message_by_name("tailwater.v1.Value").unwrap();
+    for name in super::tables::SCALARS {
+        let runner = &mut proptest::test_runner::TestRunner::deterministic();
+        let ordinary = super::tables::texts(name).prop_filter("an ordinary one", |text| !text.ends_with(b"infinity"));
+        let text = ordinary.new_tree(runner).unwrap().current();
+        let change = insert(&table(name, -1), Cell::Text(&text));
+        let described = describe(&change.table, &settings(Modes::default()));
+        let event = DynamicMessage::decode(
+            super::descriptors().get_message_by_name("tailwater.v1.Event").unwrap(),
+            events(&change, Modes::default())[0].value.as_slice(),
+        );
+        let event = event.unwrap();
+        let after = event.get_field_by_name("after").unwrap();
+        let values = after.as_message().unwrap().get_field_by_name("values").unwrap().into_owned();
+        let told = values.as_list().unwrap()[1].as_message().unwrap().clone();
+        let case = value.fields().find(|field| told.has_field(field)).unwrap();
+        assert_eq!(described.columns[1].form.as_deref(), Some(case.name()), "{name}");
+        assert_eq!(described.columns[1].loss, None);
+        let arrays = describe(&table(&format!("{name}[]"), -1), &settings(Modes::default()));
+        assert_eq!(arrays.columns[1].form, Some(format!("array of {}", case.name())));
+    }
+}
+
+#[test]
 fn null_unchanged_and_unsent_are_cases_of_their_own() {
     let table = table("text", -1);
     let kinds = |change: &Change| {
-        let events = events(change, &Modes::default());
-        let event = generated::Event::decode(events[0].1.as_slice()).unwrap();
+        let events = events(change, Modes::default());
+        let event = generated::Event::decode(events[0].value.as_slice()).unwrap();
         let row = event.before.or(event.after).unwrap();
         row.values.into_iter().map(|value| value.kind.unwrap()).collect::<Vec<_>>()
     };
@@ -153,14 +180,14 @@ fn under_full_identity_unchanged_values_are_taken_from_the_old_row() {
     let row = |cell| -> Row { [Cell::Text(b"1"), cell].into_iter().collect() };
     let old = OldRow::Full(row(Cell::Text(b"large")));
     let change = change(&table, Op::Update { old: Some(old.clone()), new: row(Cell::Unchanged) });
-    let back = read(&change, &Modes::default(), &events(&change, &Modes::default()));
+    let back = read(&change, Modes::default(), &events(&change, Modes::default()));
     assert_eq!(back[0].op, Op::Update { old: Some(old), new: row(Cell::Text(b"large")) });
 }
 
 #[test]
 fn a_column_says_its_type_and_place() {
     let change = insert(&table("numeric[]", (10 << 16) + 2 + 4), Cell::Null);
-    let event = generated::Event::decode(events(&change, &Modes::default())[0].1.as_slice()).unwrap();
+    let event = generated::Event::decode(events(&change, Modes::default())[0].value.as_slice()).unwrap();
     let column = |name: &str, r#type: i32, array, modifier, key| generated::Column {
         name: name.into(),
         r#type,
@@ -172,7 +199,7 @@ fn a_column_says_its_type_and_place() {
     assert_eq!(event.columns, [column("id", 3, false, None, 1), column("v", 7, true, Some(655_366), 0)]);
     let named = |name: &str| {
         let change = insert(&table(name, -1), Cell::Null);
-        let event = generated::Event::decode(events(&change, &Modes::default())[0].1.as_slice()).unwrap();
+        let event = generated::Event::decode(events(&change, Modes::default())[0].value.as_slice()).unwrap();
         (event.columns[1].r#type().as_str_name(), event.columns[1].type_name.clone())
     };
     assert_eq!(named("mood"), ("TYPE_ENUM", "public.mood".to_owned()));
@@ -213,10 +240,10 @@ fn a_type_outside_the_table_is_left_out_where_that_is_asked_for() {
     let mut modes = Modes::default();
     assert!(modes.set("unknown", "omit"));
     let change = insert(&table("pg_lsn", -1), Cell::Text(b"0/1"));
-    let events = events(&change, &modes);
-    let event = generated::Event::decode(events[0].1.as_slice()).unwrap();
+    let events = events(&change, modes);
+    let event = generated::Event::decode(events[0].value.as_slice()).unwrap();
     assert_eq!((event.columns.len(), event.after.unwrap().values.len()), (1, 1));
-    assert_eq!(read(&change, &modes, &events), [insert(&change.table, Cell::Null)]);
+    assert_eq!(read(&change, modes, &events), [insert(&change.table, Cell::Null)]);
 }
 
 #[test]
@@ -239,19 +266,10 @@ fn a_value_that_is_not_what_its_type_prints_is_refused_with_its_column() {
     ] {
         let bytes = if name == "text" { [text.as_bytes(), b"\xff"].concat() } else { text.into() };
         let change = insert(&table(name, -1), Cell::Text(&bytes));
-        let plan = Plan::new(&change.table, "shop", &Modes::default());
-        let Op::Insert { new } = &change.op else { unreachable!() };
-        let plain = tailwater::codecs::event::proto::Event {
-            op: b'c',
-            change: &change,
-            before: None,
-            after: Some(new),
-            known: None,
-            half: None,
-            place: None,
-            now: PgTimestamp(0),
-        };
-        let error = plan.event(&plain, &mut Vec::new()).unwrap_err();
+        let mut encoder = Encoder::new(Arc::clone(&change.table), &settings(Modes::default())).unwrap();
+        let mut records = Records::new();
+        let error = encoder.encode(&change, PgTimestamp(0), &mut records).unwrap_err();
+        assert!(records.is_empty() && records.size() == 0, "{name}");
         assert_eq!(error.column, "v", "{name}");
         assert!(!error.to_string().contains(text), "{error}");
     }
@@ -261,62 +279,103 @@ fn a_value_that_is_not_what_its_type_prints_is_refused_with_its_column() {
 fn a_key_is_names_and_values_in_the_keys_order() {
     let mut table = Table::clone(&table("text", -1));
     table.key = vec![1, 0];
-    let row: Row = [Cell::Text(b"7"), Cell::Text(b"a")].into_iter().collect();
-    let mut out = Vec::new();
-    Plan::new(&table, "shop", &Modes::default()).key(&row, &mut out).unwrap();
-    let key = generated::Key::decode(out.as_slice()).unwrap();
+    let change = insert(&Arc::new(table), Cell::Text(b"a"));
+    let bytes = events(&change, Modes::default())[0].key.clone().unwrap();
+    let key = generated::Key::decode(bytes.as_slice()).unwrap();
     let column = |name: &str, kind| generated::KeyColumn {
         name: name.into(),
         value: Some(generated::Value { kind: Some(kind) }),
     };
-    assert_eq!(key.columns, [column("v", Kind::Text("a".into())), column("id", Kind::Int64(7))]);
-    assert_eq!(key.encode_to_vec(), out);
+    assert_eq!(key.columns, [column("v", Kind::Text("a".into())), column("id", Kind::Int64(1))]);
+}
+
+#[test]
+fn with_the_numbers_of_a_registry_each_key_and_value_is_framed_and_read() {
+    let change = insert(&table("text", -1), Cell::Text(b"a"));
+    let bare = &events(&change, Modes::default())[0];
+    let mut encoder = Encoder::new(Arc::clone(&change.table), &settings(Modes::default())).unwrap();
+    let (key, value) = encoder.schemas().unwrap();
+    let key = key.unwrap();
+    assert_eq!((key.name.as_str(), value.name.as_str()), ("tailwater.v1.Key", "tailwater.v1.Event"));
+    assert_eq!((key.language, &key.text, &value.text), ("PROTOBUF", &SCHEMA.to_owned(), &SCHEMA.to_owned()));
+    encoder.number(1, 0x0203_0405);
+    let mut records = Records::new();
+    encoder.encode(&change, PgTimestamp::from_unix_micros(1_500_000_000_000_001), &mut records).unwrap();
+    let record = records.iter().next().unwrap();
+    assert_eq!(record.key.unwrap(), [&[0, 0, 0, 0, 1, 2, 2][..], bare.key.as_ref().unwrap()].concat());
+    assert_eq!(record.value.unwrap(), [&[0, 2, 3, 4, 5, 0][..], &bare.value].concat());
+    for framed in [record.value.unwrap().to_vec(), [&[0, 2, 3, 4, 5, 2, 0][..], &bare.value].concat()] {
+        assert_eq!(
+            read(&change, Modes::default(), &[Found { value: framed, ..bare.clone() }]),
+            std::slice::from_ref(&change)
+        );
+    }
+    let mut decoder = Decoder::new(Arc::clone(&change.table), &settings(Modes::default()).modes);
+    let headers = bare.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    assert!(decoder.decode(&Stamp::read(headers).unwrap(), Some(&[0, 1, 2])).is_err());
+}
+
+#[test]
+fn an_event_tells_its_place_in_the_transaction_where_that_is_asked_for() {
+    let change = insert(&table("text", -1), Cell::Null);
+    let mut encoder = Encoder::new(Arc::clone(&change.table), &settings(Modes::default())).unwrap();
+    let (mut records, mut orders) = (Records::new(), Orders { total: 6, table: 2 });
+    encoder.encode_placed(&change, PgTimestamp(0), Some(&mut orders), &mut records).unwrap();
+    let event = generated::Event::decode(records.iter().next().unwrap().value.unwrap()).unwrap();
+    assert_eq!(event.transaction, Some(generated::Transaction { total_order: 7, table_order: 3 }));
 }
 
 #[test]
 fn messages_beside_the_tables_are_read_by_the_schemas_own_types() {
     let now = PgTimestamp::from_unix_micros(11);
     let change = insert(&table("text", -1), Cell::Null);
-    let place = Place { id: "6:8", total: 3, of_table: 2 };
+    let (id, origin) = (change.id, &change.origin);
+    let mut out = Vec::new();
     let emitted = Emitted {
-        id: change.id,
-        origin: &change.origin,
+        id,
+        origin,
         database: "shop",
         prefix: "audit",
         content: &[0, 255],
-        place: Some(place),
+        orders: Some(Orders { total: 3, table: 0 }),
     };
-    let mut out = Vec::new();
     logical_message(&emitted, now, &mut out);
     let message = generated::LogicalMessage::decode(out.as_slice()).unwrap();
     let source = message.source.clone().unwrap();
     assert_eq!((source.commit_lsn, source.seq, source.lsn, source.xid), (8, 9, 7, Some(6)));
     assert_eq!((source.database.as_str(), source.table.as_str()), ("shop", ""));
     assert_eq!((message.prefix.as_str(), message.content.as_slice(), message.written_us), ("audit", &[0, 255][..], 11));
-    let told = generated::Transaction { id: "6:8".into(), total_order: 3, table_order: 2 };
-    assert_eq!(message.transaction, Some(told));
+    assert_eq!(message.transaction, Some(generated::Transaction { total_order: 3, table_order: 0 }));
     assert_eq!(message.encode_to_vec(), out);
+}
 
-    for counts in
-        [None, Some(Counts { events: 0, tables: &[] }), Some(Counts { events: 5, tables: &[(&change.table.name, 5)] })]
-    {
-        let mut out = Vec::new();
-        boundary("6:8", now, counts, &mut out);
-        let message = generated::TransactionBoundary::decode(out.as_slice()).unwrap();
-        assert_eq!((message.id.as_str(), message.commit_us), ("6:8", 11));
-        assert_eq!(message.event_count, counts.map(|counts| counts.events));
-        assert_eq!(
-            message.tables.iter().map(|table| table.event_count).collect::<Vec<_>>(),
-            counts.map_or(vec![], |counts| counts.tables.iter().map(|(_, events)| *events).collect())
-        );
-        assert_eq!(
-            message.status().as_str_name(),
-            if counts.is_some() { "BOUNDARY_STATUS_END" } else { "BOUNDARY_STATUS_BEGIN" }
-        );
-        assert_eq!(message.encode_to_vec(), out);
-    }
+#[test]
+fn transactions_and_heartbeats_are_told_in_messages_of_their_own() {
+    let now = PgTimestamp::from_unix_micros(11);
+    let named = |bytes: &[u8]| generated::NoticeKey::decode(bytes).unwrap().name;
+    let transactions = Notices::new(Notice::Transaction, &settings(Modes::default()));
+    let boundary = |(key, value): (Vec<u8>, Vec<u8>)| {
+        assert_eq!(named(&key), "6");
+        let boundary = generated::TransactionBoundary::decode(value.as_slice()).unwrap();
+        assert_eq!(boundary.encode_to_vec(), value);
+        assert_eq!((boundary.xid, boundary.lsn, boundary.commit_us), (6, 8, 11));
+        (boundary.status().as_str_name(), boundary.event_count, boundary.tables)
+    };
+    let begin = boundary(transactions.begin(Xid(6), Lsn::new(8), now));
+    assert_eq!(begin, ("BOUNDARY_STATUS_BEGIN", None, vec![]));
+    let empty = boundary(transactions.end(Xid(6), Lsn::new(8), now, &[]));
+    assert_eq!(empty, ("BOUNDARY_STATUS_END", Some(0), vec![]));
+    let counts = [("public.t".to_owned(), 2), ("public.u".to_owned(), 3)];
+    let count = |table: &str, event_count| generated::TableCount { table: table.into(), event_count };
+    let end = boundary(transactions.end(Xid(6), Lsn::new(8), now, &counts));
+    assert_eq!(end, ("BOUNDARY_STATUS_END", Some(5), vec![count("public.t", 2), count("public.u", 3)]));
 
-    let mut out = Vec::new();
-    heartbeat(Lsn::new(12), now, &mut out);
-    assert_eq!(generated::Heartbeat::decode(out.as_slice()).unwrap(), generated::Heartbeat { written_us: 11, lsn: 12 });
+    let mut beats = Notices::new(Notice::Heartbeat, &settings(Modes::default()));
+    let (key, value) = beats.schemas().unwrap();
+    assert_eq!((key.name.as_str(), value.name.as_str()), ("tailwater.v1.NoticeKey", "tailwater.v1.Heartbeat"));
+    let (key, value) = beats.heartbeat("srv", now);
+    assert_eq!((named(&key).as_str(), generated::Heartbeat::decode(value.as_slice()).unwrap().written_us), ("srv", 11));
+    beats.number(1, 2);
+    let framed = beats.heartbeat("srv", now);
+    assert_eq!(framed, ([&[0, 0, 0, 0, 1, 2, 10][..], &key].concat(), [&[0, 0, 0, 0, 2, 2, 8][..], &value].concat()));
 }

@@ -202,5 +202,5 @@ impl Form {
 }
 
 fn named(schema: &Schema) -> NamedSchema {
-    NamedSchema { name: schema.name.clone().unwrap_or_default(), text: text(schema) }
+    NamedSchema { language: "AVRO", name: schema.name.clone().unwrap_or_default(), text: text(schema) }
 }

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
+use super::super::decode::DecodeError;
+use super::super::modes::Modes;
+use super::super::records::KEEP;
+use super::super::stamp::{Part, Stamp};
+use super::form::left_out;
+use super::frame::unframe;
 use super::kind::column_delimiter;
-use super::plan::left_out;
 use super::read::{self, Found};
 use super::wire::Fields;
-use crate::codecs::event::decode::DecodeError;
-use crate::codecs::event::modes::Modes;
-use crate::codecs::event::records::KEEP;
-use crate::codecs::event::stamp::{Part, Stamp};
 use crate::model::{
     Cell, Change, Lsn, OldRow, Op, Origin, PgTimestamp, ReplicaIdentity, Row, RowWriter, SnapshotMark, Table, Xid,
 };
 
 /// Reads the events of one table version.
 #[derive(Debug)]
-pub struct EventReader {
+pub(in super::super) struct Decoder {
     table: Arc<Table>,
     columns: Vec<Column>,
     rows: RowWriter,
@@ -40,29 +41,28 @@ struct Parts<'a> {
     other_key: Option<&'a [u8]>,
 }
 
-impl EventReader {
+impl Decoder {
     /// A reader of `table`'s events, which were written in these modes. A column that they leave out is NULL.
-    pub fn new(table: Arc<Table>, modes: &Modes) -> EventReader {
+    pub(in super::super) fn new(table: Arc<Table>, modes: &Modes) -> Decoder {
         let columns = table.columns.iter().enumerate().map(|(at, column)| Column {
             name: column.name.clone(),
             told: table.key.contains(&at) || !left_out(column, modes),
             delimiter: column_delimiter(column),
         });
-        EventReader { columns: columns.collect(), table, rows: RowWriter::new(), scratch: Vec::new() }
-    }
-
-    /// The table version it reads.
-    pub fn table(&self) -> &Arc<Table> {
-        &self.table
+        Decoder { columns: columns.collect(), table, rows: RowWriter::new(), scratch: Vec::new() }
     }
 
     /// The change of a record; `None` for a tombstone and for the delete half of a key change.
-    pub fn decode(&mut self, stamp: &Stamp<'_>, value: Option<&[u8]>) -> Result<Option<Change>, DecodeError> {
+    pub(in super::super) fn decode(
+        &mut self,
+        stamp: &Stamp<'_>,
+        value: Option<&[u8]>,
+    ) -> Result<Option<Change>, DecodeError> {
         let Some(value) = value else { return Ok(None) };
         if stamp.part == Some(Part::Delete) {
             return Ok(None);
         }
-        let parts = self.parts(value)?;
+        let parts = self.parts(unframe(value)?)?;
         let origin = origin(parts.source.ok_or(DecodeError::new("a source"))?)?;
         let op = self.op(&parts, stamp.part)?;
         Ok(Some(Change { id: stamp.id, origin, table: Arc::clone(&self.table), op }))

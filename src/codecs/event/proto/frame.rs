@@ -2,7 +2,8 @@
 //!
 //! <https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>
 
-use super::wire::{varint, zigzag};
+use super::wire::{Fields, signed, varint, zigzag};
+use crate::model::value::ValueError;
 
 /// A message of `event.proto` that a record may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,12 +18,20 @@ pub enum Message {
     LogicalMessage,
     /// A value of the topic of heartbeats.
     Heartbeat,
+    /// A key of those three topics.
+    NoticeKey,
 }
 
 impl Message {
     /// Every one.
-    pub const ALL: [Message; 5] =
-        [Message::Event, Message::Key, Message::TransactionBoundary, Message::LogicalMessage, Message::Heartbeat];
+    pub const ALL: [Message; 6] = [
+        Message::Event,
+        Message::Key,
+        Message::TransactionBoundary,
+        Message::LogicalMessage,
+        Message::Heartbeat,
+        Message::NoticeKey,
+    ];
 
     /// Its full name.
     pub const fn name(self) -> &'static str {
@@ -32,6 +41,7 @@ impl Message {
             Message::TransactionBoundary => "tailwater.v1.TransactionBoundary",
             Message::LogicalMessage => "tailwater.v1.LogicalMessage",
             Message::Heartbeat => "tailwater.v1.Heartbeat",
+            Message::NoticeKey => "tailwater.v1.NoticeKey",
         }
     }
 
@@ -43,6 +53,7 @@ impl Message {
             Message::TransactionBoundary => 2,
             Message::LogicalMessage => 3,
             Message::Heartbeat => 4,
+            Message::NoticeKey => 5,
         }
     }
 }
@@ -59,4 +70,15 @@ pub fn frame(schema: u32, message: Message, out: &mut Vec<u8>) {
             varint(zigzag(place), out);
         }
     }
+}
+
+/// The message behind what [`frame`] appends; bytes without it are the message, whose first byte is never a zero.
+pub(super) fn unframe(bytes: &[u8]) -> Result<&[u8], ValueError> {
+    const ERROR: ValueError = ValueError::new("a registry's framing");
+    let Some(rest) = bytes.strip_prefix(&[0]) else { return Ok(bytes) };
+    let mut fields = Fields::new(rest.get(4..).ok_or(ERROR)?);
+    for _ in 0..signed(fields.varint()?) {
+        fields.varint()?;
+    }
+    Ok(fields.rest())
 }

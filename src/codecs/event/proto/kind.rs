@@ -117,6 +117,43 @@ impl Kind {
     }
 }
 
+/// The name of the case that a type's values take, `array of int32`.
+pub(in super::super) fn form_name(pg_type: &PgType) -> String {
+    fn name(kind: &Kind) -> &'static str {
+        match kind {
+            Kind::Boolean => "boolean",
+            Kind::Int32 => "int32",
+            Kind::Int64 => "int64",
+            Kind::Float32 => "float32",
+            Kind::Float64 => "float64",
+            Kind::Decimal => "decimal",
+            Kind::Text(case::TEXT) => "text",
+            Kind::Text(case::JSON) => "json",
+            Kind::Text(case::LABEL) => "label",
+            Kind::Text(case::RANGE) => "range",
+            Kind::Text(_) => "other",
+            Kind::Bytea => "bytea",
+            Kind::Date => "date",
+            Kind::Time => "time",
+            Kind::TimeTz => "timetz",
+            Kind::Timestamp => "timestamp",
+            Kind::Timestamptz => "timestamptz",
+            Kind::Interval => "interval",
+            Kind::Uuid => "uuid",
+            Kind::Hstore => "hstore",
+            Kind::Point => "point",
+            Kind::Bits => "bits",
+            Kind::Ewkb => "ewkb",
+            Kind::Vector => "vector",
+            Kind::Array { .. } => "array",
+        }
+    }
+    match Kind::of(pg_type) {
+        Kind::Array { element, .. } => format!("array of {}", name(&element)),
+        kind => name(&kind).to_owned(),
+    }
+}
+
 /// What separates the elements of an array of this type.
 fn delimiter(element: &PgType) -> u8 {
     match element {

@@ -2,28 +2,20 @@
 
 use std::convert::Infallible;
 
-use super::plan::source;
+use super::super::encode::{NamedSchema, Orders};
+use super::super::notice::Notice;
+use super::form::{schema, source};
+use super::frame::{Message, frame};
 use super::wire::{self, message, number, some_number};
-use crate::model::{ChangeId, Lsn, Origin, PgTimestamp, TableName};
+use crate::model::{ChangeId, Lsn, Origin, PgTimestamp, Xid};
 
-/// A change's place in its transaction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place<'a> {
-    /// The transaction.
-    pub id: &'a str,
-    /// The ordinal among all of its changes, from 1.
-    pub total: u64,
-    /// The ordinal among those of its table, from 1.
-    pub of_table: u64,
-}
-
-/// The end of a transaction: how many events it has, and of which tables.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Counts<'a> {
-    /// All of them.
-    pub events: u64,
-    /// Those of each table.
-    pub tables: &'a [(&'a TableName, u64)],
+/// Writes keys and values of transactions' boundaries or of heartbeats.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Notes {
+    /// What the values are.
+    value: Message,
+    /// What stands before each key and value; nothing without a registry.
+    frames: (Vec<u8>, Vec<u8>),
 }
 
 /// What `pg_logical_emit_message` wrote.
@@ -39,12 +31,72 @@ pub struct Emitted<'a> {
     pub prefix: &'a str,
     /// What it says.
     pub content: &'a [u8],
-    /// Its place in its transaction, where transactions are told.
-    pub place: Option<Place<'a>>,
+    /// Its place in its transaction, where that is told.
+    pub orders: Option<Orders>,
+}
+
+impl Notes {
+    pub(in super::super) fn new(notice: Notice) -> Notes {
+        let value = match notice {
+            Notice::Heartbeat => Message::Heartbeat,
+            Notice::Transaction => Message::TransactionBoundary,
+        };
+        Notes { value, frames: Default::default() }
+    }
+
+    /// For a registry: of keys and of values.
+    pub(in super::super) fn schemas(&self) -> (NamedSchema, NamedSchema) {
+        (schema(Message::NoticeKey), schema(self.value))
+    }
+
+    /// Sets the numbers that the registry gave the schemas.
+    pub(in super::super) fn number(&mut self, key: u32, value: u32) {
+        frame(key, Message::NoticeKey, &mut self.frames.0);
+        frame(value, self.value, &mut self.frames.1);
+    }
+
+    /// Key and value of a heartbeat.
+    pub(in super::super) fn heartbeat(&self, prefix: &str, now: PgTimestamp) -> (Vec<u8>, Vec<u8>) {
+        let mut value = self.frames.1.clone();
+        number(1, now.unix_micros().cast_unsigned(), &mut value);
+        (self.key(prefix), value)
+    }
+
+    /// Key and value of a transaction's end, where its tables are given, else of its beginning.
+    pub(in super::super) fn boundary(
+        &self,
+        xid: Xid,
+        lsn: Lsn,
+        at: PgTimestamp,
+        tables: Option<&[(String, u64)]>,
+    ) -> (Vec<u8>, Vec<u8>) {
+        let mut value = self.frames.1.clone();
+        let out = &mut value;
+        number(1, if tables.is_some() { 2 } else { 1 }, out);
+        number(2, u64::from(xid.0), out);
+        number(3, lsn.get(), out);
+        number(4, at.unix_micros().cast_unsigned(), out);
+        if let Some(tables) = tables {
+            some_number(5, tables.iter().map(|(_, events)| events).sum(), out);
+        }
+        for (table, events) in tables.unwrap_or_default() {
+            always(6, table.len() + 4, out, |out| {
+                wire::bytes(1, table.as_bytes(), out);
+                number(2, *events, out);
+            });
+        }
+        (self.key(itoa::Buffer::new().format(xid.0)), value)
+    }
+
+    fn key(&self, name: &str) -> Vec<u8> {
+        let mut key = self.frames.0.clone();
+        wire::bytes(1, name.as_bytes(), &mut key);
+        key
+    }
 }
 
 /// Appends a field that holds a message which can't fail.
-fn always(field: u32, guess: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn always(field: u32, guess: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let written = message(field, guess, out, |out| {
         write(out);
         Ok::<_, Infallible>(())
@@ -55,28 +107,11 @@ fn always(field: u32, guess: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut V
 }
 
 /// Appends a `Transaction` as this field.
-pub(super) fn transaction(field: u32, place: &Place<'_>, out: &mut Vec<u8>) {
-    always(field, place.id.len() + 8, out, |out| {
-        wire::bytes(1, place.id.as_bytes(), out);
-        number(2, place.total, out);
-        number(3, place.of_table, out);
+pub(super) fn transaction(field: u32, orders: Orders, out: &mut Vec<u8>) {
+    always(field, 8, out, |out| {
+        number(1, orders.total, out);
+        number(2, orders.table, out);
     });
-}
-
-/// Appends a `TransactionBoundary`: an end where there are counts, else a beginning.
-pub fn boundary(id: &str, commit: PgTimestamp, end: Option<Counts<'_>>, out: &mut Vec<u8>) {
-    number(1, if end.is_some() { 2 } else { 1 }, out);
-    wire::bytes(2, id.as_bytes(), out);
-    number(3, commit.unix_micros().cast_unsigned(), out);
-    let Some(counts) = end else { return };
-    some_number(4, counts.events, out);
-    for (table, events) in counts.tables {
-        always(5, table.schema.len() + table.name.len() + 8, out, |out| {
-            wire::bytes(1, table.schema.as_bytes(), out);
-            wire::bytes(2, table.name.as_bytes(), out);
-            number(3, *events, out);
-        });
-    }
 }
 
 /// Appends a `LogicalMessage`.
@@ -87,14 +122,8 @@ pub fn logical_message(emitted: &Emitted<'_>, now: PgTimestamp, out: &mut Vec<u8
     });
     wire::bytes(2, emitted.prefix.as_bytes(), out);
     wire::bytes(3, emitted.content, out);
-    if let Some(place) = &emitted.place {
-        transaction(4, place, out);
+    if let Some(orders) = emitted.orders {
+        transaction(4, orders, out);
     }
     number(5, now.unix_micros().cast_unsigned(), out);
-}
-
-/// Appends a `Heartbeat`.
-pub fn heartbeat(lsn: Lsn, now: PgTimestamp, out: &mut Vec<u8>) {
-    number(1, now.unix_micros().cast_unsigned(), out);
-    number(2, lsn.get(), out);
 }

@@ -1,8 +1,8 @@
 //! Events as Protobuf: `proto/tailwater/v1/event.proto`, written and read by hand.
 //!
 //! ```text
-//! table version ─▶ Plan (columns and the constant half of the source, as bytes)
-//! Change ─▶ Plan ─▶ Event: op, source, columns, before, after        Event ─▶ read ─▶ Change
+//! table version ─▶ Form (columns and the constant half of the source, as bytes)
+//! Change ─▶ Form ─▶ Event: op, source, columns, before, after        Event ─▶ read ─▶ Change
 //! ```
 //!
 //! Why nothing is lost: each case of `Value` leads back to the text that PostgreSQL printed, whatever the modes of the
@@ -10,19 +10,21 @@
 //! to the same number; of two shortest texts of it PostgreSQL may print the other.)
 
 mod decode;
+mod form;
 mod frame;
 mod kind;
 mod messages;
-mod plan;
 mod rare;
 mod read;
 mod value;
 mod wire;
 
-pub use decode::EventReader;
+pub(super) use decode::Decoder;
+pub(super) use form::Form;
 pub use frame::{Message, frame};
-pub use messages::{Counts, Emitted, Place, boundary, heartbeat, logical_message};
-pub use plan::{Event, Plan};
+pub(super) use kind::form_name;
+pub(super) use messages::Notes;
+pub use messages::{Emitted, logical_message};
 
 /// The schema: the text that consumers compile and that registries are given.
 pub const SCHEMA: &str = include_str!("../../../../proto/tailwater/v1/event.proto");

@@ -177,6 +177,11 @@ impl<'a> Fields<'a> {
         self.rest.is_empty()
     }
 
+    /// What is left.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Takes a varint.
     pub(super) fn varint(&mut self) -> Result<u64, ValueError> {
         let mut number = 0_u64;

@@ -1,19 +1,21 @@
 //! What is compiled once for a table version, and the messages written with it: `Event` and `Key`.
 
+use super::super::encode::{EncodeError, NamedSchema, Orders, Settings};
+use super::super::form::{Event, Out, Written};
+use super::super::kind::Kind as Told;
+use super::super::modes::Modes;
+use super::super::stamp::Part;
+use super::frame::{Message, frame};
 use super::kind::{Kind, type_of};
-use super::messages::{Place, transaction};
+use super::messages::{always, transaction};
 use super::value::{self, NULL, UNCHANGED, UNSENT};
 use super::wire::{self, BYTES, message, number, some_number, tag, varint_length};
-use crate::codecs::event::encode::EncodeError;
-use crate::codecs::event::kind::Kind as Told;
-use crate::codecs::event::modes::Modes;
-use crate::codecs::event::stamp::Part;
 use crate::model::value::ValueError;
-use crate::model::{Cell, Change, ChangeId, Column, OldRow, Origin, PgTimestamp, Row, SnapshotMark, Table};
+use crate::model::{Cell, ChangeId, Column, OldRow, Origin, Row, SnapshotMark, Table};
 
 /// How the events of one table version are written.
 #[derive(Debug)]
-pub struct Plan {
+pub(in super::super) struct Form {
     /// `Event.columns`, with its tags.
     columns: Vec<u8>,
     /// What of `Source` is the same for all events.
@@ -22,6 +24,10 @@ pub struct Plan {
     steps: Vec<Option<Step>>,
     /// The key's columns in the key's order.
     key: Vec<KeyStep>,
+    /// For a registry: of keys, where the table has one, and of values.
+    pub(in super::super) schemas: (Option<NamedSchema>, NamedSchema),
+    /// What stands before each key and value; nothing without a registry.
+    frames: (Vec<u8>, Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -37,41 +43,20 @@ struct KeyStep {
     name: Vec<u8>,
 }
 
-/// One event.
-#[derive(Clone, Copy, Debug)]
-pub struct Event<'a> {
-    /// `r`, `c`, `u`, `d` or `t`.
-    pub op: u8,
-    /// The change it tells, or one half of it.
-    pub change: &'a Change,
-    /// The row as it was.
-    pub before: Option<&'a OldRow>,
-    /// The row as it is.
-    pub after: Option<&'a Row>,
-    /// Where values that did not change may be known from.
-    pub known: Option<&'a OldRow>,
-    /// Of a changed key, which half it is and the row that has the other half's key.
-    pub half: Option<(Part, &'a Row)>,
-    /// The place in the transaction, where transactions are told.
-    pub place: Option<Place<'a>>,
-    /// When it is written.
-    pub now: PgTimestamp,
-}
-
-type Written = Result<(), EncodeError>;
-
-impl Plan {
+impl Form {
     /// Compiles the plan. A key column is never left out.
-    pub fn new(table: &Table, database: &str, modes: &Modes) -> Plan {
-        let mut plan = Plan {
+    pub(in super::super) fn new(table: &Table, settings: &Settings) -> Form {
+        let mut plan = Form {
             columns: Vec::new(),
-            source: constant_source(table, database),
+            source: constant_source(table, &settings.database),
             steps: Vec::with_capacity(table.columns.len()),
             key: Vec::new(),
+            schemas: (table.has_key().then(|| schema(Message::Key)), schema(Message::Event)),
+            frames: Default::default(),
         };
         for (at, column) in table.columns.iter().enumerate() {
             let place = table.key.iter().position(|&key| key == at).map_or(0, |place| place + 1);
-            if left_out(column, modes) && place == 0 {
+            if left_out(column, &settings.modes) && place == 0 {
                 plan.steps.push(None);
                 continue;
             }
@@ -83,8 +68,23 @@ impl Plan {
         plan
     }
 
-    /// Appends the key of a row.
-    pub fn key(&self, row: &Row, out: &mut Vec<u8>) -> Written {
+    /// Sets the numbers that the registry gave the schemas.
+    pub(in super::super) fn number(&mut self, key: u32, value: u32) {
+        let framed = |number, message| {
+            let mut out = Vec::new();
+            frame(number, message, &mut out);
+            out
+        };
+        self.frames = (framed(key, Message::Key), framed(value, Message::Event));
+    }
+
+    /// A record's key.
+    pub(in super::super) fn key(&self, row: &Row, out: &mut Out<'_>) -> Written {
+        out.put(&self.frames.0);
+        self.key_columns(row, out.bytes)
+    }
+
+    fn key_columns(&self, row: &Row, out: &mut Vec<u8>) -> Written {
         for KeyStep { at, name } in &self.key {
             let Some(Some(step)) = self.steps.get(*at) else { continue };
             message(1, name.len() + 12, out, |out| {
@@ -96,8 +96,10 @@ impl Plan {
         Ok(())
     }
 
-    /// Appends an event; what was appended of one that fails is to be taken back by the caller.
-    pub fn event(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Written {
+    /// A record's value.
+    pub(in super::super) fn value(&self, event: &Event<'_>, out: &mut Out<'_>) -> Written {
+        out.put(&self.frames.1);
+        let out = &mut *out.bytes;
         number(1, op_number(event.op), out);
         self.source(event.change.id, &event.change.origin, out);
         if event.before.is_some() || event.after.is_some() {
@@ -114,11 +116,11 @@ impl Plan {
         if let Some((part, other)) = event.half {
             message(6, 64, out, |out| {
                 number(1, if part == Part::Delete { 1 } else { 2 }, out);
-                message(2, 60, out, |out| self.key(other, out))
+                message(2, 60, out, |out| self.key_columns(other, out))
             })?;
         }
         if let Some(place) = &event.place {
-            transaction(7, place, out);
+            transaction(7, Orders { total: place.total, table: place.table }, out);
         }
         number(8, event.now.unix_micros().cast_unsigned(), out);
         Ok(())
@@ -126,14 +128,10 @@ impl Plan {
 
     fn source(&self, id: ChangeId, origin: &Origin, out: &mut Vec<u8>) {
         let constant = &self.source;
-        let written = message(2, constant.len() + 40, out, |out| {
+        always(2, constant.len() + 40, out, |out| {
             source(id, origin, out);
             out.extend_from_slice(constant);
-            Ok::<_, std::convert::Infallible>(())
         });
-        match written {
-            Ok(()) => {}
-        }
     }
 
     /// A whole row; what did not change is taken from the old one where that is known.
@@ -185,17 +183,22 @@ impl Step {
     }
 }
 
+/// The schema of a message.
+pub(super) fn schema(message: Message) -> NamedSchema {
+    NamedSchema { language: "PROTOBUF", name: message.name().to_owned(), text: super::SCHEMA.to_owned() }
+}
+
 /// Whether a column is left out: only those that every format leaves out.
 pub(super) fn left_out(column: &Column, modes: &Modes) -> bool {
     Told::of(&column.pg_type, column.modifier, modes).is_none()
 }
 
-fn op_number(op: u8) -> u64 {
+fn op_number(op: &str) -> u64 {
     match op {
-        b'r' => 1,
-        b'c' => 2,
-        b'u' => 3,
-        b'd' => 4,
+        "r" => 1,
+        "c" => 2,
+        "u" => 3,
+        "d" => 4,
         _ => 5,
     }
 }

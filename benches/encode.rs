@@ -1,0 +1,159 @@
+//! How long does one event take in each format, on one core, and how many bytes is it?
+//!
+//! A row of ten columns and about 200 bytes as PostgreSQL sends it: two integers, three texts, a boolean, a float, a
+//! numeric, two timestamps, with NULLs as in real tables. An event is key, value and headers of an insert; reading is
+//! of the value. `EVENTS` says how many a round has (200,000), `ROUNDS` how many rounds (seven; medians are shown).
+//! The time is the thread's own, so that a busy machine does not count.
+
+// What goes wrong ends the benchmark.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use tailwater::codecs::event::{Decoder, Encoder, FORMATS, Flat, Format, Modes, PLACEHOLDER, Records, Settings, Stamp};
+use tailwater::model::{
+    Cell, Change, ChangeId, Column, Lsn, Oid, Op, Origin, PgTimestamp, PgType, ReplicaIdentity, Row, Table, TableName,
+    Xid,
+};
+
+/// Name, type, modifier, whether it may be NULL.
+const COLUMNS: [(&str, PgType, i32, bool); 10] = [
+    ("id", PgType::Int8, -1, false),
+    ("customer", PgType::Int4, -1, false),
+    ("email", PgType::Text, -1, false),
+    ("address", PgType::Varchar, 84, false),
+    ("paid", PgType::Bool, -1, false),
+    ("weight", PgType::Float8, -1, false),
+    ("amount", PgType::Numeric, (12 << 16) + 2 + 4, false),
+    ("created", PgType::Timestamp, -1, false),
+    ("shipped", PgType::Timestamptz, -1, true),
+    ("note", PgType::Text, -1, true),
+];
+
+fn table() -> Arc<Table> {
+    let column = |(name, pg_type, modifier, optional): (&str, PgType, i32, bool)| Column {
+        name: name.into(),
+        pg_type,
+        oid: Oid(1),
+        modifier,
+        optional,
+        default: None,
+    };
+    Arc::new(Table {
+        oid: Oid(16_400),
+        name: TableName::new("public", "orders"),
+        version: 1,
+        columns: COLUMNS.into_iter().map(column).collect(),
+        identity: ReplicaIdentity::Default,
+        key: vec![0],
+    })
+}
+
+/// The `n`-th row: always the same for the same number.
+fn row(n: u64) -> Row {
+    let shipped = format!("2025-11-{:02} 08:15:{:02}.{:06}+00", n % 28 + 1, n % 60, n * 7919 % 1_000_000);
+    let note = format!("leave it at the door of number {n}, please");
+    let texts = [
+        Some((1_000_000_000 + n).to_string()),
+        Some((n * 48_271 % 2_147_483_647).to_string()),
+        Some(format!("customer.{n}@example.com")),
+        Some(format!("{} Long Street, 12345 Springfield, Somewhere", n % 900)),
+        Some(if n.is_multiple_of(3) { "t" } else { "f" }.to_owned()),
+        Some(format!("{}.{:03}", n % 90, n * 31 % 1000)),
+        Some(format!("{}.{:02}", n * 977 % 1_000_000, n % 100)),
+        Some(format!("2025-10-{:02} 23:{:02}:07.{:06}", n % 28 + 1, n % 60, n * 104_729 % 1_000_000)),
+        Some(shipped).filter(|_| !n.is_multiple_of(4)),
+        Some(note).filter(|_| !n.is_multiple_of(3)),
+    ];
+    texts.iter().map(|text| text.as_ref().map_or(Cell::Null, |text| Cell::Text(text.as_bytes()))).collect()
+}
+
+fn changes(table: &Arc<Table>) -> Vec<Change> {
+    let change = |n: u64| {
+        let origin = Origin {
+            at: PgTimestamp(815_000_000_000_000),
+            xid: Some(Xid(771_204)),
+            lsn: Lsn::new(0x16_B374_D848 + n * 300),
+            last_commit: Some(Lsn::new(0x16_B374_D000)),
+            snapshot: None,
+        };
+        let id = ChangeId { commit: Lsn::new(0x16_B3FF_0000), seq: n };
+        Change { id, origin, table: Arc::clone(table), op: Op::Insert { new: row(n) } }
+    };
+    (0..1000).map(change).collect()
+}
+
+fn settings(format: Format, inline_schema: bool) -> Settings {
+    Settings {
+        prefix: "shop".into(),
+        database: "shop".into(),
+        tombstones: true,
+        truncates: true,
+        placeholder: PLACEHOLDER.into(),
+        modes: Modes { format, ..Modes::default() },
+        inline_schema,
+        flat: Flat::default(),
+    }
+}
+
+/// A number from the environment.
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// The processor's time that this thread has had, in nanoseconds.
+fn spent() -> i64 {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
+    let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
+    (micros(usage.user_time()) + micros(usage.system_time())) * 1000
+}
+
+/// Nanoseconds of one call, the median of the rounds.
+fn measure(mut call: impl FnMut(usize)) -> i64 {
+    let (events, rounds) = (number("EVENTS", 200_000), number("ROUNDS", 7));
+    let mut round = || {
+        let before = spent();
+        (0..events).for_each(&mut call);
+        (spent() - before) / i64::try_from(events).unwrap()
+    };
+    let mut times: Vec<_> = (0..rounds).map(|_| round()).collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn bench(name: &str, settings: &Settings) {
+    let table = table();
+    let changes = changes(&table);
+    let now = PgTimestamp(815_000_000_500_000);
+    let mut encoder = Encoder::new(Arc::clone(&table), settings).unwrap();
+    let mut records = Records::new();
+    let encoded = measure(|n| {
+        records.clear();
+        encoder.encode(&changes[n % changes.len()], now, &mut records).unwrap();
+    });
+    let (mut values, mut sizes) = (Vec::new(), (0, 0));
+    for change in &changes {
+        records.clear();
+        encoder.encode(change, now, &mut records).unwrap();
+        let record = records.iter().next().unwrap();
+        sizes = (sizes.0 + record.value.unwrap().len(), sizes.1 + record.key.unwrap().len());
+        values.push(record.value.unwrap().to_vec());
+    }
+    let mut decoder = Decoder::new(table, &settings.modes);
+    let headers = [("tw.commit_lsn", &b"1"[..]), ("tw.seq", b"2"), ("tw.table", b"public.orders@1")];
+    let stamp = Stamp::read(headers.into_iter()).unwrap();
+    let decoded = measure(|n| {
+        decoder.decode(&stamp, Some(&values[n % values.len()])).unwrap().unwrap();
+    });
+    let (value, key) = (sizes.0 / changes.len(), sizes.1 / changes.len());
+    println!("{name:<24} {encoded:>8} {decoded:>8} {value:>8} {key:>6}");
+}
+
+fn main() {
+    println!("{:<24} {:>8} {:>8} {:>8} {:>6}", "one event of ten columns", "write ns", "read ns", "value B", "key B");
+    for (name, format) in FORMATS {
+        bench(name, &settings(format, false));
+    }
+    bench("json with its schema", &settings(Format::Json, true));
+}
