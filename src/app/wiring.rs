@@ -84,9 +84,10 @@ async fn once(config: &Config, run: &Run, started: &mut bool) -> Result<()> {
         Sink::Kafka(options) => {
             let Source::Postgres(from) = &config.source else { return Err(pairing()) };
             let origins = Origins::default();
+            let from = postgres::Options { messages: options.messages.clone(), ..(**from).clone() };
             let options = SinkOptions { origins: origins.clone(), ..options.clone() };
             let (mut sink, stored) = KafkaSink::start(options, Arc::clone(&run.meters)).await?;
-            let source = PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await?;
+            let source = PostgresSource::start(from, stored, Arc::clone(&run.meters)).await?;
             *started = true;
             let mut source = Projected::new(source, config.rules.clone(), origins);
             let result = pipeline::run(&mut source, &mut sink, run).await;
@@ -106,16 +107,18 @@ async fn into_warehouse(
     stored: Option<Checkpoint>,
 ) -> Result<()> {
     let result = match &config.source {
-        Source::Postgres(from) => match PostgresSource::start(from.clone(), stored, Arc::clone(&run.meters)).await {
-            Ok(source) => {
-                *started = true;
-                let mut source = Projected::new(source, config.rules.clone(), Origins::default());
-                let result = pipeline::run(&mut source, &mut sink, run).await;
-                source.into_inner().close().await;
-                result
+        Source::Postgres(from) => {
+            match PostgresSource::start((**from).clone(), stored, Arc::clone(&run.meters)).await {
+                Ok(source) => {
+                    *started = true;
+                    let mut source = Projected::new(source, config.rules.clone(), Origins::default());
+                    let result = pipeline::run(&mut source, &mut sink, run).await;
+                    source.into_inner().close().await;
+                    result
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        },
+        }
         #[cfg(feature = "kafka")]
         Source::Kafka(from) => match KafkaSource::start(from.clone(), stored, Arc::clone(&run.meters)).await {
             Ok(mut source) => {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Lsn, PgTimestamp, Row, Table, Xid};
 
 /// The identity and the order of a change: its transaction's commit LSN and its ordinal in the transaction.
@@ -91,6 +93,26 @@ pub enum Op {
     },
     /// All rows removed. A snapshot that starts over also begins each table with it.
     Truncate,
+    /// What `pg_logical_emit_message` wrote. It is of no table: [`Table::of_messages`] stands in its place.
+    Message(Emitted),
+}
+
+/// A logical message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Emitted {
+    /// Whether it is a part of its transaction; if not, it stands alone, and its id is its place in the log.
+    pub transactional: bool,
+    /// What its writer called it.
+    pub prefix: String,
+    /// What it says.
+    pub content: Bytes,
+}
+
+impl fmt::Debug for Emitted {
+    /// Shows the size, never the content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Emitted({:?}, transactional {}, {} bytes)", self.prefix, self.transactional, self.content.len())
+    }
 }
 
 /// Where a snapshot's row stands in its snapshot.
@@ -123,7 +145,7 @@ pub struct Origin {
     pub snapshot: Option<SnapshotMark>,
 }
 
-/// A change of one row, or of one whole table.
+/// A change of one row, or of one whole table; or a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
     /// Identity and order.
@@ -145,6 +167,7 @@ impl Change {
             Op::Update { old, new } => row(new) + old.as_ref().map_or(0, |old| row(old.row())),
             Op::Delete { old } => row(old.row()),
             Op::Truncate => 0,
+            Op::Message(emitted) => emitted.prefix.len() + emitted.content.len(),
         }
     }
 }

@@ -82,6 +82,8 @@ impl OpCounts {
             Op::Update { .. } => self.update += 1,
             Op::Delete { .. } => self.delete += 1,
             Op::Truncate => self.truncate += 1,
+            // Of no table.
+            Op::Message(_) => {}
         }
     }
 

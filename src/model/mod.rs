@@ -13,12 +13,12 @@ pub mod table;
 pub mod time;
 pub mod value;
 
-pub use change::{Change, ChangeId, OldRow, Op, Origin, SnapshotMark};
+pub use change::{Change, ChangeId, Emitted, OldRow, Op, Origin, SnapshotMark};
 pub use error::{Class, Error, Result};
 pub use id::{Oid, Xid};
 pub use lsn::Lsn;
 pub use meters::Meters;
-pub use pattern::Pattern;
+pub use pattern::{Pattern, Patterns};
 pub use pg_type::PgType;
 pub use position::{Checkpoint, Followed, Membership, Phase, Position, SourcePosition};
 pub use row::{Cell, Row, RowWriter};

@@ -50,6 +50,23 @@ impl Pattern {
     }
 }
 
+/// Names that some patterns choose and others leave out.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Patterns {
+    /// One of them must match; none stand for all names.
+    pub include: Vec<Pattern>,
+    /// None of them may match.
+    pub exclude: Vec<Pattern>,
+}
+
+impl Patterns {
+    /// Whether the name is chosen.
+    pub fn choose(&self, name: &str) -> bool {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
+        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +86,15 @@ mod tests {
         ] {
             assert_eq!(Pattern::new(pattern).matches(name), expected, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn names_are_chosen_by_what_includes_and_nothing_that_excludes_them() {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| Pattern::new(*text)).collect::<Vec<_>>();
+        let chosen = |include: &[&str], exclude: &[&str], name: &str| {
+            Patterns { include: patterns(include), exclude: patterns(exclude) }.choose(name)
+        };
+        assert!(chosen(&[], &[], "") && chosen(&[], &[], "a") && chosen(&["a*"], &[], "ab"));
+        assert!(!chosen(&["a*"], &[], "ba") && !chosen(&[], &["a*"], "ab") && !chosen(&["*"], &["ab"], "ab"));
     }
 }

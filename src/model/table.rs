@@ -91,6 +91,23 @@ pub struct Table {
 }
 
 impl Table {
+    /// Stands for no table: what messages belong to.
+    pub fn of_messages() -> Table {
+        Table {
+            oid: Oid(0),
+            name: TableName::new("", ""),
+            version: 1,
+            columns: Vec::new(),
+            identity: ReplicaIdentity::Nothing,
+            key: Vec::new(),
+        }
+    }
+
+    /// Whether it is what messages belong to.
+    pub fn is_of_messages(&self) -> bool {
+        self.oid == Oid(0) && self.name.schema.is_empty() && self.name.name.is_empty()
+    }
+
     /// The key's columns, in the key's order.
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
         self.key.iter().filter_map(|&i| self.columns.get(i))

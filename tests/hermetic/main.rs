@@ -16,6 +16,7 @@ mod floors;
 mod fold;
 mod import;
 mod inline;
+mod messages;
 mod names;
 mod notice;
 mod pgoutput;

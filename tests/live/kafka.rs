@@ -50,6 +50,7 @@ fn sink_options(prefix: &str) -> SinkOptions {
         replication: 1,
         tombstones: true,
         truncates: true,
+        messages: None,
         placeholder: "__debezium_unavailable_value".into(),
         modes: Default::default(),
         registry: None,

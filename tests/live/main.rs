@@ -15,6 +15,8 @@ mod join;
 mod kafka;
 mod kill;
 mod large;
+#[cfg(feature = "kafka")]
+mod messages;
 mod names;
 mod outage;
 mod postgres;

@@ -30,6 +30,7 @@ fn options(url: &str, pipeline: &str) -> Options {
         publication: pipeline.into(),
         create: true,
         snapshot: SnapshotMode::Initial,
+        messages: None,
         buffer_bytes: 16 << 20,
         connect_timeout: Duration::from_secs(10),
     }
@@ -98,6 +99,7 @@ impl Mirror {
                 assert!(rows.remove(&key(old)).is_some(), "the row to delete is not there");
             }
             Op::Truncate => rows.clear(),
+            Op::Message(_) => {}
         }
     }
 

@@ -159,6 +159,7 @@ mod tests {
             replication: 3,
             tombstones: true,
             truncates: true,
+            messages: None,
             placeholder: String::new(),
             modes: Default::default(),
             registry: None,

@@ -8,6 +8,7 @@ use crate::model::{Error, Result, Table, TableName};
 /// The tables by the topics that they are written to; where several share one, the first of them.
 pub(super) struct Claims {
     control: [String; 2],
+    messages: Option<String>,
     owners: HashMap<String, (Topic, TableName)>,
     schemas: HashMap<String, TableName>,
 }
@@ -17,6 +18,7 @@ impl Claims {
     pub(super) fn new(prefix: &str) -> Claims {
         Claims {
             control: [progress_topic(prefix), tables_topic(prefix)],
+            messages: None,
             owners: HashMap::new(),
             schemas: HashMap::new(),
         }
@@ -31,6 +33,9 @@ impl Claims {
             ))
             .remedy("give it another topic"));
         }
+        if self.messages.as_ref() == Some(&topic.name) {
+            return Err(with_messages(&topic.name, table));
+        }
         match self.owners.get(&topic.name) {
             Some((theirs, owner)) if owner != table && !theirs.shares(topic) => {
                 Err(collision(&topic.name, owner, table))
@@ -38,6 +43,17 @@ impl Claims {
             Some(_) => Ok(()),
             None => {
                 self.keep(topic, table);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the topic of messages, unless a table is written to it; later no table will be.
+    pub(super) fn claim_messages(&mut self, topic: &str) -> Result<()> {
+        match self.owners.get(topic) {
+            Some((_, owner)) => Err(with_messages(topic, owner)),
+            None => {
+                self.messages = Some(topic.to_owned());
                 Ok(())
             }
         }
@@ -65,6 +81,11 @@ impl Claims {
     pub(super) fn keep(&mut self, topic: &Topic, table: &TableName) {
         self.owners.entry(topic.name.clone()).or_insert_with(|| (topic.clone(), table.clone()));
     }
+}
+
+fn with_messages(topic: &str, table: &TableName) -> Error {
+    Error::blocked(format!("table {table} and logical messages would both be written to topic {topic}"))
+        .remedy("give the table another topic, or set messages = false in [sink.kafka.envelope]")
 }
 
 fn collision(topic: &str, one: &TableName, other: &TableName) -> Error {
@@ -97,5 +118,9 @@ mod tests {
         assert!(claim(&mut claims, "p.public.a_b", "y").is_err(), "the owner did not ask for it");
         let error = claim(&mut claims, "p._tailwater.tables", "z").unwrap_err().to_string();
         assert!(error.contains("public.z"), "{error}");
+        assert!(claims.claim_messages("events").is_err());
+        claims.claim_messages("p.message").unwrap();
+        let error = claim(&mut claims, "${prefix}.${table}", "message").unwrap_err().to_string();
+        assert!(error.contains("logical messages"), "{error}");
     }
 }

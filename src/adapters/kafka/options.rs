@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::codecs::event::{Topic, TopicNames};
 use crate::logic::project::Origins;
-use crate::model::{Pattern, TableName};
+use crate::model::{Pattern, Patterns, TableName};
 
 /// What both directions need.
 #[derive(Clone, Debug)]
@@ -93,6 +93,8 @@ pub struct SinkOptions {
     pub tombstones: bool,
     /// Events for truncates.
     pub truncates: bool,
+    /// Events for logical messages with these prefixes; `None`: for none.
+    pub messages: Option<Patterns>,
     /// What stands for a large value that did not change.
     pub placeholder: String,
     /// How types are told.

@@ -12,7 +12,7 @@ use super::client::Context;
 use super::marker::Marker;
 use super::partitions::Partitions;
 use super::source::{Handed, TopicPosition};
-use crate::codecs::event::{Decoder, Format, Shapes, Stamp, TableRecord, decode_table, version_name};
+use crate::codecs::event::{Decoder, Format, Shapes, Stamp, TableRecord, decode_table, message_id, version_name};
 use crate::logic::pipeline::Batch;
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result};
 
@@ -234,7 +234,11 @@ impl Reader {
         let (tables, begun) = (&mut self.tables, self.begun);
         self.partitions.read(topic, partition, next, |event| {
             let Some(value) = event.value else { return Ok(()) };
-            let stamp = event.headers.and_then(stamp).ok_or_else(|| foreign(&place(topic, partition, event.offset)))?;
+            let Some(stamp) = event.headers.and_then(stamp) else {
+                // A logical message is of no table.
+                let message = event.headers.and_then(|headers| message_id(texts(headers)));
+                return message.map(drop).ok_or_else(|| foreign(&place(topic, partition, event.offset)));
+            };
             if std::mem::take(&mut first) && stamp.id <= begun {
                 if !stamp.id.of_snapshot() {
                     return Err(late(topic));
@@ -298,7 +302,11 @@ fn place(topic: &str, partition: i32, offset: i64) -> String {
 }
 
 fn stamp(headers: &BorrowedHeaders) -> Option<Stamp<'_>> {
-    Stamp::read(headers.iter().map(|header| (header.key, header.value.unwrap_or_default())))
+    Stamp::read(texts(headers))
+}
+
+fn texts(headers: &BorrowedHeaders) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|header| (header.key, header.value.unwrap_or_default()))
 }
 
 /// The refusal of a record that is not ours.

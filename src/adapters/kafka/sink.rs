@@ -29,7 +29,7 @@ use super::scribe::{Scribe, nowhere, publish};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
 use crate::codecs::event::{
-    Encoder, Format, NamedSchema, Records, Settings, encode_table, progress_topic, tables_topic,
+    Encoder, Format, NamedSchema, Records, Settings, Topic, encode_table, progress_topic, tables_topic,
 };
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
@@ -188,6 +188,9 @@ impl KafkaSink {
 
     /// The same for a table whose changes the source gives as `source`'s.
     async fn prepare(&mut self, source: &Arc<Table>, told: &Table) -> Result<usize> {
+        if source.is_of_messages() {
+            return self.plan_messages(source).await;
+        }
         let topic = self.options.topic(&source.name);
         self.claims.claim(&topic, &source.name)?;
         self.claims.claim_names(&self.options.prefix, source, self.settings.modes.name_adjustment)?;
@@ -247,6 +250,20 @@ fn run_id() -> String {
     let (middle, end) = (rand::random::<u16>() & 0xFFF, rand::random::<u64>());
     let (variant, end) = (0x8000 | (end >> 48) & 0x3FFF, end & 0xFFFF_FFFF_FFFF);
     format!("{:08x}-{:04x}-7{middle:03x}-{variant:04x}-{end:012x}", millis >> 16, millis & 0xFFFF)
+}
+
+impl KafkaSink {
+    /// Makes the topic of messages.
+    async fn plan_messages(&mut self, source: &Arc<Table>) -> Result<usize> {
+        let topic = Topic::of_messages(&self.options.prefix);
+        self.claims.claim_messages(&topic.name)?;
+        let partitions = self.topics.ensure(&topic.name, Purpose::Events).await?.partitions;
+        let limit = self.topics.largest_batch(&topic.name).await;
+        let route = Route { topic: topic.name.clone(), table: "logical messages (key prefix)".to_owned(), limit };
+        let route = self.ledger.route(route);
+        let encoder = self.encoder(&topic.name, source).await?;
+        Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions, route }))
+    }
 }
 
 /// `table public.orders (key tenant, id)`

@@ -43,9 +43,9 @@ impl Ledger {
         self.durable
     }
 
-    /// Whether the server does not know of the newest durable position yet.
+    /// Whether the server does not know of the newest durable position yet, as far as it was received.
     pub fn news(&self) -> bool {
-        self.durable > self.told
+        self.durable.min(self.received) > self.told
     }
 
     /// Writes a status update that acknowledges `position`.
@@ -103,5 +103,8 @@ mod tests {
         assert!(ledger.news());
         ledger.acknowledge(ledger.position(), false, &mut BytesMut::new());
         assert!(!ledger.news());
+        ledger.confirm(Lsn::new(501));
+        ledger.acknowledge(ledger.received(), false, &mut BytesMut::new());
+        assert!(!ledger.news(), "what was not received is not told");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Pattern;
+use crate::model::{Pattern, Patterns};
 
 /// Whether existing rows are read first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +47,8 @@ pub struct Options {
     pub create: bool,
     /// Whether existing rows are read first.
     pub snapshot: SnapshotMode,
+    /// The logical messages that are handed on, by their prefixes; `None`: none of them.
+    pub messages: Option<Patterns>,
     /// Bytes of changes that may wait between the socket and the sink.
     pub buffer_bytes: usize,
     /// How long connecting may take.

@@ -201,8 +201,8 @@ impl PostgresSource {
             }
             Frame::XLogData(data) => {
                 let message = self.decoder.decode(&data.body)?;
-                if let (Message::Begin(begin), Some(join)) = (&message, &self.join)
-                    && begin.final_lsn >= join.point
+                if let (Some(begin), Some(join)) = (begins(&message), &self.join)
+                    && begin >= join.point
                     && self.at.lsn < join.point
                 {
                     // Everything before the point has come, though no transaction ended at it.
@@ -211,6 +211,7 @@ impl PostgresSource {
                     return Ok(());
                 }
                 let before = self.pending.changes.len();
+                self.assembler.sent(data.at);
                 let step = self.assembler.feed(message, data.start, &mut self.pending.changes)?;
                 if self.pending.changes.len() > before {
                     self.pending.bytes += payload.len();
@@ -307,6 +308,15 @@ impl Source for PostgresSource {
         let mut goal = self.position(Phase::Stream);
         goal.checkpoint.position.lsn = lsn;
         Ok(goal)
+    }
+}
+
+/// Where that lies which begins with this message: a transaction's commit, a message of no transaction.
+fn begins(message: &Message) -> Option<Lsn> {
+    match message {
+        Message::Begin(begin) => Some(begin.final_lsn),
+        Message::Logical(logical) if !logical.transactional => Some(logical.lsn),
+        _ => None,
     }
 }
 

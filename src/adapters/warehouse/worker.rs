@@ -24,7 +24,7 @@ use super::options::Options;
 use super::sink::{Command, Failure, Taken};
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
 use crate::logic::merge::{Fold, Folded, Stage, TargetColumn, evolve};
-use crate::model::{Change, ChangeId, Checkpoint, Error, Result, Table, TableName};
+use crate::model::{Change, ChangeId, Checkpoint, Error, Op, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
     client: C,
@@ -150,6 +150,11 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     async fn fold(&mut self, change: Change) -> Result<()> {
+        if matches!(change.op, Op::Message(_)) {
+            // Tables have no place for it.
+            self.seen = change.id;
+            return Ok(());
+        }
         let place = self.folds.iter().rposition(|fold| fold.table().name == change.table.name);
         let fits = |fold: &Fold| Arc::ptr_eq(fold.table(), &change.table) || fold.table().same_shape(&change.table);
         let place = match place {

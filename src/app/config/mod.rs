@@ -22,7 +22,7 @@ pub use file::Problem;
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A slot.
-    Postgres(postgres::Options),
+    Postgres(Box<postgres::Options>),
     /// Topics.
     Kafka(kafka::SourceOptions),
 }

@@ -11,6 +11,7 @@ use crate::codecs::event::{
     ADDED, DELETES, FORMATS, Flat, Format, Modes, PLACEHOLDERS, Shapes, TopicNames, TopicTemplate,
 };
 use crate::logic::project::Origins;
+use crate::model::{Pattern, Patterns};
 
 /// Bytes of records on their way to the brokers.
 const BUFFER: usize = 16 << 20;
@@ -107,6 +108,7 @@ fn to_topics(
     let tombstones = envelope.flag("tombstones", problems).unwrap_or(true);
     let truncates = envelope.flag("truncates", problems).unwrap_or(true);
     let context_headers = envelope.flag("context_headers", problems).unwrap_or(true);
+    let messages = messages(&mut envelope, problems);
     let inline_schema = envelope.flag("inline_schema", problems).unwrap_or(false);
     let placeholder =
         envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
@@ -139,6 +141,7 @@ fn to_topics(
         replication,
         tombstones,
         truncates,
+        messages,
         placeholder,
         modes,
         registry,
@@ -240,6 +243,20 @@ fn registry(section: &mut Section<'_>, format: Format, problems: &mut Problems) 
     }
     let authorities = authorities.map(Into::into);
     Some(kafka::RegistryOptions { urls, login, authorities, subjects, register })
+}
+
+/// The logical messages that are told, by their prefixes: all of them unless something else is said.
+fn messages(envelope: &mut Section<'_>, problems: &mut Problems) -> Option<Patterns> {
+    let told = envelope.flag("messages", problems).unwrap_or(true);
+    let mut patterns = |key: &'static str| {
+        let given = envelope.texts(key, problems);
+        if given.is_some() && !told {
+            envelope.problem(key, "has no effect", "set messages = true, or remove it", problems);
+        }
+        given.unwrap_or_default().into_iter().map(Pattern::new).collect()
+    };
+    let patterns = Patterns { include: patterns("message_prefixes"), exclude: patterns("message_prefixes_exclude") };
+    told.then_some(patterns)
 }
 
 /// `[sink.kafka.envelope.flat]`

@@ -17,7 +17,7 @@ pub(super) fn read(source: &mut Section<'_>, name: &str, problems: &mut Problems
         (true, false) => {
             let options = from_slot(&mut from_postgres, name, problems);
             from_postgres.finish(problems);
-            options.map(Source::Postgres)
+            options.map(|options| Source::Postgres(Box::new(options)))
         }
         (false, true) => {
             let options = from_topics(&mut from_kafka, name, problems);
@@ -73,6 +73,7 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
         publication,
         create,
         snapshot,
+        messages: None,
         buffer_bytes: BUFFER,
         connect_timeout: Duration::from_secs(10),
     })

@@ -137,7 +137,7 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
         name: NAME.to_owned(),
         grace: Duration::from_secs(30),
         start_timeout: Duration::from_secs(30),
-        source: Source::Postgres(postgres::Options {
+        source: Source::Postgres(Box::new(postgres::Options {
             pipeline: NAME.to_owned(),
             endpoint,
             tables: vec![Pattern::new(format!("{}.*", shop::SCHEMA))],
@@ -146,10 +146,11 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             slot: SLOT.to_owned(),
             publication: SLOT.to_owned(),
             create: true,
+            messages: None,
             snapshot: SnapshotMode::Initial,
             buffer_bytes: 32 << 20,
             connect_timeout: Duration::from_secs(10),
-        }),
+        })),
         sink: Sink::Duckdb(warehouse::Options { pipeline: NAME.to_owned(), flush, schema: None }, DuckdbFile { path }),
         rules: Vec::new(),
         listen: None,

@@ -11,7 +11,7 @@ use super::records::{KEEP, Records};
 use super::stamp::Part;
 use super::{avro, header, json, proto, version_name};
 use crate::model::value::ValueError;
-use crate::model::{Cell, Change, OldRow, Op, PgTimestamp, Row, Table};
+use crate::model::{Cell, Change, Emitted, OldRow, Op, PgTimestamp, Row, Table};
 
 /// What is the same for all tables.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -207,6 +207,7 @@ impl<'a> Draft<'a> {
             Op::Delete { old } => self.delete(old),
             Op::Truncate if self.plan.truncates => self.truncate(),
             Op::Truncate => Ok(()),
+            Op::Message(emitted) => self.message(emitted),
         }
     }
 
@@ -279,6 +280,22 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// It is of no table and of no row.
+    fn message(&mut self, emitted: &'a Emitted) -> Written {
+        let headers = self.out.headers.len();
+        self.id_headers();
+        let (plan, start) = (self.plan, self.out.bytes.len());
+        match &plan.form {
+            Form::Json => plan.json.message_key(emitted, &mut self.room()),
+            Form::Avro(form) => form.message_key(emitted, &mut self.room()),
+            Form::Protobuf(form) => form.message_key(emitted, &mut self.room()),
+        }
+        let key = start..self.out.bytes.len();
+        let value = self.value(&self.event("m"))?;
+        self.out.push(Some(key), Some(value), headers);
+        Ok(())
+    }
+
     /// Whether the key is another. A NULL where none is allowed means that the identity does not cover the column.
     fn key_changes(&self, old: &Row, new: &Row) -> bool {
         let table = &self.plan.table;
@@ -294,11 +311,15 @@ impl<'a> Draft<'a> {
         for (name, value) in plan.context.iter().flat_map(|context| header::CONTEXT.iter().zip(context)) {
             self.text_header(name, value.as_bytes());
         }
+        self.id_headers();
+        self.text_header(header::TABLE, self.plan.version.as_bytes());
+    }
+
+    fn id_headers(&mut self) {
         let id = self.change.id;
         for (name, number) in [(header::COMMIT_LSN, id.commit.get()), (header::SEQ, id.seq)] {
             self.text_header(name, itoa::Buffer::new().format(number).as_bytes());
         }
-        self.text_header(header::TABLE, self.plan.version.as_bytes());
     }
 
     fn text_header(&mut self, name: &'static str, value: &[u8]) {

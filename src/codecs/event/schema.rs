@@ -123,7 +123,7 @@ impl Schemas {
 }
 
 /// The `source` block.
-fn source() -> Schema {
+pub(super) fn source() -> Schema {
     let (text, long) = (|| Schema::plain(Shape::String), || Schema::plain(Shape::Int64));
     let marks = "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental";
     let snapshot = Schema::named(Shape::String, format!("{DATA}Enum")).with("allowed", marks).optional();
@@ -150,7 +150,7 @@ fn source() -> Schema {
 }
 
 /// The `transaction` block.
-fn transaction() -> Schema {
+pub(super) fn transaction() -> Schema {
     let long = || Schema::plain(Shape::Int64);
     let fields = vec![
         ("id".to_owned(), Schema::plain(Shape::String)),

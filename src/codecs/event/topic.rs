@@ -131,6 +131,14 @@ pub fn tables_topic(prefix: &str) -> String {
     format!("{prefix}._tailwater.tables")
 }
 
+impl Topic {
+    /// The topic of logical messages.
+    pub fn of_messages(prefix: &str) -> Topic {
+        let name = format!("{prefix}.message");
+        Topic { said: name.clone(), name, shared: false }
+    }
+}
+
 /// The topic of progress markers.
 pub fn progress_topic(prefix: &str) -> String {
     format!("{prefix}._tailwater.progress")

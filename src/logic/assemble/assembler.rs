@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::fill::fill;
-use crate::codecs::pgoutput::{Begin, Commit, Message, Relation, Truncate};
-use crate::model::{Change, ChangeId, Error, Lsn, Oid, OldRow, Op, Origin, Result, Row, RowWriter, Table, TableName};
+use crate::codecs::pgoutput::{Begin, Commit, Logical, Message, Relation, Truncate};
+use crate::model::{
+    Change, ChangeId, Emitted, Error, Lsn, Oid, OldRow, Op, Origin, Patterns, PgTimestamp, Result, Row, RowWriter,
+    Table, TableName,
+};
 
 /// What a message led to, beside changes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Nothing to do but go on.
     Going,
-    /// A transaction is complete; its changes have been handed out, or the sink had them already.
+    /// A transaction, or a message of none, is complete; its changes have been handed out, or the sink had them already.
     Boundary {
         /// Where its commit record begins.
         commit: Lsn,
@@ -39,6 +42,12 @@ pub struct Assembler {
     /// The newest version of each table.
     latest: HashMap<TableName, Arc<Table>>,
     writer: RowWriter,
+    /// The messages that are handed out, by their prefixes; `None`: none of them.
+    messages: Option<Patterns>,
+    /// Where messages belong.
+    of_messages: Arc<Table>,
+    /// The server's clock when it sent what came last.
+    clock: PgTimestamp,
 }
 
 /// A relation's table, and from which commit on its changes are handed out.
@@ -70,12 +79,25 @@ impl Assembler {
             recent: None,
             latest: HashMap::new(),
             writer: RowWriter::new(),
+            messages: None,
+            of_messages: Arc::new(Table::of_messages()),
+            clock: PgTimestamp(0),
         }
     }
 
     /// Starts at a snapshot: no transaction has been delivered before what follows it.
     pub fn begin_at_snapshot(&mut self) {
         self.last_commit = None;
+    }
+
+    /// The same, handing out the messages with these prefixes.
+    pub fn with_messages(self, messages: Option<Patterns>) -> Assembler {
+        Assembler { messages, ..self }
+    }
+
+    /// Tells the server's clock at the sending of what comes next: a message that stands alone has no other time.
+    pub fn sent(&mut self, at: PgTimestamp) {
+        self.clock = at;
     }
 
     /// Whether a transaction has begun and not ended.
@@ -114,10 +136,10 @@ impl Assembler {
             Message::Begin(begin) => self.begin(lsn, begin)?,
             Message::Commit(commit) => return self.commit(lsn, commit),
             Message::Relation(relation) => return self.relation(lsn, relation),
-            // Names of types come from the catalog; origins and messages are not handed on in this version.
+            // Names of types come from the catalog; origins are not handed on in this version.
             Message::Type(_) | Message::Origin(_) => self.demand_open(lsn, message.name())?,
-            Message::Logical(logical) if logical.transactional => self.demand_open(lsn, "Message")?,
-            Message::Logical(_) => {}
+            Message::Logical(logical) if logical.transactional => self.message(lsn, logical, out)?,
+            Message::Logical(logical) => return self.lone_message(logical, out),
             refused => return Err(not_asked_for(lsn, &refused)),
         }
         Ok(Step::Going)
@@ -207,11 +229,68 @@ impl Assembler {
         Ok(())
     }
 
+    /// Where messages are wanted, each counts as a change of its transaction, whether its prefix is chosen or not: what
+    /// is chosen may be changed between two runs, ids may not.
+    fn message(&mut self, lsn: Lsn, logical: Logical, out: &mut Vec<Change>) -> Result<()> {
+        if self.messages.is_none() {
+            return self.demand_open(lsn, "Message");
+        }
+        if let Some((origin, id)) = self.next(lsn, "Message")? {
+            self.emit(origin, id, logical, out);
+        }
+        Ok(())
+    }
+
+    /// A message of no transaction comes where it stands in the log, between the transactions that committed before
+    /// and after it. It is complete by itself: see the module.
+    fn lone_message(&mut self, logical: Logical, out: &mut Vec<Change>) -> Result<Step> {
+        let lsn = logical.lsn;
+        if self.messages.is_none() {
+            return Ok(Step::Going);
+        }
+        if self.inside() {
+            return Err(corrupt(lsn, "a message of no transaction comes inside of one"));
+        }
+        if lsn < self.passed {
+            return Err(corrupt(lsn, "a message of no transaction comes after one that committed later"));
+        }
+        let end = Lsn::new(lsn.get() + 1);
+        self.passed = end;
+        if lsn >= self.stored {
+            let id = ChangeId { commit: lsn, seq: 0 };
+            let origin = Origin { at: self.clock, xid: None, lsn, last_commit: Some(lsn), snapshot: None };
+            self.emit(origin, id, logical, out);
+        }
+        Ok(Step::Boundary { commit: lsn, end })
+    }
+
+    fn emit(&self, origin: Origin, id: ChangeId, logical: Logical, out: &mut Vec<Change>) {
+        let Logical { transactional, prefix, content, .. } = logical;
+        if self.messages.as_ref().is_some_and(|wanted| wanted.choose(&prefix)) {
+            let table = Arc::clone(&self.of_messages);
+            out.push(Change { id, origin, table, op: Op::Message(Emitted { transactional, prefix, content }) });
+        }
+    }
+
     /// Whence, which and where the next change is; `None` where it is not handed out: in a transaction that the sink
     /// has, or of a table that is not followed yet. Its ordinal is taken all the same, so that ids stay what they are
     /// when the transaction comes again.
     #[inline]
     fn place(&mut self, lsn: Lsn, message: &str, relation: Oid) -> Result<Option<(Origin, ChangeId, Arc<Table>)>> {
+        let Some((origin, id)) = self.next(lsn, message)? else { return Ok(None) };
+        let recent = matches!(&self.recent, Some((oid, _)) if *oid == relation);
+        if !recent {
+            self.find(lsn, relation)?;
+        }
+        match &self.recent {
+            Some((_, known)) if known.from <= id.commit => Ok(Some((origin, id, Arc::clone(&known.table)))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whence and which the next change of the transaction is; `None` when the sink has it.
+    #[inline]
+    fn next(&mut self, lsn: Lsn, message: &str) -> Result<Option<(Origin, ChangeId)>> {
         let Some(open) = &mut self.open else { return Err(outside(lsn, message)) };
         if open.stored {
             return Ok(None);
@@ -219,15 +298,7 @@ impl Assembler {
         let Begin { final_lsn, at, xid } = open.begin;
         let id = ChangeId { commit: final_lsn, seq: open.seq };
         open.seq += 1;
-        let origin = Origin { at, xid: Some(xid), lsn, last_commit: self.last_commit, snapshot: None };
-        let recent = matches!(&self.recent, Some((oid, _)) if *oid == relation);
-        if !recent {
-            self.find(lsn, relation)?;
-        }
-        match &self.recent {
-            Some((_, known)) if known.from <= final_lsn => Ok(Some((origin, id, Arc::clone(&known.table)))),
-            _ => Ok(None),
-        }
+        Ok(Some((Origin { at, xid: Some(xid), lsn, last_commit: self.last_commit, snapshot: None }, id)))
     }
 
     fn find(&mut self, lsn: Lsn, oid: Oid) -> Result<()> {

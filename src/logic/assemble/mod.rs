@@ -17,6 +17,15 @@
 //! known only at Commit. But records do not overlap: a commit record that begins before `stored` ends there or before,
 //! and one that begins at `stored`, as about one in a hundred does, ends after it. So `final_lsn < stored` at Begin
 //! decides the same, and Commit checks it. `<=` would lose the neighbour.
+//!
+//! A message of no transaction (`pg_logical_emit_message(false, ..)`) is sent when the server's reading of the log comes
+//! past it, so between the transactions whose commit records lie before and after it. Its id is (where its record
+//! begins, 0): no commit record begins there, so ids stay distinct and in the order of the stream. Its end is not told;
+//! the position after it is the byte after its first one, where no record can begin. Started from there, the server
+//! sends it no more (it leaves out messages that begin before the start) and all that begins later: neither lost nor
+//! doubled, like a transaction. It is sent though its writer's transaction rolls back. A transactional message is a
+//! change of its transaction like a row's. Messages are counted among the changes of a transaction when they are asked
+//! for: whoever begins or ceases to ask for them does so while no transaction is half delivered, or its ids shift.
 
 mod assembler;
 mod defaults;

@@ -75,7 +75,8 @@ impl Fold {
                 let row = old.row().clone();
                 self.rows.insert(key(&self.table, &row), NetRow { id, op: NetOp::Delete, row, base: None });
             }
-            Op::Truncate => {}
+            // A message is of no table, so of no fold.
+            Op::Truncate | Op::Message(_) => {}
         }
         Ok(())
     }
@@ -135,7 +136,7 @@ impl Fold {
             Op::Insert { new } => ('c', new),
             Op::Update { new, .. } => ('u', new),
             Op::Delete { old } => ('d', old.row().clone()),
-            Op::Truncate => return,
+            Op::Truncate | Op::Message(_) => return,
         };
         self.appended.push(NetRow { id, op: NetOp::Append(letter), row, base: None });
     }

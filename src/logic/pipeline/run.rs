@@ -151,7 +151,7 @@ impl Ledger<'_> {
 fn count(changes: &[Change]) -> Vec<(TableName, OpCounts, PgTimestamp)> {
     let mut counts: Vec<(TableName, OpCounts, PgTimestamp)> = Vec::new();
     for run in changes.chunk_by(|a, b| Arc::ptr_eq(&a.table, &b.table)) {
-        let Some(first) = run.first() else { continue };
+        let Some(first) = run.first().filter(|first| !first.table.is_of_messages()) else { continue };
         let index = counts.iter().position(|(name, ..)| *name == first.table.name).unwrap_or_else(|| {
             counts.push((first.table.name.clone(), OpCounts::default(), first.origin.at));
             counts.len() - 1

@@ -76,6 +76,9 @@ impl Projection {
     }
 
     fn change(&mut self, change: &mut Change) -> Result<()> {
+        if change.table.is_of_messages() {
+            return Ok(());
+        }
         let address = Arc::as_ptr(&change.table).addr();
         if !self.plans.contains_key(&address) {
             let plan = self.plan(&change.table)?;
@@ -91,7 +94,7 @@ impl Projection {
                 old.iter_mut().for_each(|(OldRow::Full(old) | OldRow::Key(old))| row(old));
             }
             Op::Delete { old: OldRow::Full(old) | OldRow::Key(old) } => row(old),
-            Op::Truncate => {}
+            Op::Truncate | Op::Message(_) => {}
         }
         change.table = Arc::clone(&plan.table);
         Ok(())

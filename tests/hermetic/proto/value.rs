@@ -350,6 +350,30 @@ fn messages_beside_the_tables_are_read_by_the_schemas_own_types() {
 }
 
 #[test]
+fn a_logical_message_is_a_record_of_its_own_topic() {
+    let (table, now) = (Arc::new(Table::of_messages()), PgTimestamp::from_unix_micros(11));
+    let change = insert(&table, Cell::Null);
+    let emitted = tailwater::model::Emitted {
+        transactional: true,
+        prefix: "audit".into(),
+        content: bytes::Bytes::from_static(&[0, 255]),
+    };
+    let change = Change { op: Op::Message(emitted), ..change };
+    let mut encoder = Encoder::new(Arc::clone(&table), &settings(Modes::default())).unwrap();
+    let mut records = Records::new();
+    encoder.encode(&change, now, &mut records).unwrap();
+    let record = records.iter().next().unwrap();
+    assert_eq!(generated::NoticeKey::decode(record.key.unwrap()).unwrap().name, "audit");
+    let message = generated::LogicalMessage::decode(record.value.unwrap()).unwrap();
+    assert_eq!((message.prefix.as_str(), message.content.as_slice(), message.written_us), ("audit", &[0, 255][..], 11));
+    let source = message.source.unwrap();
+    assert_eq!((source.commit_lsn, source.seq, source.database.as_str()), (8, 9, "shop"));
+    let (key, value) = encoder.schemas().unwrap();
+    assert_eq!(key.unwrap().name, "tailwater.v1.NoticeKey");
+    assert_eq!(value.name, "tailwater.v1.LogicalMessage");
+}
+
+#[test]
 fn transactions_and_heartbeats_are_told_in_messages_of_their_own() {
     let now = PgTimestamp::from_unix_micros(11);
     let named = |bytes: &[u8]| generated::NoticeKey::decode(bytes).unwrap().name;

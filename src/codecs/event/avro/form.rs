@@ -3,9 +3,10 @@
 use super::super::encode::{EncodeError, NamedSchema, Settings};
 use super::super::flat::{Fact, Flat};
 use super::super::form::{Event, Misfit, Out, Written};
-use super::super::modes::Shapes;
+use super::super::modes::{Binaries, Shapes};
 use super::super::schema::{Schema, Schemas};
 use super::super::topic;
+use super::message;
 use super::names::illegal;
 use super::schema::text;
 use super::source::Source;
@@ -13,7 +14,7 @@ use super::step::{Step, steps};
 use super::wire;
 use super::write::{Fit, value};
 use crate::model::value::ValueError;
-use crate::model::{Cell, OldRow, Row, Table};
+use crate::model::{Cell, Emitted, OldRow, Op, Row, Table};
 
 /// How a table version's keys and values are written as Avro.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(in super::super) struct Form {
     steps: Vec<Option<Step>>,
     key: Vec<usize>,
     source: Source,
+    binary: Binaries,
     /// With the database's name, where rows have no envelope.
     flat: Option<(Flat, String)>,
     /// The magic byte and the schema's number, of keys and of values.
@@ -34,8 +36,15 @@ impl Form {
     pub(in super::super) fn new(table: &Table, settings: &Settings) -> Result<Form, String> {
         let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
         let flat = settings.modes.kind == Shapes::Flat;
-        let value = if flat { schemas.flat(&settings.flat) } else { schemas.envelope.clone() };
-        for schema in schemas.key.iter().chain([&value]) {
+        let (key, value) = match flat {
+            _ if table.is_of_messages() => {
+                let (key, value) = super::super::message::schemas(&settings.modes);
+                (Some(key), value)
+            }
+            true => (schemas.key.clone(), schemas.flat(&settings.flat)),
+            false => (schemas.key.clone(), schemas.envelope.clone()),
+        };
+        for schema in key.iter().chain([&value]) {
             if let Some(name) = illegal(schema) {
                 return Err(name.to_owned());
             }
@@ -46,7 +55,8 @@ impl Form {
             source: Source::new(&settings.prefix, &settings.database, table),
             flat: flat.then(|| (settings.flat.clone(), settings.database.clone())),
             heads: [[0; 5]; 2],
-            schemas: (schemas.key.as_ref().map(named), named(&value)),
+            binary: settings.modes.binary,
+            schemas: (key.as_ref().map(named), named(&value)),
         })
     }
 
@@ -57,6 +67,13 @@ impl Form {
             [0, a, b, c, d]
         };
         self.heads = [head(key), head(value)];
+    }
+
+    /// The key of a message's record.
+    pub(in super::super) fn message_key(&self, emitted: &Emitted, out: &mut Out<'_>) {
+        let [head, _] = self.heads;
+        out.put(&head);
+        message::key(emitted, out);
     }
 
     /// A record's key.
@@ -76,9 +93,13 @@ impl Form {
     pub(in super::super) fn value(&self, event: &Event<'_>, out: &mut Out<'_>) -> Written {
         let [_, head] = self.heads;
         out.put(&head);
-        match &self.flat {
-            Some((flat, database)) => self.row_alone(event, flat, database, out),
-            None => self.envelope(event, out),
+        match (&event.change.op, &self.flat) {
+            (Op::Message(emitted), _) => {
+                message::value(emitted, event, (&self.source, self.binary), out, |out| transaction(event, out));
+                Ok(())
+            }
+            (_, Some((flat, database))) => self.row_alone(event, flat, database, out),
+            (_, None) => self.envelope(event, out),
         }
     }
 
@@ -98,16 +119,7 @@ impl Form {
             None => out.put(&[0]),
         }
         self.source.write(&event.change.origin, out.bytes);
-        match event.place {
-            None => out.put(&[0]),
-            Some(place) => {
-                out.put(&[2]);
-                wire::bytes(place.id.as_bytes(), out.bytes);
-                for order in [place.total, place.table] {
-                    wire::long(i64::try_from(order).unwrap_or(i64::MAX), out.bytes);
-                }
-            }
-        }
+        transaction(event, out);
         wire::bytes(event.op.as_bytes(), out.bytes);
         let micros = event.now.unix_micros();
         for number in [micros.div_euclid(1000), micros, micros.saturating_mul(1000)] {
@@ -198,6 +210,20 @@ impl Form {
             out.put(&step.absent);
         }
         Ok(fit)
+    }
+}
+
+/// An event's place in its transaction.
+fn transaction(event: &Event<'_>, out: &mut Out<'_>) {
+    match event.place {
+        None => out.put(&[0]),
+        Some(place) => {
+            out.put(&[2]);
+            wire::bytes(place.id.as_bytes(), out.bytes);
+            for order in [place.total, place.table] {
+                wire::long(i64::try_from(order).unwrap_or(i64::MAX), out.bytes);
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod decode;
 mod form;
+mod message;
 mod names;
 mod preset;
 mod read;

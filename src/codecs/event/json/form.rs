@@ -4,12 +4,12 @@ use super::super::encode::Settings;
 use super::super::flat::{Fact, Flat};
 use super::super::form::{Event, Out, Written};
 use super::super::kind::Kind;
-use super::super::modes::Shapes;
+use super::super::modes::{Binaries, Shapes};
 use super::source::Source;
 use super::step::{Step, heads, steps};
-use super::{token, write};
+use super::{message, token, write};
 use crate::model::value::{Numeric, ValueError};
-use crate::model::{Cell, OldRow, Row, Table};
+use crate::model::{Cell, Emitted, OldRow, Op, Row, Table};
 
 /// How a table version's keys and values are written as JSON.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(in super::super) struct Form {
     /// What comes before each key and value, where they carry their schemas.
     heads: Option<(Vec<u8>, Vec<u8>)>,
     source: Source,
+    binary: Binaries,
     /// With the database's name, where rows have no envelope.
     flat: Option<(Flat, String)>,
 }
@@ -32,6 +33,7 @@ impl Form {
             key: table.key.clone(),
             heads: settings.inline_schema.then(|| heads(table, settings)),
             source: Source::new(&settings.prefix, &settings.database, table),
+            binary: settings.modes.binary,
             flat: flat.then(|| (settings.flat.clone(), settings.database.clone())),
         }
     }
@@ -40,6 +42,17 @@ impl Form {
     pub(in super::super) fn name(&self, at: usize) -> Option<&[u8]> {
         let step = self.steps.get(at)?.as_ref()?;
         Some(step.field.strip_suffix(b":").unwrap_or(&step.field))
+    }
+
+    /// The key of a message's record.
+    pub(in super::super) fn message_key(&self, emitted: &Emitted, out: &mut Out<'_>) {
+        if let Some((head, _)) = &self.heads {
+            out.put(head);
+        }
+        message::key(emitted, out);
+        if self.heads.is_some() {
+            out.put(b"}");
+        }
     }
 
     /// A record's key.
@@ -75,9 +88,12 @@ impl Form {
         if let Some((_, head)) = &self.heads {
             out.put(head);
         }
-        match &self.flat {
-            Some((flat, database)) => self.row_alone(event, flat, database, out)?,
-            None => self.envelope(event, out)?,
+        match (&event.change.op, &self.flat) {
+            (Op::Message(emitted), _) => {
+                message::value(emitted, event, (&self.source, self.binary), out, |out| transaction(event, out));
+            }
+            (_, Some((flat, database))) => self.row_alone(event, flat, database, out)?,
+            (_, None) => self.envelope(event, out)?,
         }
         if self.heads.is_some() {
             out.put(b"}");
@@ -100,20 +116,7 @@ impl Form {
         out.put(b",\"source\":");
         self.source.write(&event.change.origin, out.bytes);
         out.put(b",\"transaction\":");
-        match event.place {
-            None => out.put(b"null"),
-            Some(place) => {
-                out.put(b"{\"id\":\"");
-                out.put(place.id.as_bytes());
-                for (name, order) in
-                    [(&b"\",\"total_order\":"[..], place.total), (b",\"data_collection_order\":", place.table)]
-                {
-                    out.put(name);
-                    out.put(itoa::Buffer::new().format(order).as_bytes());
-                }
-                out.put(b"}");
-            }
-        }
+        transaction(event, out);
         out.put(b",\"op\":\"");
         out.put(event.op.as_bytes());
         let micros = event.now.unix_micros();
@@ -188,6 +191,24 @@ impl Form {
         }
         close(open, out);
         Ok(())
+    }
+}
+
+/// An event's place in its transaction.
+fn transaction(event: &Event<'_>, out: &mut Out<'_>) {
+    match event.place {
+        None => out.put(b"null"),
+        Some(place) => {
+            out.put(b"{\"id\":\"");
+            out.put(place.id.as_bytes());
+            for (name, order) in
+                [(&b"\",\"total_order\":"[..], place.total), (b",\"data_collection_order\":", place.table)]
+            {
+                out.put(name);
+                out.put(itoa::Buffer::new().format(order).as_bytes());
+            }
+            out.put(b"}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod decode;
 mod form;
 pub(super) mod inline;
+mod message;
 mod placeholder;
 mod rare;
 mod read;

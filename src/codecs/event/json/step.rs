@@ -2,6 +2,7 @@
 
 use super::super::encode::{EncodeError, Settings};
 use super::super::kind::{Kind, Named};
+use super::super::message;
 use super::super::modes::Shapes;
 use super::super::schema::{Schema, Schemas};
 use super::super::topic;
@@ -24,8 +25,12 @@ pub(super) struct Step {
 
 /// `{"schema":..,"payload":` of keys and values.
 pub(super) fn heads(table: &Table, settings: &Settings) -> (Vec<u8>, Vec<u8>) {
-    let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
     let head = |schema: &Schema| format!("{{\"schema\":{},\"payload\":", inline::text(schema)).into_bytes();
+    if table.is_of_messages() {
+        let (key, value) = message::schemas(&settings.modes);
+        return (head(&key), head(&value));
+    }
+    let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
     let value = match settings.modes.kind {
         Shapes::Debezium => schemas.envelope,
         Shapes::Flat => schemas.flat(&settings.flat),

@@ -7,11 +7,11 @@ use super::super::modes::Modes;
 use super::super::stamp::Part;
 use super::frame::{Message, frame};
 use super::kind::{Kind, type_of};
-use super::messages::{always, transaction};
+use super::messages::{Emitted, always, logical_message, transaction};
 use super::value::{self, NULL, UNCHANGED, UNSENT};
 use super::wire::{self, BYTES, message, number, some_number, tag, varint_length};
 use crate::model::value::ValueError;
-use crate::model::{Cell, ChangeId, Column, OldRow, Origin, Row, SnapshotMark, Table};
+use crate::model::{self, Cell, ChangeId, Column, OldRow, Origin, Row, SnapshotMark, Table};
 
 /// How the events of one table version are written.
 #[derive(Debug)]
@@ -24,8 +24,11 @@ pub(in super::super) struct Form {
     steps: Vec<Option<Step>>,
     /// The key's columns in the key's order.
     key: Vec<KeyStep>,
+    database: String,
     /// For a registry: of keys, where the table has one, and of values.
     pub(in super::super) schemas: (Option<NamedSchema>, NamedSchema),
+    /// What keys and values are.
+    messages: (Message, Message),
     /// What stands before each key and value; nothing without a registry.
     frames: (Vec<u8>, Vec<u8>),
 }
@@ -51,7 +54,12 @@ impl Form {
             source: constant_source(table, &settings.database),
             steps: Vec::with_capacity(table.columns.len()),
             key: Vec::new(),
-            schemas: (table.has_key().then(|| schema(Message::Key)), schema(Message::Event)),
+            database: settings.database.clone(),
+            schemas: match messages(table) {
+                (Message::Key, value) => (table.has_key().then(|| schema(Message::Key)), schema(value)),
+                (key, value) => (Some(schema(key)), schema(value)),
+            },
+            messages: messages(table),
             frames: Default::default(),
         };
         for (at, column) in table.columns.iter().enumerate() {
@@ -75,7 +83,13 @@ impl Form {
             frame(number, message, &mut out);
             out
         };
-        self.frames = (framed(key, Message::Key), framed(value, Message::Event));
+        self.frames = (framed(key, self.messages.0), framed(value, self.messages.1));
+    }
+
+    /// The key of a message's record.
+    pub(in super::super) fn message_key(&self, emitted: &model::Emitted, out: &mut Out<'_>) {
+        out.put(&self.frames.0);
+        wire::bytes(1, emitted.prefix.as_bytes(), out.bytes);
     }
 
     /// A record's key.
@@ -100,6 +114,10 @@ impl Form {
     pub(in super::super) fn value(&self, event: &Event<'_>, out: &mut Out<'_>) -> Written {
         out.put(&self.frames.1);
         let out = &mut *out.bytes;
+        if let model::Op::Message(emitted) = &event.change.op {
+            self.message(emitted, event, out);
+            return Ok(());
+        }
         number(1, op_number(event.op), out);
         self.source(event.change.id, &event.change.origin, out);
         if event.before.is_some() || event.after.is_some() {
@@ -124,6 +142,18 @@ impl Form {
         }
         number(8, event.now.unix_micros().cast_unsigned(), out);
         Ok(())
+    }
+
+    fn message(&self, emitted: &model::Emitted, event: &Event<'_>, out: &mut Vec<u8>) {
+        let emitted = Emitted {
+            id: event.change.id,
+            origin: &event.change.origin,
+            database: &self.database,
+            prefix: &emitted.prefix,
+            content: &emitted.content,
+            orders: event.place.map(|place| Orders { total: place.total, table: place.table }),
+        };
+        logical_message(&emitted, event.now, out);
     }
 
     fn source(&self, id: ChangeId, origin: &Origin, out: &mut Vec<u8>) {
@@ -180,6 +210,14 @@ impl Step {
 
     fn error(&self, error: ValueError) -> EncodeError {
         EncodeError { column: self.name.clone(), expected: error.expected }
+    }
+}
+
+/// What the keys and values of a table's records are.
+fn messages(table: &Table) -> (Message, Message) {
+    match table.is_of_messages() {
+        true => (Message::NoticeKey, Message::LogicalMessage),
+        false => (Message::Key, Message::Event),
     }
 }
 
