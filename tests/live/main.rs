@@ -19,6 +19,7 @@ mod large;
 mod messages;
 mod names;
 mod outage;
+mod partitions;
 mod postgres;
 mod project;
 #[cfg(feature = "kafka")]

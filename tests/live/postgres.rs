@@ -25,6 +25,7 @@ fn options(url: &str, pipeline: &str) -> Options {
         endpoint: Endpoint::parse(url).unwrap(),
         tables: vec![Pattern::new("public.*")],
         exclude: Vec::new(),
+        partitions: Default::default(),
         portions: Vec::new(),
         slot: pipeline.into(),
         publication: pipeline.into(),

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::options::{Options, Portion};
+use super::options::{Options, Partitioned, Portion};
 use super::refusal::sql_error;
 use super::types::{self, Types};
 use crate::logic::assemble::Description;
@@ -39,13 +39,14 @@ const TABLES: &str = "
         EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate),
         c.relkind = 'p'
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition
+    WHERE c.relpersistence = 'p' AND CASE WHEN $1 THEN c.relkind = 'r' ELSE c.relkind IN ('r', 'p') AND NOT c.relispartition END
         AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
     ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
 
 /// The tables that the patterns name, by schema and name.
 pub(super) async fn matching(client: &Client, options: &Options) -> Result<Vec<Found>> {
-    let rows = client.query(TABLES, &[]).await.map_err(|error| sql_error(error, "listing the tables"))?;
+    let by_leaf = options.partitions == Partitioned::Leaf;
+    let rows = client.query(TABLES, &[&by_leaf]).await.map_err(|error| sql_error(error, "listing the tables"))?;
     let found = rows.iter().map(|row| {
         let identity = match row.get::<_, &str>(3) {
             "f" => ReplicaIdentity::Full,

@@ -1,9 +1,9 @@
 //! Everything that is wrong with a source, at once.
 
-use super::options::Options;
+use super::options::{Options, Partitioned};
 use super::snapshot::looks;
 use super::wire::Wire;
-use super::{catalog, portion, publication, slot, sql};
+use super::{catalog, partitions, portion, publication, slot, sql};
 use crate::model::{Error, Result, Table, TableName};
 
 /// What a check found.
@@ -71,6 +71,9 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
         ),
         Ok(None) => {}
         Ok(Some(published)) => {
+            if options.partitions == Partitioned::Leaf {
+                problems.extend(partitions::by_leaf(&client, &options.publication, &tables).await.err());
+            }
             let missing: Vec<String> =
                 tables.iter().filter(|t| !published.contains_key(&t.name)).map(|t| t.name.to_string()).collect();
             if !missing.is_empty() && !options.create {

@@ -17,6 +17,7 @@ use tokio_postgres::Client;
 use super::catalog::{self, Facts, Found};
 use super::join::{Hold, Join, Note};
 use super::options::Options;
+use super::partitions::Partitions;
 use super::refusal::sql_error;
 use super::snapshot::{Snapshot, Wanted};
 use super::wire::Wire;
@@ -45,6 +46,7 @@ pub(super) struct Newcomers {
     begun: HashSet<Membership>,
     /// The tables that were followed once: rows of theirs have been delivered.
     delivered: HashSet<TableName>,
+    partitions: Partitions,
     /// The tables that a warning has been given about.
     warned: HashSet<TableName>,
     /// The tables of the attempt that is under way; without a task when the source has their snapshot.
@@ -63,8 +65,21 @@ impl Newcomers {
     ) -> Newcomers {
         let delivered = followed.borrow().iter().flat_map(|followed| followed.keys()).cloned().collect();
         let (known, begun, warned) = (None, HashSet::new(), HashSet::new());
-        let (joining, failed) = (None, (0, None));
-        Newcomers { options, facts, meters, notes, followed, known, begun, delivered, warned, joining, failed }
+        let (joining, failed, partitions) = (None, (0, None), Partitions::default());
+        Newcomers {
+            options,
+            facts,
+            meters,
+            notes,
+            followed,
+            known,
+            begun,
+            delivered,
+            partitions,
+            warned,
+            joining,
+            failed,
+        }
     }
 
     /// Compares what is wanted with what is published and followed; begins to let tables join.
@@ -73,6 +88,7 @@ impl Newcomers {
         let tables = catalog::matching(client, options).await.map_err(harmless)?;
         let mut published = publication::published(client, name).await?.ok_or_else(|| publication::dropped(name))?;
         let followed = self.followed.borrow_and_update().clone();
+        self.partitions.look(client, name, &tables).await.map_err(harmless)?;
         if options.create && !self.facts.standby {
             let joined =
                 publication::join(client, options, &self.facts, &published, &tables).await.map_err(harmless)?;

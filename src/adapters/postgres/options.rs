@@ -15,6 +15,16 @@ pub enum SnapshotMode {
     Only,
 }
 
+/// How partitioned tables are told.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Partitioned {
+    /// As one table, under the name of the root.
+    #[default]
+    Root,
+    /// Each partition that holds rows as a table of its own.
+    Leaf,
+}
+
 /// What of some tables is published.
 #[derive(Clone, Debug)]
 pub struct Portion {
@@ -37,6 +47,8 @@ pub struct Options {
     pub tables: Vec<Pattern>,
     /// Tables to leave out of those.
     pub exclude: Vec<Pattern>,
+    /// How partitioned tables are told.
+    pub partitions: Partitioned,
     /// What of single tables is published; the first that matches counts.
     pub portions: Vec<Portion>,
     /// The slot.

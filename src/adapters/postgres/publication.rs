@@ -3,7 +3,8 @@
 use tokio_postgres::{Client, Row};
 
 use super::catalog::{Facts, Found, quoted, quoted_table};
-use super::options::{Options, Portion};
+use super::options::{Options, Partitioned, Portion};
+use super::partitions::by_leaf;
 use super::portion;
 use super::refusal::sql_error;
 use crate::model::{Class, Error, Followed, Membership, Oid, Result, TableName};
@@ -21,6 +22,9 @@ pub(super) async fn ensure(client: &Client, options: &Options, facts: &Facts, ta
             published(client, name).await?.ok_or_else(|| dropped(name))?
         }
     };
+    if options.partitions == Partitioned::Leaf {
+        by_leaf(client, name, tables).await?;
+    }
     if let Some((_, error)) = join(client, options, facts, &before, tables).await?.refused.pop() {
         return Err(error);
     }

@@ -62,11 +62,20 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
             return None;
         }
     };
+    let partitions = match section.text("partitions", problems).as_deref() {
+        None | Some("root") => postgres::Partitioned::Root,
+        Some("leaf") => postgres::Partitioned::Leaf,
+        Some(_) => {
+            section.problem("partitions", "is none of its values", "use \"root\" or \"leaf\"", problems);
+            return None;
+        }
+    };
     Some(postgres::Options {
         pipeline: name.to_owned(),
         endpoint: endpoint?,
         tables: tables?,
         exclude,
+        partitions,
         // Read with the rules of single tables.
         portions: Vec::new(),
         slot,

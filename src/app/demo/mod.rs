@@ -142,6 +142,7 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             endpoint,
             tables: vec![Pattern::new(format!("{}.*", shop::SCHEMA))],
             exclude: Vec::new(),
+            partitions: Default::default(),
             portions: Vec::new(),
             slot: SLOT.to_owned(),
             publication: SLOT.to_owned(),

@@ -9,7 +9,7 @@ use super::filters::{pattern, patterns};
 type Keys = BTreeMap<String, String>;
 
 /// Keys that need no counterpart, by their beginning, and why.
-const UNNEEDED: [(&str, &str); 17] = [
+const UNNEEDED: [(&str, &str); 16] = [
     ("tasks.max", "there is one process"),
     ("plugin.name", "pgoutput is always used"),
     ("heartbeat.", "not needed: the slot moves on while the database is idle"),
@@ -25,7 +25,6 @@ const UNNEEDED: [(&str, &str); 17] = [
     ("snapshot.locking.mode", "not needed: tables are locked against being altered only"),
     ("status.update.interval.ms", "not needed: the server's own timeout is kept"),
     ("database.tcpKeepAlive", "always on"),
-    ("publish.via.partition.root", "always on: rows of partitions come under their root's name"),
     ("slot.drop.on.stop", "the slot is always kept: a dropped one loses what is written meanwhile"),
 ];
 
@@ -99,6 +98,10 @@ impl<'a> Translation<'a> {
             ),
             None => {}
         }
+        // Partitions are tables of their own there unless it is said otherwise.
+        if self.take("publish.via.partition.root") != Some("true") {
+            toml.push_str("partitions = \"leaf\"\n");
+        }
         match self.take("snapshot.mode") {
             None | Some("initial") => {}
             Some("no_data" | "never" | "schema_only") => toml.push_str("snapshot = \"never\"\n"),
@@ -168,10 +171,15 @@ impl<'a> Translation<'a> {
             _ => toml.push_str("unknown = \"omit\"\n"),
         }
         self.converters(toml);
+        let (schemas, fields) = (self.take("schema.name.adjustment.mode"), self.take("field.name.adjustment.mode"));
+        if let Some(adjustment) = fields.or(schemas).filter(|adjustment| *adjustment != "none") {
+            let _ = writeln!(toml, "name_adjustment = {}", quoted(adjustment));
+        }
+        if schemas.unwrap_or("none") != fields.unwrap_or("none") {
+            self.leave("field.name.adjustment.mode", "names of schemas and of fields are adjusted alike");
+        }
         for (key, fine, why) in [
             ("provide.transaction.metadata", "false", "transaction metadata is not in this version"),
-            ("schema.name.adjustment.mode", "none", "names are not adjusted in this version"),
-            ("field.name.adjustment.mode", "none", "names are not adjusted in this version"),
             ("topic.delimiter", ".", "topics are <prefix>.<schema>.<table>"),
         ] {
             if self.take(key).is_some_and(|value| value != fine) {
