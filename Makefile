@@ -18,8 +18,8 @@ help: ## this list
 	    while IFS='|' read -r target text; do printf '%-22s %s\n' "$$target" "$$text"; done
 
 services: ## fetch what the tests need: PostgreSQL (PG_VERSIONS, default "15 17"), Kafka, a schema registry, libduckdb
-	@$(NEED) npm java
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio
+	@$(NEED) npm java python
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio protobuf
 
 services-demo: ## fetch what the demo needs: PostgreSQL 17 and libduckdb
 	@$(NEED) npm
@@ -37,8 +37,8 @@ demo: ## mirror a live PostgreSQL into DuckDB for half a minute; needs Rust, a C
 	@TAILWATER_POSTGRES_BIN="$$($(FETCH) path postgres 17)/bin" target/debug/tailwater demo
 
 test: ## every test: those without services, then those against real servers (TEST_ARGS="filter")
-	@$(NEED) rust npm java kafka-client
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio
+	@$(NEED) rust npm java python kafka-client
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio protobuf
 	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic -- $(TEST_ARGS)
 	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
@@ -48,8 +48,8 @@ test-hermetic: ## the tests that need no service
 	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic -- $(TEST_ARGS)
 
 test-live: ## the tests against real servers
-	@$(NEED) rust npm java kafka-client
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio
+	@$(NEED) rust npm java python kafka-client
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio protobuf
 	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
 kill: ## kill -9 each wiring fifty times under a mixed write load (KILLS, default 50)

@@ -122,6 +122,19 @@ fn measure(mut call: impl FnMut(usize)) -> i64 {
     times[times.len() / 2]
 }
 
+/// Nanoseconds of an event without columns: what is around a row.
+fn around(settings: &Settings) -> i64 {
+    let table = Arc::new(Table { columns: Vec::new(), key: Vec::new(), ..Table::clone(&table()) });
+    let mut change = changes(&table).remove(0);
+    change.op = Op::Insert { new: [].into_iter().collect() };
+    let mut encoder = Encoder::new(table, settings).unwrap();
+    let mut records = Records::new();
+    measure(|_| {
+        records.clear();
+        encoder.encode(&change, PgTimestamp(815_000_000_500_000), &mut records).unwrap();
+    })
+}
+
 fn bench(name: &str, settings: &Settings) {
     let table = table();
     let changes = changes(&table);
@@ -147,11 +160,14 @@ fn bench(name: &str, settings: &Settings) {
         decoder.decode(&stamp, Some(&values[n % values.len()])).unwrap().unwrap();
     });
     let (value, key) = (sizes.0 / changes.len(), sizes.1 / changes.len());
-    println!("{name:<24} {encoded:>8} {decoded:>8} {value:>8} {key:>6}");
+    let row = encoded - around(settings);
+    println!("{name:<24} {encoded:>8} {row:>8} {decoded:>8} {value:>8} {key:>6}");
 }
 
 fn main() {
-    println!("{:<24} {:>8} {:>8} {:>8} {:>6}", "one event of ten columns", "write ns", "read ns", "value B", "key B");
+    let heads = ["write ns", "row, key", "read ns", "value B", "key B"];
+    let [write, row, read, value, key] = heads;
+    println!("{:<24} {write:>8} {row:>8} {read:>8} {value:>8} {key:>6}", "one event of ten columns");
     for (name, format) in FORMATS {
         bench(name, &settings(format, false));
     }

@@ -7,6 +7,7 @@
 mod demo;
 #[cfg(feature = "duckdb")]
 mod disk;
+mod example;
 mod filter;
 mod history;
 mod input;

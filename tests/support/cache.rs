@@ -20,6 +20,11 @@ pub fn registry_jar() -> PathBuf {
     fetched(name, "make services").join(format!("apicurio-registry-app-{}-runner.jar", &name["apicurio-".len()..]))
 }
 
+/// The directory that Python finds Protobuf's library in.
+pub fn python_protobuf() -> PathBuf {
+    fetched(named("python-protobuf-").expect("tests/services/packages lists it"), "make services")
+}
+
 /// The directory with Kafka's jars.
 pub fn kafka_jars() -> PathBuf {
     fetched(KAFKA, "make services")
