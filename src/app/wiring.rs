@@ -84,7 +84,11 @@ async fn once(config: &Config, run: &Run, started: &mut bool) -> Result<()> {
         Sink::Kafka(options) => {
             let Source::Postgres(from) = &config.source else { return Err(pairing()) };
             let origins = Origins::default();
-            let from = postgres::Options { messages: options.messages.clone(), ..(**from).clone() };
+            let from = postgres::Options {
+                messages: options.messages.clone(),
+                commits: options.transaction_metadata,
+                ..(**from).clone()
+            };
             let options = SinkOptions { origins: origins.clone(), ..options.clone() };
             let (mut sink, stored) = KafkaSink::start(options, Arc::clone(&run.meters)).await?;
             let source = PostgresSource::start(from, stored, Arc::clone(&run.meters)).await?;

@@ -95,6 +95,11 @@ pub enum Op {
     Truncate,
     /// What `pg_logical_emit_message` wrote. It is of no table: [`Table::of_messages`] stands in its place.
     Message(Emitted),
+    /// The end of a transaction, where its ends are asked for; of no table either.
+    Commit {
+        /// Where its commit record ends.
+        end: Lsn,
+    },
 }
 
 /// A logical message.
@@ -167,6 +172,7 @@ impl Change {
             Op::Update { old, new } => row(new) + old.as_ref().map_or(0, |old| row(old.row())),
             Op::Delete { old } => row(old.row()),
             Op::Truncate => 0,
+            Op::Commit { .. } => 0,
             Op::Message(emitted) => emitted.prefix.len() + emitted.content.len(),
         }
     }

@@ -83,7 +83,7 @@ impl OpCounts {
             Op::Delete { .. } => self.delete += 1,
             Op::Truncate => self.truncate += 1,
             // Of no table.
-            Op::Message(_) => {}
+            Op::Message(_) | Op::Commit { .. } => {}
         }
     }
 

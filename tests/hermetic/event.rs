@@ -229,7 +229,7 @@ fn cells_of(change: &Change) -> Vec<String> {
         Op::Read { new } | Op::Insert { new } => show(new),
         Op::Update { old, new } => old.iter().flat_map(|old| show(old.row())).chain(show(new)).collect(),
         Op::Delete { old } => show(old.row()),
-        Op::Truncate | Op::Message(_) => vec![],
+        Op::Truncate | Op::Message(_) | Op::Commit { .. } => vec![],
     }
 }
 

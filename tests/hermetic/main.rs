@@ -19,6 +19,7 @@ mod inline;
 mod messages;
 mod names;
 mod notice;
+mod outbox;
 mod pgoutput;
 mod pipeline;
 mod project;

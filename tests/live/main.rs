@@ -20,6 +20,8 @@ mod large;
 mod messages;
 mod names;
 mod outage;
+#[cfg(feature = "kafka")]
+mod outbox;
 mod partitions;
 mod postgres;
 mod project;
@@ -27,6 +29,8 @@ mod project;
 mod registry;
 mod serve;
 mod services;
+#[cfg(feature = "kafka")]
+mod transactions;
 #[cfg(feature = "kafka")]
 mod types;
 mod warehouse;

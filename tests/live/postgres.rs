@@ -32,6 +32,7 @@ fn options(url: &str, pipeline: &str) -> Options {
         create: true,
         snapshot: SnapshotMode::Initial,
         messages: None,
+        commits: false,
         buffer_bytes: 16 << 20,
         connect_timeout: Duration::from_secs(10),
     }
@@ -100,7 +101,7 @@ impl Mirror {
                 assert!(rows.remove(&key(old)).is_some(), "the row to delete is not there");
             }
             Op::Truncate => rows.clear(),
-            Op::Message(_) => {}
+            Op::Message(_) | Op::Commit { .. } => {}
         }
     }
 

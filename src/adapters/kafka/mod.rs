@@ -1,6 +1,8 @@
 //! Kafka as a sink and as a source. The options are there without the feature, for the configuration to be read.
 
 #[cfg(feature = "kafka")]
+mod apart;
+#[cfg(feature = "kafka")]
 mod check;
 #[cfg(feature = "kafka")]
 mod claims;
@@ -27,6 +29,8 @@ mod reader;
 #[cfg(feature = "kafka")]
 mod registry;
 #[cfg(feature = "kafka")]
+mod schemas;
+#[cfg(feature = "kafka")]
 mod scribe;
 #[cfg(feature = "kafka")]
 mod sink;
@@ -39,7 +43,10 @@ mod topics;
 pub use check::{check_sink, check_source, stored};
 #[cfg(feature = "kafka")]
 pub use ledger::Delivery;
-pub use options::{Cluster, Login, Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions, Subjects};
+pub use options::{
+    Cluster, Login, OutboxOptions, OutboxSource, Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions,
+    Subjects,
+};
 #[cfg(feature = "kafka")]
 pub use sink::KafkaSink;
 #[cfg(feature = "kafka")]

@@ -70,6 +70,28 @@ pub enum Subjects {
 pub const SUBJECTS: [(&str, Subjects); 3] =
     [("topic", Subjects::Topic), ("record", Subjects::Record), ("topic_record", Subjects::TopicRecord)];
 
+/// Rows or messages that are events of the application's own.
+#[derive(Clone, Debug)]
+pub struct OutboxOptions {
+    /// Where they come from.
+    pub source: OutboxSource,
+    /// The topic; `${route}` stands for the value that chooses it.
+    pub topic: String,
+    /// What an event is made of.
+    pub columns: crate::codecs::event::OutboxColumns,
+    /// How payloads are told.
+    pub payload: crate::codecs::event::Payload,
+}
+
+/// Where the application's own events come from.
+#[derive(Clone, Debug)]
+pub enum OutboxSource {
+    /// Tables.
+    Table(Pattern),
+    /// Logical messages, by their prefix.
+    Messages(Pattern),
+}
+
 /// What the sink has to be told.
 #[derive(Clone, Debug)]
 pub struct SinkOptions {
@@ -103,6 +125,12 @@ pub struct SinkOptions {
     pub flat: crate::codecs::event::Flat,
     /// Where schemas are registered, for formats that need it.
     pub registry: Option<RegistryOptions>,
+    /// Tables and messages that are outboxes; the first that matches counts.
+    pub outboxes: Vec<OutboxOptions>,
+    /// Seconds between heartbeats; 0: none.
+    pub heartbeat_seconds: u64,
+    /// Beginnings and ends of transactions, and each event's place in its own.
+    pub transaction_metadata: bool,
     /// Debezium's headers of context on each event.
     pub context_headers: bool,
     /// The schema in each record.

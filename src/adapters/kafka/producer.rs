@@ -76,6 +76,8 @@ pub(super) struct Record<'a> {
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
     pub(super) headers: OwnedHeaders,
+    /// Milliseconds since 1970; the time of sending when absent.
+    pub(super) timestamp: Option<i64>,
 }
 
 impl Record<'_> {
@@ -196,7 +198,7 @@ impl Producer {
             partition: record.partition,
             payload: record.value,
             key: record.key,
-            timestamp: None,
+            timestamp: record.timestamp,
             headers: Some(record.headers),
             delivery_opaque: tag.pack(),
         };

@@ -64,6 +64,7 @@ impl Scribe {
             key: Some(self.pipeline.as_bytes()),
             value: Some(&marker),
             headers: OwnedHeaders::new(),
+            timestamp: None,
         };
         let tag = self.ledger.mark(due);
         match self.producer.send(record, tag).await? {
@@ -128,7 +129,7 @@ pub(super) async fn publish(
 ) -> Result<()> {
     let (tag, confirmed) = ledger.awaited();
     let headers = OwnedHeaders::new();
-    let record = Record { topic, partition: Some(0), key: Some(key), value: Some(value), headers };
+    let record = Record { topic, partition: Some(0), key: Some(key), value: Some(value), headers, timestamp: None };
     let refused = match producer.send(record, tag).await? {
         Ok(()) => match confirmed.await {
             Ok(Ok(())) => return Ok(()),

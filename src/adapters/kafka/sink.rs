@@ -15,24 +15,26 @@
 //! come again. A marker inside a large transaction says that it is not complete, and carries the position of the
 //! last complete one, so a writer that goes on there begins the transaction again and the reader drops what it has.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
+use super::apart::{Apart, Sent, beat, id_bytes};
 use super::claims::Claims;
 use super::control::{Control, check_pipeline};
 use super::ledger::{Delivery, End, Ledger, Route};
 use super::plans::{Known, Plan, Plans, Versions};
 use super::producer::{Producer, Record, Reports, Tag};
-use super::registry::{Part, Registry};
+use super::schemas::Schemas;
 use super::scribe::{Scribe, nowhere, publish};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
 use crate::codecs::event::{
-    Encoder, Format, NamedSchema, Records, Settings, Topic, encode_table, progress_topic, tables_topic,
+    Encoder, Notice, Notices, Records, Settings, Topic, Transactions, encode_table, progress_topic, tables_topic,
 };
 use crate::logic::pipeline::{Batch, Sink};
-use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
+use crate::model::{Change, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
 
 /// Publishes changes. See the module.
 pub struct KafkaSink {
@@ -44,11 +46,12 @@ pub struct KafkaSink {
     claims: Claims,
     plans: Plans,
     settings: Settings,
-    registry: Option<Arc<Mutex<Registry>>>,
+    schemas: Schemas,
+    apart: Apart,
     /// Tells the records of this run from those of others.
     run: String,
     records: Records,
-    _markers: Task,
+    _tasks: Vec<Task>,
 }
 
 /// A task that ends with its owner.
@@ -62,7 +65,7 @@ impl Drop for Task {
 
 impl KafkaSink {
     /// Connects, creates the control topics, and reads where the writer before has come to.
-    pub async fn start(options: SinkOptions, _meters: Arc<Meters>) -> Result<(KafkaSink, Option<Checkpoint>)> {
+    pub async fn start(options: SinkOptions, meters: Arc<Meters>) -> Result<(KafkaSink, Option<Checkpoint>)> {
         let control = Arc::new(Control::connect(&options.cluster, &format!("tailwater-{}", options.pipeline))?);
         let mut topics =
             Topics::start(&options.cluster, Arc::clone(&control), options.partitions, options.replication).await?;
@@ -96,7 +99,7 @@ impl KafkaSink {
             inline_schema: options.inline_schema,
             flat: options.flat.clone(),
         };
-        let registry = options.registry.clone().map(Registry::new).transpose()?;
+        let schemas = Schemas::new(options.registry.clone(), options.modes.format)?;
         let ledger = Arc::new(Ledger::default());
         let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
         let producer = Arc::new(Producer::start(&options.cluster, options.buffer_bytes, reports)?);
@@ -109,6 +112,27 @@ impl KafkaSink {
             last: stored.clone().unwrap_or_else(nowhere),
             followed: known.followed.clone(),
         };
+        let mut tasks = vec![Task(tokio::spawn(scribe.run()))];
+        let notices = async |notice| -> Result<Notices> {
+            let mut notices = Notices::new(notice, &settings);
+            if let Some((key, value)) = notices.schemas() {
+                if let Some((key, value)) = schemas.numbers(notices.topic(), Some(key), value).await? {
+                    notices.number(key, value);
+                }
+            }
+            Ok(notices)
+        };
+        if options.heartbeat_seconds > 0 {
+            let (notices, every) = (notices(Notice::Heartbeat).await?, Duration::from_secs(options.heartbeat_seconds));
+            topics.ensure(notices.topic(), Purpose::Heartbeats).await?;
+            let (producer, ledger) = (Arc::clone(&producer), Arc::clone(&ledger));
+            tasks.push(Task(tokio::spawn(beat(notices, options.prefix.clone(), every, producer, ledger, meters))));
+        }
+        let transactions = match options.transaction_metadata {
+            true => Some(Transactions::new(notices(Notice::Transaction).await?)),
+            false => None,
+        };
+        let apart = Apart::new(Arc::clone(&producer), Arc::clone(&ledger), transactions, &options);
         // A writer before that never reached a complete position has left nothing to go on from.
         let stored = stored.filter(|checkpoint| checkpoint.position.system_id != 0);
         let sink = KafkaSink {
@@ -121,18 +145,22 @@ impl KafkaSink {
             plans: Plans::default(),
             settings,
             run: run_id(),
-            registry: registry.map(|registry| Arc::new(Mutex::new(registry))),
+            schemas,
+            apart,
             records: Records::new(),
-            _markers: Task(tokio::spawn(scribe.run())),
+            _tasks: tasks,
         };
         Ok((sink, stored))
     }
 
-    /// Sends the records of a batch; returns how many and their bytes.
-    async fn send(&mut self, number: u64, changes: &[Change]) -> Result<(usize, usize)> {
-        let (mut sent, mut bytes) = (0, 0);
+    /// Sends the records of a batch.
+    async fn send(&mut self, number: u64, changes: &[Change]) -> Result<Sent> {
+        let mut sent = Sent::default();
         let now = PgTimestamp::now();
         for change in changes {
+            if !self.apart.idle() && self.apart.take(change, number, &mut self.topics, &mut sent).await? {
+                continue;
+            }
             let index = match self.plans.index(&change.table) {
                 Some(index) => index,
                 None => self.plan(&change.table).await?,
@@ -146,17 +174,17 @@ impl KafkaSink {
                 });
                 let partition = event.key.is_none().then(|| murmur::partition(&id_bytes(change.id), plan.partitions));
                 let (key, value) = (event.key, event.value);
-                let record = Record { topic: &plan.topic.name, partition, key, value, headers };
+                let record = Record { topic: &plan.topic.name, partition, key, value, headers, timestamp: None };
                 let size = record.size();
                 let tag = Tag { route: plan.route, batch: number };
                 if let Err(refused) = self.producer.send(record, tag).await? {
                     return Err(self.ledger.refusal(plan.route, refused));
                 }
-                sent += 1;
-                bytes += size;
+                sent.records += 1;
+                sent.bytes += size;
             }
         }
-        Ok((sent, bytes))
+        Ok(sent)
     }
 
     /// Makes the change's records.
@@ -164,7 +192,13 @@ impl KafkaSink {
         loop {
             let plan = self.plans.plans.get_mut(index).expect("plans are never removed");
             self.records.clear();
-            let Err(error) = plan.encoder.encode(change, now, &mut self.records) else { return Ok(()) };
+            let mut orders = self.apart.transactions.as_ref().map(|told| told.orders(&change.table.name));
+            let Err(error) = plan.encoder.encode_placed(change, now, orders.as_mut(), &mut self.records) else {
+                if let (Some(told), Some(orders)) = (&mut self.apart.transactions, orders) {
+                    told.count(&change.table.name, orders);
+                }
+                return Ok(());
+            };
             let table = Arc::clone(plan.encoder.table());
             let nullable = table.columns.iter().any(|column| column.name == error.column && column.optional);
             if !error.of_null() || nullable {
@@ -217,29 +251,12 @@ impl KafkaSink {
         if self.options.context_headers {
             encoder.tell_context(&self.options.prefix, &self.run);
         }
-        let Some((key, value)) = encoder.schemas() else { return Ok(encoder) };
-        let registry = match self.registry.clone() {
-            Some(registry) => registry,
-            // Whoever has the file reads its events.
-            None if self.settings.modes.format == Format::Protobuf => return Ok(encoder),
-            None => return Err(Error::bug("a format without its registry")),
-        };
-        let schemas = [key.map(|schema| (Part::Key, schema.clone())), Some((Part::Value, value.clone()))];
-        let topic = topic.to_owned();
-        let numbers = blocking(move || {
-            let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut number = |schema: Option<(Part, NamedSchema)>| match schema {
-                Some((part, schema)) => {
-                    let subject = registry.subject(&topic, part, &schema.name);
-                    registry.number(&subject, &schema)
-                }
-                None => Ok(0),
-            };
-            let [key, value] = schemas;
-            Ok((number(key)?, number(value)?))
-        });
-        let (key, value) = numbers.await.map_err(|error| error.within(format!("table {}", table.name)))?;
-        encoder.number(key, value);
+        if let Some((key, value)) = encoder.schemas() {
+            let numbers = self.schemas.numbers(topic, key.cloned(), value.clone()).await;
+            if let Some((key, value)) = numbers.map_err(|error| error.within(format!("table {}", table.name)))? {
+                encoder.number(key, value);
+            }
+        }
         Ok(encoder)
     }
 }
@@ -275,11 +292,6 @@ fn describe(table: &Table) -> String {
     }
 }
 
-/// A change's id as the bytes that choose a partition: the same for each writing of the same change.
-fn id_bytes(id: ChangeId) -> [u8; 16] {
-    (u128::from(id.commit.get()) << 64 | u128::from(id.seq)).to_be_bytes()
-}
-
 impl<P: Position> Sink<P> for KafkaSink {
     type Delivery = Delivery;
 
@@ -295,9 +307,9 @@ impl<P: Position> Sink<P> for KafkaSink {
         let number = self.ledger.begin();
         let mut unsealed = Unsealed(Some(Arc::clone(&self.ledger)));
         match self.send(number, &batch.changes).await {
-            Ok((sent, bytes)) => {
+            Ok(Sent { records, bytes }) => {
                 unsealed.0 = None;
-                Ok(self.ledger.seal(sent, bytes, end))
+                Ok(self.ledger.seal(records, bytes, end))
             }
             Err(error) => {
                 self.ledger.fail(&error);

@@ -22,6 +22,8 @@ const LONGEST_NAME: usize = 249;
 pub(super) enum Purpose {
     /// Events of one table: the brokers' retention.
     Events,
+    /// Signs of life.
+    Heartbeats,
     /// Progress markers: the last ones are kept for ever.
     Progress,
     /// Table versions: all are kept for ever.
@@ -31,7 +33,7 @@ pub(super) enum Purpose {
 impl Purpose {
     fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Purpose::Events => &[("cleanup.policy", "delete")],
+            Purpose::Events | Purpose::Heartbeats => &[("cleanup.policy", "delete")],
             Purpose::Progress => {
                 &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "1073741824")]
             }
@@ -138,7 +140,7 @@ impl Topics {
     /// Says where an existing topic contradicts the configuration.
     fn compare(&self, name: &str, purpose: Purpose, topic: Topic) -> Result<()> {
         match contradiction(name, purpose, topic, self.partitions) {
-            Some(error) if purpose != Purpose::Events => Err(error),
+            Some(error) if matches!(purpose, Purpose::Progress | Purpose::Tables) => Err(error),
             Some(error) => {
                 tracing::warn!("{error}");
                 Ok(())
@@ -159,7 +161,9 @@ impl Topics {
 /// What is wrong with an existing topic, in the eyes of the configuration.
 pub(super) fn contradiction(name: &str, purpose: Purpose, topic: Topic, configured: i32) -> Option<Error> {
     let wanted = if purpose == Purpose::Events { configured } else { 1 };
-    (topic.partitions != wanted).then(|| {
+    // Whatever it has, they go to its first one.
+    let fine = purpose == Purpose::Heartbeats || topic.partitions == wanted;
+    (!fine).then(|| {
         let error = Error::blocked(format!("topic {name} has {} partitions, not {wanted}", topic.partitions));
         match purpose {
             Purpose::Events => error.remedy(format!(

@@ -59,6 +59,8 @@ pub struct Options {
     pub create: bool,
     /// Whether existing rows are read first.
     pub snapshot: SnapshotMode,
+    /// Whether the ends of transactions are handed on.
+    pub commits: bool,
     /// The logical messages that are handed on, by their prefixes; `None`: none of them.
     pub messages: Option<Patterns>,
     /// Bytes of changes that may wait between the socket and the sink.

@@ -55,7 +55,7 @@ impl PostgresSource {
             (None, Some(stored), _) => stored.position.lsn,
             (None, None, found) => found.as_ref().map_or(Lsn::ZERO, |slot| slot.confirmed),
         };
-        let mut assembler = Assembler::new(start).with_messages(options.messages.clone());
+        let mut assembler = Assembler::new(start).with_messages(options.messages.clone()).with_commits(options.commits);
         let wanted = exported.filter(|_| options.snapshot != SnapshotMode::Never && streaming.is_none());
         let reading = match &wanted {
             Some(exported) => {

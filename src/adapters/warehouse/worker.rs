@@ -150,7 +150,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     async fn fold(&mut self, change: Change) -> Result<()> {
-        if matches!(change.op, Op::Message(_)) {
+        if matches!(change.op, Op::Message(_) | Op::Commit { .. }) {
             // Tables have no place for it.
             self.seen = change.id;
             return Ok(());

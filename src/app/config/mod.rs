@@ -1,6 +1,7 @@
 //! The configuration file: TOML in, the adapters' options out, all problems at once.
 
 mod file;
+mod outbox;
 mod sinks;
 mod sources;
 mod tables;
@@ -125,6 +126,11 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
         told.portions = Some(&mut options.portions);
     }
     let rules = tables::read(&mut root, told, problems);
+    let topics = match &mut to {
+        Some(Sink::Kafka(options)) => Some(options),
+        _ => None,
+    };
+    outbox::read(&mut root, topics, problems);
     if !rules.is_empty() && matches!(from, Some(Source::Kafka(_))) {
         root.problem(
             "table",

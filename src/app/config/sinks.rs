@@ -112,7 +112,8 @@ fn to_topics(
     let inline_schema = envelope.flag("inline_schema", problems).unwrap_or(false);
     let placeholder =
         envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
-    envelope.later("transaction_metadata", "false", problems);
+    let transaction_metadata = envelope.flag("transaction_metadata", problems).unwrap_or(false);
+    let heartbeat = envelope.number("heartbeat_seconds", 0..=86_400, problems);
     let mut modes = Modes { format, ..Modes::default() };
     for (key, names) in Modes::keys() {
         if let Some(name) = envelope.text(key, problems).filter(|name| !modes.set(key, name)) {
@@ -146,6 +147,9 @@ fn to_topics(
         modes,
         registry,
         context_headers,
+        transaction_metadata,
+        heartbeat_seconds: heartbeat.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0),
+        outboxes: Vec::new(),
         inline_schema,
         flat,
         buffer_bytes: BUFFER,

@@ -83,6 +83,7 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
         create,
         snapshot,
         messages: None,
+        commits: false,
         buffer_bytes: BUFFER,
         connect_timeout: Duration::from_secs(10),
     })

@@ -148,6 +148,7 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             publication: SLOT.to_owned(),
             create: true,
             messages: None,
+            commits: false,
             snapshot: SnapshotMode::Initial,
             buffer_bytes: 32 << 20,
             connect_timeout: Duration::from_secs(10),

@@ -25,6 +25,7 @@ mod modes;
 mod name;
 mod notice;
 mod origin;
+mod outbox;
 mod preset;
 pub mod proto;
 mod records;
@@ -33,6 +34,7 @@ mod stamp;
 mod tables;
 mod text;
 mod topic;
+mod transactions;
 
 pub use decode::{DecodeError, Decoder};
 pub use describe::{ColumnDescription, Description, describe};
@@ -42,10 +44,12 @@ pub use message::message_id;
 pub use modes::{Binaries, Decimals, FORMATS, Format, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
 pub use name::{ADJUSTMENTS, FieldCollision, NameAdjustment, is_avro_name};
 pub use notice::{Notice, Notices};
+pub use outbox::{Columns as OutboxColumns, Outbox, OutboxError, PAYLOADS, Payload, Routed, route_message};
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
 pub use tables::{TableRecord, decode_table, encode_followed, encode_table};
 pub use topic::{PLACEHOLDERS, TemplateError, Topic, TopicNames, TopicTemplate, progress_topic, tables_topic, topic};
+pub use transactions::{Told, Transactions};
 
 /// Stands in for a large value that the update did not touch and that is not known here.
 pub const PLACEHOLDER: &str = "__debezium_unavailable_value";

@@ -44,6 +44,8 @@ pub struct Assembler {
     writer: RowWriter,
     /// The messages that are handed out, by their prefixes; `None`: none of them.
     messages: Option<Patterns>,
+    /// Whether the ends of transactions are handed out.
+    commits: bool,
     /// Where messages belong.
     of_messages: Arc<Table>,
     /// The server's clock when it sent what came last.
@@ -80,6 +82,7 @@ impl Assembler {
             latest: HashMap::new(),
             writer: RowWriter::new(),
             messages: None,
+            commits: false,
             of_messages: Arc::new(Table::of_messages()),
             clock: PgTimestamp(0),
         }
@@ -93,6 +96,11 @@ impl Assembler {
     /// The same, handing out the messages with these prefixes.
     pub fn with_messages(self, messages: Option<Patterns>) -> Assembler {
         Assembler { messages, ..self }
+    }
+
+    /// The same, handing out the ends of transactions.
+    pub fn with_commits(self, commits: bool) -> Assembler {
+        Assembler { commits, ..self }
     }
 
     /// Tells the server's clock at the sending of what comes next: a message that stands alone has no other time.
@@ -134,7 +142,7 @@ impl Assembler {
             }
             Message::Truncate(truncate) => self.truncate(lsn, &truncate, out)?,
             Message::Begin(begin) => self.begin(lsn, begin)?,
-            Message::Commit(commit) => return self.commit(lsn, commit),
+            Message::Commit(commit) => return self.commit(lsn, commit, out),
             Message::Relation(relation) => return self.relation(lsn, relation),
             // Names of types come from the catalog; origins are not handed on in this version.
             Message::Type(_) | Message::Origin(_) => self.demand_open(lsn, message.name())?,
@@ -182,7 +190,7 @@ impl Assembler {
         Ok(())
     }
 
-    fn commit(&mut self, lsn: Lsn, commit: Commit) -> Result<Step> {
+    fn commit(&mut self, lsn: Lsn, commit: Commit, out: &mut Vec<Change>) -> Result<Step> {
         let open = self.open.take().ok_or_else(|| outside(lsn, "Commit"))?;
         if commit.commit_lsn != open.begin.final_lsn {
             return Err(corrupt(lsn, "a transaction commits elsewhere than its begin said"));
@@ -192,6 +200,13 @@ impl Assembler {
         }
         if open.stored && commit.end_lsn > self.stored {
             return Err(corrupt(lsn, format!("the stored position {} lies inside a commit record", self.stored)));
+        }
+        if self.commits && !open.stored {
+            let Begin { final_lsn, at, xid } = open.begin;
+            let id = ChangeId { commit: final_lsn, seq: open.seq };
+            let origin = Origin { at, xid: Some(xid), lsn, last_commit: self.last_commit, snapshot: None };
+            let op = Op::Commit { end: commit.end_lsn };
+            out.push(Change { id, origin, table: Arc::clone(&self.of_messages), op });
         }
         self.last_commit = Some(commit.end_lsn);
         self.passed = commit.end_lsn;

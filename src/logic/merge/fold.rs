@@ -76,7 +76,7 @@ impl Fold {
                 self.rows.insert(key(&self.table, &row), NetRow { id, op: NetOp::Delete, row, base: None });
             }
             // A message is of no table, so of no fold.
-            Op::Truncate | Op::Message(_) => {}
+            Op::Truncate | Op::Message(_) | Op::Commit { .. } => {}
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Fold {
             Op::Insert { new } => ('c', new),
             Op::Update { new, .. } => ('u', new),
             Op::Delete { old } => ('d', old.row().clone()),
-            Op::Truncate | Op::Message(_) => return,
+            Op::Truncate | Op::Message(_) | Op::Commit { .. } => return,
         };
         self.appended.push(NetRow { id, op: NetOp::Append(letter), row, base: None });
     }

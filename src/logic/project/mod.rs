@@ -94,7 +94,7 @@ impl Projection {
                 old.iter_mut().for_each(|(OldRow::Full(old) | OldRow::Key(old))| row(old));
             }
             Op::Delete { old: OldRow::Full(old) | OldRow::Key(old) } => row(old),
-            Op::Truncate | Op::Message(_) => {}
+            Op::Truncate | Op::Message(_) | Op::Commit { .. } => {}
         }
         change.table = Arc::clone(&plan.table);
         Ok(())
