@@ -40,6 +40,14 @@ struct Told<'a> {
     timestamp: Option<i64>,
 }
 
+/// A table that has been looked at.
+struct Seen {
+    /// Kept so that its address stays its own.
+    _table: Arc<Table>,
+    /// The rule and the columns, where it is an outbox.
+    outbox: Option<(usize, Outbox)>,
+}
+
 /// See the module.
 pub(super) struct Apart {
     producer: Arc<Producer>,
@@ -47,8 +55,8 @@ pub(super) struct Apart {
     lanes: HashMap<String, Lane>,
     pub(super) transactions: Option<Transactions>,
     outboxes: Vec<OutboxOptions>,
-    /// By the table's address, which the table in it keeps its own: the rule and the columns of an outbox.
-    tables: HashMap<usize, (Arc<Table>, Option<(usize, Outbox)>)>,
+    /// By the table's address.
+    tables: HashMap<usize, Seen>,
 }
 
 impl Apart {
@@ -143,11 +151,11 @@ impl Apart {
         }
         let address = Arc::as_ptr(&change.table).addr();
         if !self.tables.contains_key(&address) {
-            let found =
+            let outbox =
                 self.find(&change.table).map_err(|error| wrong(format!("outbox {}", change.table.name), &error))?;
-            self.tables.insert(address, (Arc::clone(&change.table), found));
+            self.tables.insert(address, Seen { _table: Arc::clone(&change.table), outbox });
         }
-        let Some((_, Some((rule, outbox)))) = self.tables.get(&address) else { return Ok(None) };
+        let Some(Seen { outbox: Some((rule, outbox)), .. }) = self.tables.get(&address) else { return Ok(None) };
         let routed = outbox.route(change);
         let place = || format!("a row of outbox {} at {}", change.table.name, change.origin.lsn);
         Ok(Some((*rule, routed.map_err(|error| wrong(place(), &error))?)))

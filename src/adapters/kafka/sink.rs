@@ -115,10 +115,10 @@ impl KafkaSink {
         let mut tasks = vec![Task(tokio::spawn(scribe.run()))];
         let notices = async |notice| -> Result<Notices> {
             let mut notices = Notices::new(notice, &settings);
-            if let Some((key, value)) = notices.schemas() {
-                if let Some((key, value)) = schemas.numbers(notices.topic(), Some(key), value).await? {
-                    notices.number(key, value);
-                }
+            if let Some((key, value)) = notices.schemas()
+                && let Some((key, value)) = schemas.numbers(notices.topic(), Some(key), value).await?
+            {
+                notices.number(key, value);
             }
             Ok(notices)
         };
