@@ -125,7 +125,7 @@ fn protobuf_is_framed_where_a_registry_is_named_and_read_without_it() {
     for (record, id) in found.iter().zip([1, 1, 1, 2]) {
         assert_eq!(number(record.key.as_deref()), keys[0]);
         let shown = told("tailwater.v1.Key", &record.key.as_ref().unwrap()[7..]);
-        assert_eq!(shown, format!("columns:[{{name:\"id\",value{{int32:{id}}}}}]"));
+        assert_eq!(shown, format!("columns:[{{name:\"id\",value{{int64:{id}}}}}]"));
         let Some(value) = &record.value else { continue };
         assert_eq!((number(Some(value)), value[5]), (values[0], 0));
         assert!(told("tailwater.v1.Event", &value[6..]).contains(&format!("values:[{{int32:{id}}}")));

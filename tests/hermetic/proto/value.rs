@@ -290,6 +290,18 @@ fn a_key_is_names_and_values_in_the_keys_order() {
 }
 
 #[test]
+fn a_key_keeps_its_bytes_when_its_column_is_widened() {
+    let key = |name: &str| {
+        let mut table = Table::clone(&table(name, -1));
+        table.key = vec![1];
+        events(&insert(&Arc::new(table), Cell::Text(b"-7")), Modes::default())[0].key.clone()
+    };
+    assert_eq!(key("smallint"), key("integer"));
+    assert_eq!(key("integer"), key("bigint"));
+    assert_eq!(key("character varying"), key("text"));
+}
+
+#[test]
 fn with_the_numbers_of_a_registry_each_key_and_value_is_framed_and_read() {
     let change = insert(&table("text", -1), Cell::Text(b"a"));
     let bare = &events(&change, Modes::default())[0];

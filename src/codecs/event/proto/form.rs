@@ -44,6 +44,7 @@ struct KeyStep {
     at: usize,
     /// `KeyColumn.name`, with its tag.
     name: Vec<u8>,
+    step: Step,
 }
 
 impl Form {
@@ -71,8 +72,7 @@ impl Form {
             header(column, place, &mut plan.columns);
             plan.steps.push(Some(Step { name: column.name.clone(), kind: Kind::of(&column.pg_type) }));
         }
-        plan.key =
-            table.key.iter().filter_map(|&at| Some(KeyStep { at, name: key_name(table.columns.get(at)?) })).collect();
+        plan.key = table.key.iter().filter_map(|&at| Some(KeyStep::new(at, table.columns.get(at)?))).collect();
         plan
     }
 
@@ -99,8 +99,7 @@ impl Form {
     }
 
     fn key_columns(&self, row: &Row, out: &mut Vec<u8>) -> Written {
-        for KeyStep { at, name } in &self.key {
-            let Some(Some(step)) = self.steps.get(*at) else { continue };
+        for KeyStep { at, name, step } in &self.key {
             message(1, name.len() + 12, out, |out| {
                 out.extend_from_slice(name);
                 tag(2, BYTES, out);
@@ -193,6 +192,17 @@ impl Form {
             }
         }
         Ok(())
+    }
+}
+
+impl KeyStep {
+    fn new(at: usize, column: &Column) -> KeyStep {
+        // Whoever widens a key's column wants the same key in the same partition.
+        let kind = match Kind::of(&column.pg_type) {
+            Kind::Int32 => Kind::Int64,
+            kind => kind,
+        };
+        KeyStep { at, name: key_name(column), step: Step { name: column.name.clone(), kind } }
     }
 }
 
