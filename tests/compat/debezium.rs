@@ -71,10 +71,12 @@ impl Debezium {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// Ends it in order; what it logged.
+    /// Ends it, in order unless it hangs, which its web server sometimes does; what it logged.
     pub fn stop(mut self) -> String {
         self.process.signal(Signal::SIGTERM);
-        assert!(self.process.wait(Duration::from_secs(60)).is_some(), "Debezium does not stop:\n{}", self.log());
+        if self.process.wait(Duration::from_secs(20)).is_none() {
+            self.process.signal(Signal::SIGKILL);
+        }
         self.log()
     }
 }

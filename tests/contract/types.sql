@@ -15,6 +15,7 @@ create table bits (id int primary key, b bit, b1 bit(1), b7 bit(7), b8 bit(8), b
 create table shapes (id int primary key, pt point, r4 int4range, r8 int8range, rn numrange, rt timestamp, rts tsrange, rtz tstzrange, rd daterange);
 create table lists (id int primary key, s smallint[], i int[], l bigint[], o oid[], r real[], d double precision[], n numeric[], n52 numeric(5,2)[], b boolean[], t text[], v varchar(5)[], c char(3)[], ct citext[], da date[], ti time[], ti3 time(3)[], tz timetz[], ts timestamp[], ts3 timestamp(3)[], tstz timestamptz[], u uuid[], j json[], jb jsonb[], ip inet[], cd cidr[], mac macaddr[], ba bytea[], m mood[], hs hstore[], lt ltree[], r4 int4range[], rd daterange[], rn numrange[], rtz tstzrange[]);
 insert into numbers values (1,-32768,-2147483648,-9223372036854775808,0,-3.4028235e38,-1.7976931348623157e308,-0.00001,-999.99,-99999999999999999999999999999999999999,-1234567890123456789012345678.0123456789,-92233720368547758.08,false,-12345.678,9.999,'label');
+insert into numbers (id,n) values (100,1.500),(101,100),(102,1e20),(103,0.0);
 insert into texts (id) values (1);
 insert into times (id) values (1);
 insert into bits (id) values (1);

@@ -3,6 +3,8 @@
 // A test says what went wrong by panicking.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[cfg(feature = "kafka")]
+mod contract;
 #[cfg(feature = "duckdb")]
 mod demo;
 #[cfg(feature = "duckdb")]

@@ -87,7 +87,7 @@ fn loss(kind: &Kind, pg_type: &PgType) -> Option<&'static str> {
         Kind::TimeTz => Some("the zone: times are told in UTC"),
         Kind::Duration => Some("months and days: told in microseconds, a month as 30.4375 days"),
         Kind::Bits(None) => Some("zeros before the first one"),
-        Kind::VariableDecimal | Kind::DecimalText { variable: true } => Some("zeros at the end of the fraction"),
+        Kind::VariableDecimal => Some("zeros at the end of the fraction"),
         Kind::DecimalDouble => Some("digits beyond the seventeenth"),
         Kind::Money(_) => Some("the currency"),
         Kind::Time(Unit::MillisCut) | Kind::Timestamp(Unit::MillisCut) => Some("what is finer than a millisecond"),

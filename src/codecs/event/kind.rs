@@ -1,8 +1,8 @@
 //! Which form a column's values take.
 
 use super::modes::{Binaries, Decimals, Hstores, Intervals, Modes, Times, Unknowns};
-use crate::model::PgType;
 use crate::model::pg_type::{fraction_modifier, numeric_modifier};
+use crate::model::{Column, PgType};
 
 /// A form. A value that its form can't say is a string of its text instead.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,8 +25,8 @@ pub(super) enum Kind {
     Decimal { scale: i32 },
     /// Scale and unscaled value.
     VariableDecimal,
-    /// The text of a number; without zeros at the end where the scale is the value's own.
-    DecimalText { variable: bool },
+    /// The text of a number.
+    DecimalText,
     /// A floating-point number of a numeric.
     DecimalDouble,
     /// As a numeric of two digits of fraction.
@@ -178,7 +178,7 @@ impl Kind {
         match (modes.decimal, scale) {
             (Decimals::Precise, Some(scale)) => Kind::Decimal { scale },
             (Decimals::Precise, None) => Kind::VariableDecimal,
-            (Decimals::Text, scale) => Kind::DecimalText { variable: scale.is_none() },
+            (Decimals::Text, _) => Kind::DecimalText,
             (Decimals::Double, _) => Kind::DecimalDouble,
         }
     }
@@ -193,6 +193,17 @@ impl Kind {
         })
     }
 
+    /// What stands in for a value of a NOT NULL column that is not known, where that is a decimal as a text.
+    pub(super) fn zero(&self, column: &Column) -> Option<String> {
+        let scale = match self {
+            Kind::DecimalText => numeric_modifier(column.modifier).map_or(0, |(_, scale)| scale),
+            Kind::Money(decimal) if **decimal == Kind::DecimalText => 2,
+            _ => return None,
+        };
+        let zeros = usize::try_from(scale).unwrap_or_default();
+        Some(if zeros > 0 { format!("0.{}", "0".repeat(zeros)) } else { "0".to_owned() })
+    }
+
     /// The JSON of a NOT NULL column that a delete says nothing about.
     pub(super) fn fallback(&self) -> &'static str {
         match self {
@@ -202,7 +213,7 @@ impl Kind {
             Kind::Bool | Kind::Bit => "false",
             Kind::Text(_) | Kind::Bytes(_) | Kind::Bits(_) => "\"\"",
             Kind::Decimal { .. } => "\"AA==\"",
-            Kind::DecimalText { .. } => "\"0\"",
+            Kind::DecimalText => "\"0\"",
             Kind::Money(decimal) => decimal.fallback(),
             Kind::VariableDecimal => "{\"scale\":0,\"value\":\"AA==\"}",
             Kind::IsoDate => "\"1970-01-01Z\"",

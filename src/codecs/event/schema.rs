@@ -185,7 +185,7 @@ fn of(kind: &Kind, pg_type: &PgType, modifier: i32, modes: &Modes) -> Schema {
         }
         Kind::Text(named) => text(*named, pg_type),
         Kind::Bytes(Binaries::Bytes) => Schema::plain(Shape::Bytes),
-        Kind::Bytes(_) | Kind::DecimalText { .. } => Schema::plain(Shape::String),
+        Kind::Bytes(_) | Kind::DecimalText => Schema::plain(Shape::String),
         Kind::Decimal { scale } => {
             let decimal = connect(Shape::Bytes, "Decimal").with("scale", scale);
             match numeric_modifier(modifier).filter(|_| *pg_type == PgType::Numeric) {

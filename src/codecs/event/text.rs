@@ -12,7 +12,7 @@ const DAY: i64 = 86_400_000_000;
 /// Whether a value of this kind is such a text.
 pub(super) fn tells(kind: &Kind) -> bool {
     match kind {
-        Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp | Kind::IsoDuration | Kind::DecimalText { .. } => true,
+        Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp | Kind::IsoDuration | Kind::DecimalText => true,
         Kind::TimeTz | Kind::Timestamptz { .. } => true,
         Kind::Bytes(form) => *form != Binaries::Bytes,
         _ => false,
@@ -53,7 +53,7 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
             Finite::Value(interval) => iso_duration(interval, out),
             _ => out.extend_from_slice(text),
         },
-        Kind::DecimalText { variable } => out.extend_from_slice(number(text, *variable)?),
+        Kind::DecimalText => out.extend_from_slice(number(text)?),
         Kind::Bytes(form) => {
             scratch.clear();
             value::bytea(text, scratch)?;
@@ -77,14 +77,9 @@ pub(super) fn bytes(form: Binaries, bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The text of a numeric; without zeros at the end of its fraction where the scale is the value's own.
-fn number(text: &[u8], variable: bool) -> Result<&[u8], ValueError> {
+/// The text of a numeric.
+fn number(text: &[u8]) -> Result<&[u8], ValueError> {
     Ok(match Numeric::parse(text)? {
-        Numeric::Finite { .. } if variable && text.contains(&b'.') => {
-            let end = text.iter().rposition(|byte| *byte != b'0').map_or(0, |last| last + 1);
-            let digits = text.get(..end).unwrap_or(text);
-            digits.strip_suffix(b".").unwrap_or(digits)
-        }
         Numeric::Finite { .. } => text,
         Numeric::NaN => b"NAN",
         Numeric::Infinity => b"POSITIVE_INFINITY",

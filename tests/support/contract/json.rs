@@ -41,6 +41,16 @@ impl Json {
         }
     }
 
+    /// The schema of a field in a schema of Kafka Connect.
+    pub fn named(&self, name: &str) -> Option<&Json> {
+        match self.field("fields")? {
+            Json::List(fields) => {
+                fields.iter().find(|field| field.field("field").and_then(Json::as_text).as_deref() == Some(name))
+            }
+            _ => None,
+        }
+    }
+
     /// The same, to be changed.
     pub fn field_mut(&mut self, name: &str) -> Option<&mut Json> {
         match self {
@@ -54,6 +64,19 @@ impl Json {
         match self {
             Json::Token(token) if token.starts_with('"') => serde_json::from_str(token).ok(),
             _ => None,
+        }
+    }
+
+    /// Keeps of long texts how they begin, how long they are and a sum.
+    pub fn shorten(&mut self) {
+        match self {
+            Json::Token(token) if token.len() > 500 && token.is_ascii() => {
+                let sum = token.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+                *token = format!("{}.. {} bytes, {sum:016x}\"", &token[..20], token.len());
+            }
+            Json::Token(_) => {}
+            Json::List(items) => items.iter_mut().for_each(Json::shorten),
+            Json::Object(fields) => fields.iter_mut().for_each(|(_, value)| value.shorten()),
         }
     }
 

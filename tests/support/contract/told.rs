@@ -93,6 +93,7 @@ impl Told {
             }
         }
         let Some(value) = &mut self.value else { return };
+        value.shorten();
         forget(value, "id");
         if let Some(source) = value.field_mut("source") {
             POSITIONS.iter().for_each(|name| forget(source, name));

@@ -3,6 +3,7 @@
 use super::super::encode::{EncodeError, Settings};
 use super::super::json;
 use super::super::kind::{Kind, Named};
+use super::super::modes::Binaries;
 use super::super::schema::Schema;
 use super::schema::null_first;
 use super::wire;
@@ -42,7 +43,14 @@ impl Step {
         let branch = union.map_or(vec![], |(_, some)| vec![some]);
         let absent = match union {
             Some((null, _)) => vec![null],
-            None => fallback(&cast),
+            None => match kind.zero(column) {
+                Some(zero) => {
+                    let mut text = Vec::new();
+                    wire::bytes(zero.as_bytes(), &mut text);
+                    text
+                }
+                None => fallback(&cast),
+            },
         };
         let placeholder = match placeholder(&cast, text) {
             Some(bytes) => [branch, bytes].concat(),
@@ -60,7 +68,7 @@ impl Step {
 fn fallback(cast: &Cast) -> Vec<u8> {
     let text: &[u8] = match &cast.kind {
         Kind::Int | Kind::Float | Kind::Decimal { .. } | Kind::VariableDecimal | Kind::DecimalDouble => b"0",
-        Kind::DecimalText { .. } | Kind::Money(_) | Kind::Bit => b"0",
+        Kind::DecimalText | Kind::Money(_) | Kind::Bit => b"0",
         Kind::Bool => b"f",
         Kind::Date | Kind::IsoDate => b"1970-01-01",
         Kind::Time(_) | Kind::IsoTime => b"00:00:00",
@@ -92,7 +100,9 @@ fn placeholder(cast: &Cast, text: &str) -> Option<Vec<u8>> {
         Kind::Text(_) | Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp | Kind::IsoDuration => {
             string(text, &mut out);
         }
-        Kind::DecimalText { .. } | Kind::Decimal { .. } | Kind::Bits(_) => string(text, &mut out),
+        Kind::DecimalText | Kind::Decimal { .. } | Kind::Bits(_) => string(text, &mut out),
+        // As Debezium has it.
+        Kind::Bytes(Binaries::Hex) => string(text, &mut out),
         Kind::Bytes(form) => {
             let mut bytes = text.as_bytes().to_vec();
             if super::super::text::tells(&cast.kind) {

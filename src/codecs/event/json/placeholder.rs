@@ -3,6 +3,7 @@
 use md5::{Digest, Md5};
 
 use super::super::kind::{Kind, Named};
+use super::super::modes::Binaries;
 use super::super::text::bytes;
 use super::token;
 
@@ -15,7 +16,8 @@ pub(super) fn placeholder(kind: &Kind, text: &str) -> Vec<u8> {
     match kind {
         Kind::Text(Named::Uuid) => format!("\"{}\"", name_uuid(text.as_bytes())).into_bytes(),
         Kind::Text(_) | Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp | Kind::IsoDuration => string,
-        Kind::DecimalText { .. } => string,
+        // Digits would be another text: as Debezium has it.
+        Kind::DecimalText | Kind::Bytes(Binaries::Hex) => string,
         Kind::Bytes(form) => {
             let mut out = vec![b'"'];
             bytes(*form, text.as_bytes(), &mut out);

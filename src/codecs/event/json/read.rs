@@ -52,7 +52,7 @@ fn string(kind: &Kind, raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> 
             print::bytea(&bytes, out);
             Ok(())
         }
-        Kind::DecimalText { .. } => {
+        Kind::DecimalText => {
             out.extend_from_slice(match raw {
                 b"NAN" => b"NaN",
                 b"POSITIVE_INFINITY" => b"Infinity",

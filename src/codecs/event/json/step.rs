@@ -1,5 +1,7 @@
 //! What is compiled once for a table version: how each column is written, and what comes before each record.
 
+use std::borrow::Cow;
+
 use super::super::encode::{EncodeError, Settings};
 use super::super::kind::{Kind, Named};
 use super::super::message;
@@ -19,7 +21,7 @@ pub(super) struct Step {
     pub(super) field: Vec<u8>,
     pub(super) name: String,
     pub(super) kind: Kind,
-    pub(super) fallback: &'static str,
+    pub(super) fallback: Cow<'static, str>,
     pub(super) placeholder: Vec<u8>,
 }
 
@@ -57,7 +59,11 @@ impl Step {
         Step {
             field,
             name: column.name.clone(),
-            fallback: if column.optional { "null" } else { kind.fallback() },
+            fallback: match kind.zero(column) {
+                _ if column.optional => "null".into(),
+                Some(zero) => format!("\"{zero}\"").into(),
+                None => kind.fallback().into(),
+            },
             placeholder: placeholder(&kind, &settings.placeholder),
             kind,
         }

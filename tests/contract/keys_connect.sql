@@ -1,0 +1,8 @@
+--- title keys, old keys and what stands in for unknown values, with doubles and milliseconds
+--- tailwater decimal = "double"
+--- debezium decimal.handling.mode=double
+--- tailwater time = "connect"
+--- debezium time.precision.mode=connect
+--- tailwater binary = "base64"
+--- debezium binary.handling.mode=base64
+--- include keys

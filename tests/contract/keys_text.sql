@@ -1,0 +1,10 @@
+--- title keys, old keys and what stands in for unknown values, with texts for numbers and times
+--- tailwater decimal = "string"
+--- debezium decimal.handling.mode=string
+--- tailwater time = "isostring"
+--- debezium time.precision.mode=isostring
+--- tailwater interval = "string"
+--- debezium interval.handling.mode=string
+--- tailwater binary = "hex"
+--- debezium binary.handling.mode=hex
+--- include keys

@@ -1,0 +1,4 @@
+--- title large values that did not change, bytes as text in base64
+--- tailwater binary = "base64"
+--- debezium binary.handling.mode=base64
+--- include toast

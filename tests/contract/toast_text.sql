@@ -1,0 +1,4 @@
+--- title large values that did not change, bytes as digits
+--- tailwater binary = "hex"
+--- debezium binary.handling.mode=hex
+--- include toast
