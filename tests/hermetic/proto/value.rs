@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
-use tailwater::codecs::event::proto::{Emitted, SCHEMA, logical_message};
+use tailwater::codecs::event::proto::SCHEMA;
 use tailwater::codecs::event::{Decoder, Encoder, Modes, Notice, Notices, Orders, Records, Stamp, describe};
 use tailwater::model::*;
 
@@ -338,51 +338,26 @@ fn an_event_tells_its_place_in_the_transaction_where_that_is_asked_for() {
 }
 
 #[test]
-fn messages_beside_the_tables_are_read_by_the_schemas_own_types() {
-    let now = PgTimestamp::from_unix_micros(11);
-    let change = insert(&table("text", -1), Cell::Null);
-    let (id, origin) = (change.id, &change.origin);
-    let mut out = Vec::new();
-    let emitted = Emitted {
-        id,
-        origin,
-        database: "shop",
-        prefix: "audit",
-        content: &[0, 255],
-        orders: Some(Orders { total: 3, table: 0 }),
-    };
-    logical_message(&emitted, now, &mut out);
-    let message = generated::LogicalMessage::decode(out.as_slice()).unwrap();
+fn a_logical_message_is_told_in_a_message_of_its_own() {
+    let emitted = Emitted { transactional: true, prefix: "audit".into(), content: vec![0, 255].into() };
+    let change = change(&Arc::new(Table::of_messages()), Op::Message(emitted));
+    let mut encoder = Encoder::new(Arc::clone(&change.table), &settings(Modes::default())).unwrap();
+    let (mut records, mut orders) = (Records::new(), Orders { total: 2, table: 0 });
+    encoder.encode_placed(&change, PgTimestamp::from_unix_micros(11), Some(&mut orders), &mut records).unwrap();
+    let record = records.iter().next().unwrap();
+    assert_eq!(generated::NoticeKey::decode(record.key.unwrap()).unwrap().name, "audit");
+    let message = generated::LogicalMessage::decode(record.value.unwrap()).unwrap();
     let source = message.source.clone().unwrap();
     assert_eq!((source.commit_lsn, source.seq, source.lsn, source.xid), (8, 9, 7, Some(6)));
     assert_eq!((source.database.as_str(), source.table.as_str()), ("shop", ""));
     assert_eq!((message.prefix.as_str(), message.content.as_slice(), message.written_us), ("audit", &[0, 255][..], 11));
-    assert_eq!(message.transaction, Some(generated::Transaction { total_order: 3, table_order: 0 }));
-    assert_eq!(message.encode_to_vec(), out);
-}
-
-#[test]
-fn a_logical_message_is_a_record_of_its_own_topic() {
-    let (table, now) = (Arc::new(Table::of_messages()), PgTimestamp::from_unix_micros(11));
-    let change = insert(&table, Cell::Null);
-    let emitted = tailwater::model::Emitted {
-        transactional: true,
-        prefix: "audit".into(),
-        content: bytes::Bytes::from_static(&[0, 255]),
-    };
-    let change = Change { op: Op::Message(emitted), ..change };
-    let mut encoder = Encoder::new(Arc::clone(&table), &settings(Modes::default())).unwrap();
-    let mut records = Records::new();
-    encoder.encode(&change, now, &mut records).unwrap();
-    let record = records.iter().next().unwrap();
-    assert_eq!(generated::NoticeKey::decode(record.key.unwrap()).unwrap().name, "audit");
-    let message = generated::LogicalMessage::decode(record.value.unwrap()).unwrap();
-    assert_eq!((message.prefix.as_str(), message.content.as_slice(), message.written_us), ("audit", &[0, 255][..], 11));
-    let source = message.source.unwrap();
-    assert_eq!((source.commit_lsn, source.seq, source.database.as_str()), (8, 9, "shop"));
+    assert_eq!(message.transaction.map(|place| place.total_order), Some(3));
+    assert_eq!(message.encode_to_vec(), record.value.unwrap());
     let (key, value) = encoder.schemas().unwrap();
-    assert_eq!(key.unwrap().name, "tailwater.v1.NoticeKey");
-    assert_eq!(value.name, "tailwater.v1.LogicalMessage");
+    assert_eq!(
+        (key.unwrap().name.as_str(), value.name.as_str()),
+        ("tailwater.v1.NoticeKey", "tailwater.v1.LogicalMessage")
+    );
 }
 
 #[test]

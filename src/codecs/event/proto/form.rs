@@ -1,13 +1,13 @@
 //! What is compiled once for a table version, and the messages written with it: `Event` and `Key`.
 
-use super::super::encode::{EncodeError, NamedSchema, Orders, Settings};
+use super::super::encode::{EncodeError, NamedSchema, Settings};
 use super::super::form::{Event, Out, Written};
 use super::super::kind::Kind as Told;
 use super::super::modes::Modes;
 use super::super::stamp::Part;
 use super::frame::{Message, frame};
 use super::kind::{Kind, type_of};
-use super::messages::{Emitted, always, logical_message, transaction};
+use super::messages::{always, logical_message, transaction};
 use super::value::{self, NULL, UNCHANGED, UNSENT};
 use super::wire::{self, BYTES, message, number, some_number, tag, varint_length};
 use crate::model::value::ValueError;
@@ -114,7 +114,7 @@ impl Form {
         out.put(&self.frames.1);
         let out = &mut *out.bytes;
         if let model::Op::Message(emitted) = &event.change.op {
-            self.message(emitted, event, out);
+            logical_message(emitted, &self.database, event, out);
             return Ok(());
         }
         number(1, op_number(event.op), out);
@@ -137,22 +137,10 @@ impl Form {
             })?;
         }
         if let Some(place) = &event.place {
-            transaction(7, Orders { total: place.total, table: place.table }, out);
+            transaction(7, place, out);
         }
         number(8, event.now.unix_micros().cast_unsigned(), out);
         Ok(())
-    }
-
-    fn message(&self, emitted: &model::Emitted, event: &Event<'_>, out: &mut Vec<u8>) {
-        let emitted = Emitted {
-            id: event.change.id,
-            origin: &event.change.origin,
-            database: &self.database,
-            prefix: &emitted.prefix,
-            content: &emitted.content,
-            orders: event.place.map(|place| Orders { total: place.total, table: place.table }),
-        };
-        logical_message(&emitted, event.now, out);
     }
 
     fn source(&self, id: ChangeId, origin: &Origin, out: &mut Vec<u8>) {

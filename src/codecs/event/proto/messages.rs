@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 
-use super::super::encode::{NamedSchema, Orders};
+use super::super::encode::NamedSchema;
+use super::super::form::{Event, Place};
 use super::super::notice::Notice;
 use super::form::{schema, source};
 use super::frame::{Message, frame};
 use super::wire::{self, message, number, some_number};
-use crate::model::{ChangeId, Lsn, Origin, PgTimestamp, Xid};
+use crate::model::{Emitted, Lsn, PgTimestamp, Xid};
 
 /// Writes keys and values of transactions' boundaries or of heartbeats.
 #[derive(Clone, Debug)]
@@ -16,23 +17,6 @@ pub(in super::super) struct Notes {
     value: Message,
     /// What stands before each key and value; nothing without a registry.
     frames: (Vec<u8>, Vec<u8>),
-}
-
-/// What `pg_logical_emit_message` wrote.
-#[derive(Clone, Copy, Debug)]
-pub struct Emitted<'a> {
-    /// Its place among changes.
-    pub id: ChangeId,
-    /// Where it comes from.
-    pub origin: &'a Origin,
-    /// The source's database.
-    pub database: &'a str,
-    /// What its writer called it.
-    pub prefix: &'a str,
-    /// What it says.
-    pub content: &'a [u8],
-    /// Its place in its transaction, where that is told.
-    pub orders: Option<Orders>,
 }
 
 impl Notes {
@@ -107,23 +91,23 @@ pub(super) fn always(field: u32, guess: usize, out: &mut Vec<u8>, write: impl Fn
 }
 
 /// Appends a `Transaction` as this field.
-pub(super) fn transaction(field: u32, orders: Orders, out: &mut Vec<u8>) {
+pub(super) fn transaction(field: u32, place: &Place<'_>, out: &mut Vec<u8>) {
     always(field, 8, out, |out| {
-        number(1, orders.total, out);
-        number(2, orders.table, out);
+        number(1, place.total, out);
+        number(2, place.table, out);
     });
 }
 
 /// Appends a `LogicalMessage`.
-pub fn logical_message(emitted: &Emitted<'_>, now: PgTimestamp, out: &mut Vec<u8>) {
-    always(1, emitted.database.len() + 40, out, |out| {
-        source(emitted.id, emitted.origin, out);
-        wire::bytes(8, emitted.database.as_bytes(), out);
+pub(super) fn logical_message(emitted: &Emitted, database: &str, event: &Event<'_>, out: &mut Vec<u8>) {
+    always(1, database.len() + 40, out, |out| {
+        source(event.change.id, &event.change.origin, out);
+        wire::bytes(8, database.as_bytes(), out);
     });
     wire::bytes(2, emitted.prefix.as_bytes(), out);
-    wire::bytes(3, emitted.content, out);
-    if let Some(orders) = emitted.orders {
-        transaction(4, orders, out);
+    wire::bytes(3, &emitted.content, out);
+    if let Some(place) = &event.place {
+        transaction(4, place, out);
     }
-    number(5, now.unix_micros().cast_unsigned(), out);
+    number(5, event.now.unix_micros().cast_unsigned(), out);
 }

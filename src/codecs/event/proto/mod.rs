@@ -24,7 +24,6 @@ pub(super) use form::Form;
 pub use frame::{Message, frame};
 pub(super) use kind::form_name;
 pub(super) use messages::Notes;
-pub use messages::{Emitted, logical_message};
 
 /// The schema: the text that consumers compile and that registries are given.
 pub const SCHEMA: &str = include_str!("../../../../proto/tailwater/v1/event.proto");
