@@ -19,6 +19,8 @@ pub enum Form {
     Columns,
     /// Kafka Connect's schemas of key and value.
     Connect,
+    /// The Avro schemas of key and value.
+    Avro,
     /// The JSON Schema of values.
     JsonSchema,
     /// The .proto file of Protobuf's events, the same for all tables.
@@ -63,6 +65,11 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
         match form {
             Form::Columns => print!("{}", columns(&table, &described)),
             Form::Connect => printed.push(connect(&described)),
+            Form::Avro => printed.push(json!({
+                "topic": described.topic,
+                "key": described.avro_schemas.0.as_deref().map(parse),
+                "value": parse(&described.avro_schemas.1),
+            })),
             Form::Proto => {}
             Form::JsonSchema => printed.push(json!({ "topic": described.topic, "schema": described.json_schema })),
         }
@@ -73,8 +80,11 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
     Ok(())
 }
 
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).expect("a schema is JSON")
+}
+
 fn connect(described: &Description) -> Value {
-    let parse = |text: &str| serde_json::from_str::<Value>(text).expect("a schema is JSON");
     json!({
         "topic": described.topic, "key": described.key_schema.as_deref().map(parse), "value": parse(&described.value_schema),
     })

@@ -48,6 +48,8 @@ fn a_connectors_json_becomes_a_configuration_that_is_accepted_and_the_rest_is_li
     ] {
         assert!(sink.modes.names().contains(&mode), "{mode:?}");
     }
+    assert!(sink.transaction_metadata && sink.heartbeat_seconds == 5);
+    assert!(sink.modes.names().contains(&("kind", "flat")));
     let rule = config.rules.iter().find(|rule| rule.tables.as_str() == "public.orders").unwrap();
     assert_eq!((rule.exclude.as_slice(), rule.masks.len()), (&["card".to_owned()][..], 3));
     assert_eq!(rule.key.as_deref(), Some(&["tenant".to_owned(), "id".to_owned()][..]));
@@ -55,13 +57,8 @@ fn a_connectors_json_becomes_a_configuration_that_is_accepted_and_the_rest_is_li
         "database.password",
         "table.include.list",
         "key.converter",
-        "key.converter.schema.registry.url",
         "column.mask.hash.SHA-256.with.salt.***",
         "message.key.columns",
-        "heartbeat.interval.ms",
-        "transforms",
-        "transforms.unwrap.type",
-        "provide.transaction.metadata",
         "field.name.adjustment.mode",
         "my.own.key",
         "tasks.max",
@@ -72,6 +69,36 @@ fn a_connectors_json_becomes_a_configuration_that_is_accepted_and_the_rest_is_li
         assert!(left(&imported, key).is_some(), "{key}: {:?}", imported.left);
     }
     assert!(left(&imported, "table.include.list").unwrap().contains("public.(a|b)"));
+}
+
+#[test]
+fn avro_its_registry_and_the_event_router_are_carried_over() {
+    let text = "connector.class=io.debezium.connector.postgresql.PostgresConnector\ntopic.prefix=t\n\
+        value.converter=io.confluent.connect.avro.AvroConverter\nvalue.converter.schema.registry.url=http://r:8081\n\
+        key.converter=io.confluent.connect.avro.AvroConverter\nkey.converter.schema.registry.url=http://r:8081\n\
+        value.converter.basic.auth.user.info=me:CANARY\nextended.headers.enabled=false\n\
+        transforms=outbox,other\ntransforms.outbox.type=io.debezium.transforms.outbox.EventRouter\n\
+        transforms.outbox.route.topic.replacement=events.${routedByValue}\ntransforms.outbox.table.field.event.key=who\n\
+        transforms.outbox.table.expand.json.payload=true\ntransforms.outbox.tracing.span=x\n\
+        transforms.other.type=org.example.Other\n";
+    let imported = import(text).unwrap();
+    assert!(!format!("{imported:?}").contains("CANARY"), "{imported:?}");
+    let config = Config::parse(&imported.toml.replace("${PGPASSWORD}", "p"))
+        .unwrap_or_else(|p| panic!("{p:?}\n{}", imported.toml));
+    let Sink::Kafka(sink) = config.sink else { panic!("topics are the sink") };
+    assert!(sink.modes.names().contains(&("format", "avro")) && !sink.context_headers);
+    assert_eq!(sink.registry.unwrap().urls, ["http://r:8081/"]);
+    let [outbox] = &sink.outboxes[..] else { panic!("one outbox") };
+    assert_eq!((outbox.topic.as_str(), outbox.columns.key.as_str()), ("events.${route}", "who"));
+    for key in [
+        "value.converter.basic.auth.user.info",
+        "transforms",
+        "transforms.outbox.tracing.span",
+        "(outbox)",
+        "transforms.other.type",
+    ] {
+        assert!(left(&imported, key).is_some(), "{key}: {:?}", imported.left);
+    }
 }
 
 #[test]

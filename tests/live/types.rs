@@ -300,7 +300,7 @@ fn the_schema_command_tells_topic_key_columns_and_what_is_lost() {
         "numeric(8,2)",
         "left out",
     ]);
-    for form in ["connect", "json-schema"] {
+    for form in ["connect", "json-schema", "avro"] {
         let output = pipeline.command(&["schema", "--table", "*.types", "--format", form]).success();
         let all: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
         assert_eq!(all[0]["topic"], format!("{prefix}.public.types"), "{form}");

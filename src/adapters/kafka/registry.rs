@@ -80,7 +80,7 @@ impl Registry {
         let escaped: String = url::form_urlencoded::byte_serialize(subject.as_bytes()).collect();
         let path = format!("subjects/{}", escaped.replace('+', "%20"));
         let path = if self.options.register { format!("{path}/versions") } else { path };
-        let answer = self.call(&path, Some(&json!({ "schema": schema.text, "schemaType": schema.language })))?;
+        let answer = self.call(&path, Some(&asked(schema)))?;
         let number = answer.body.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
         match (answer.status, number) {
             (200, Some(number)) => {
@@ -141,6 +141,14 @@ impl Registry {
     }
 }
 
+/// What a schema is asked for with. Registries that know nothing but Avro refuse to be told a language.
+fn asked(schema: &NamedSchema) -> Value {
+    match schema.language {
+        "AVRO" => json!({ "schema": schema.text }),
+        language => json!({ "schema": schema.text, "schemaType": language }),
+    }
+}
+
 fn authorities(options: &RegistryOptions) -> Result<Vec<Certificate<'static>>> {
     let Some(path) = &options.authorities else {
         let native = rustls_native_certs::load_native_certs().certs;
@@ -176,7 +184,7 @@ fn unreachable(url: &str, error: ureq::Error) -> Error {
                 .remedy("write it as in registry = \"http://registry:8081\"");
         }
         // A certificate that is not trusted does not heal by waiting.
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => {
+        error if untrusted(&error) => {
             return Error::blocked(format!("the schema registry at {} can't be trusted", bare(url)))
                 .remedy("name the file of its certificate authority with registry_options.authorities")
                 .because(error);
@@ -186,6 +194,15 @@ fn unreachable(url: &str, error: ureq::Error) -> Error {
     Error::transient(format!("the schema registry at {} does not answer", bare(url)))
         .because(error)
         .remedy("check that it runs and can be reached from here")
+}
+
+fn untrusted(error: &ureq::Error) -> bool {
+    let of_tls = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
+    match error {
+        ureq::Error::Rustls(error) => of_tls(error),
+        ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(of_tls),
+        _ => false,
+    }
 }
 
 /// The address without what may be secret.
@@ -225,7 +242,162 @@ fn refusal(subject: &str, answer: &Answer) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use secrecy::SecretString;
+
     use super::*;
+    use crate::model::Class;
+
+    /// Answers one request after the other as it is told to; its address's port, and what it was asked.
+    fn serve(
+        answers: Vec<(u16, &'static str)>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serve = move || {
+            let one = |(status, body): (u16, &str)| {
+                let (stream, _): (TcpStream, _) = listener.accept().unwrap();
+                match &tls {
+                    None => answer(stream, status, body),
+                    Some(config) => {
+                        let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+                        answer(StreamOwned::new(connection, stream), status, body)
+                    }
+                }
+            };
+            answers.into_iter().map(one).collect()
+        };
+        (port, std::thread::spawn(serve))
+    }
+
+    /// What was asked, headers and body; empty when the client went away before.
+    fn answer(mut stream: impl Read + Write, status: u16, body: &str) -> String {
+        let (mut asked, mut piece) = (Vec::new(), [0; 4096]);
+        loop {
+            let Ok(count) = stream.read(&mut piece) else { return String::new() };
+            asked.extend_from_slice(piece.get(..count).unwrap());
+            let text = String::from_utf8(asked.clone()).unwrap().to_ascii_lowercase();
+            let Some((head, rest)) = text.split_once("\r\n\r\n") else {
+                if count == 0 {
+                    return String::new();
+                }
+                continue;
+            };
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            if count == 0 || rest.len() >= length.unwrap_or(0) {
+                break;
+            }
+        }
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+        let _ = stream.flush();
+        String::from_utf8(asked).unwrap()
+    }
+
+    fn options(urls: Vec<String>, login: Login) -> RegistryOptions {
+        RegistryOptions { urls, login, authorities: None, subjects: Subjects::Topic, register: true }
+    }
+
+    fn schema() -> NamedSchema {
+        NamedSchema { language: "AVRO", name: "a".into(), text: "\"int\"".into() }
+    }
+
+    fn local(port: u16) -> String {
+        format!("http://127.0.0.1:{port}/api/")
+    }
+
+    #[test]
+    fn a_schema_is_asked_for_once_with_who_we_are() {
+        let secret = || SecretString::from("it's me".to_owned());
+        for (login, header) in [
+            (Login::None, None),
+            (Login::Basic("us".into(), secret()), Some("Basic dXM6aXQncyBtZQ==")),
+            (Login::Bearer(secret()), Some("Bearer it's me")),
+        ] {
+            let (port, asked) = serve(vec![(200, "{\"id\": 4711}")], None);
+            let mut registry = Registry::new(options(vec![local(port)], login)).unwrap();
+            assert_eq!(registry.number("a b/c-value", &schema()).unwrap(), 4711);
+            assert_eq!(registry.number("a b/c-value", &schema()).unwrap(), 4711);
+            let asked = asked.join().unwrap().concat();
+            assert!(asked.starts_with("POST /api/subjects/a%20b%2Fc-value/versions HTTP/1.1\r\n"), "{asked}");
+            let found = asked
+                .lines()
+                .find_map(|line| line.strip_prefix("authorization: ").or(line.strip_prefix("Authorization: ")));
+            assert_eq!(found, header, "{asked}");
+            assert!(
+                asked.contains("vnd.schemaregistry.v1+json") && asked.ends_with("{\"schema\":\"\\\"int\\\"\"}"),
+                "{asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_do_and_only_what_may_heal_is_tried_again() {
+        for (status, body, class, says) in [
+            (409, "{\"message\": \"no default\"}", Class::Blocked, "incompatible: no default"),
+            (422, "{\"message\": \"not Avro\"}", Class::Blocked, "another prefix"),
+            (401, "", Class::Blocked, "registry_options.user"),
+            (403, "", Class::Blocked, "rights"),
+            (404, "", Class::Blocked, "registry_options.register"),
+            (200, "hello", Class::Blocked, "no number"),
+            (200, "{\"id\": -1}", Class::Blocked, "no number"),
+            (302, "", Class::Blocked, "no number"),
+            (500, "{\"message\": \"busy\"}", Class::Transient, "busy"),
+            (429, "", Class::Transient, "429"),
+        ] {
+            let (port, asked) = serve(vec![(status, body)], None);
+            let mut registry = Registry::new(options(vec![local(port)], Login::None)).unwrap();
+            let error = registry.number("s", &schema()).unwrap_err();
+            asked.join().unwrap();
+            assert_eq!(error.class(), class, "{status}: {error}");
+            assert!(error.to_string().contains(says), "{status}: {error}");
+        }
+    }
+
+    #[test]
+    fn another_address_is_tried_when_one_is_busy_and_kept() {
+        let (busy, _) = serve(vec![(503, "")], None);
+        let (fine, asked) = serve(vec![(200, "{\"id\": 1}"), (200, "{\"id\": 2}")], None);
+        let mut registry = Registry::new(options(vec![local(busy), local(fine)], Login::None)).unwrap();
+        assert_eq!((registry.number("a", &schema()).unwrap(), registry.number("b", &schema()).unwrap()), (1, 2));
+        assert_eq!(asked.join().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_certificate_is_verified_with_the_authority_that_is_named() {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], der)
+            .unwrap();
+        let config = Arc::new(config);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(certificate.pem().as_bytes()).unwrap();
+        for (authorities, fine) in [(Some(file.path().to_owned()), true), (None, false)] {
+            let (port, asked) = serve(vec![(200, "{\"id\": 9}")], Some(Arc::clone(&config)));
+            let url = format!("https://localhost:{port}");
+            let options = RegistryOptions { authorities, ..options(vec![url], Login::None) };
+            let outcome = Registry::new(options).unwrap().number("s", &schema());
+            asked.join().unwrap();
+            match outcome {
+                Ok(number) => assert!(fine && number == 9),
+                Err(error) => assert!(
+                    !fine && error.class() == Class::Blocked && error.to_string().contains("trusted"),
+                    "{error}"
+                ),
+            }
+        }
+    }
 
     #[test]
     fn addresses_are_told_without_their_secrets() {
@@ -235,17 +407,12 @@ mod tests {
 
     #[test]
     fn subjects_are_named_after_topic_record_or_both() {
-        let registry = |subjects| {
-            let options =
-                RegistryOptions { urls: vec![], login: Login::None, authorities: None, subjects, register: true };
-            Registry::new(options).unwrap()
-        };
         for (subjects, key, value) in [
             (Subjects::Topic, "s.a.t-key", "s.a.t-value"),
             (Subjects::Record, "s.a.t.Key", "s.a.t.Envelope"),
             (Subjects::TopicRecord, "s.a.t-s.a.t.Key", "s.a.t-s.a.t.Envelope"),
         ] {
-            let registry = registry(subjects);
+            let registry = Registry::new(RegistryOptions { subjects, ..options(vec![], Login::None) }).unwrap();
             assert_eq!(registry.subject("s.a.t", Part::Key, "s.a.t.Key"), key);
             assert_eq!(registry.subject("s.a.t", Part::Value, "s.a.t.Envelope"), value);
         }

@@ -12,7 +12,7 @@ type Keys = BTreeMap<String, String>;
 const UNNEEDED: [(&str, &str); 16] = [
     ("tasks.max", "there is one process"),
     ("plugin.name", "pgoutput is always used"),
-    ("heartbeat.", "not needed: the slot moves on while the database is idle"),
+    ("heartbeat.action.", "not needed: the slot moves on while the database is idle"),
     ("slot.max.retries", "not needed: failures that may heal are tried again for ever, with pauses"),
     ("slot.retry.", "not needed: failures that may heal are tried again for ever, with pauses"),
     ("errors.", "not needed: nothing is ever skipped, failures that may heal are tried again"),
@@ -28,10 +28,10 @@ const UNNEEDED: [(&str, &str); 16] = [
     ("slot.drop.on.stop", "the slot is always kept: a dropped one loses what is written meanwhile"),
 ];
 
-struct Translation<'a> {
-    keys: &'a Keys,
-    used: BTreeSet<&'a str>,
-    left: Vec<(String, String)>,
+pub(super) struct Translation<'a> {
+    pub(super) keys: &'a Keys,
+    pub(super) used: BTreeSet<&'a str>,
+    pub(super) left: Vec<(String, String)>,
 }
 
 pub(super) fn translate(keys: &Keys) -> Imported {
@@ -50,12 +50,12 @@ pub(super) fn translate(keys: &Keys) -> Imported {
 }
 
 impl<'a> Translation<'a> {
-    fn take(&mut self, key: &'static str) -> Option<&'a str> {
+    pub(super) fn take(&mut self, key: &'static str) -> Option<&'a str> {
         self.used.insert(key);
         self.keys.get(key).map(String::as_str)
     }
 
-    fn leave(&mut self, key: &str, why: impl Into<String>) {
+    pub(super) fn leave(&mut self, key: &str, why: impl Into<String>) {
         self.left.push((key.to_owned(), why.into()));
     }
 
@@ -116,98 +116,12 @@ impl<'a> Translation<'a> {
     }
 
     /// A list of expressions as patterns, with something after each.
-    fn filter(&mut self, key: &'static str, after: &str) -> Vec<String> {
+    pub(super) fn filter(&mut self, key: &'static str, after: &str) -> Vec<String> {
         let (said, unsaid) = patterns(self.take(key).unwrap_or_default());
         for expression in unsaid {
             self.leave(key, format!("{expression}: patterns know `*` and `?` only"));
         }
         said.into_iter().map(|pattern| format!("{pattern}{after}")).collect()
-    }
-
-    fn sink(&mut self, toml: &mut String) {
-        let prefix = self.take("topic.prefix").unwrap_or("imported");
-        let _ = writeln!(
-            toml,
-            "[sink.kafka]\nbootstrap = \"localhost:9092\"\nprefix = {}\nformat = \"json\"\ndelivery = \"at-least-once\"",
-            quoted(prefix)
-        );
-        self.left
-            .push(("(bootstrap.servers)".into(), "is in the worker's configuration: set sink.kafka.bootstrap".into()));
-        let partitions = self.take("topic.creation.default.partitions");
-        let replication = self.take("topic.creation.default.replication.factor").filter(|count| *count != "-1");
-        if partitions.is_some() || replication.is_some() {
-            toml.push_str("[sink.kafka.topic]\n");
-            for (key, value) in [("partitions", partitions), ("replication", replication)] {
-                if let Some(value) = value {
-                    let _ = writeln!(toml, "{key} = {value}");
-                }
-            }
-        }
-        toml.push_str("[sink.kafka.envelope]\n");
-        for (theirs, ours) in [
-            ("decimal.handling.mode", "decimal"),
-            ("time.precision.mode", "time"),
-            ("interval.handling.mode", "interval"),
-            ("hstore.handling.mode", "hstore"),
-            ("binary.handling.mode", "binary"),
-            ("unavailable.value.placeholder", "placeholder"),
-        ] {
-            if let Some(value) = self.take(theirs) {
-                let _ = writeln!(toml, "{ours} = {}", quoted(value));
-            }
-        }
-        if self.take("tombstones.on.delete") == Some("false") {
-            toml.push_str("tombstones = false\n");
-        }
-        let skipped = self.take("skipped.operations").unwrap_or("t");
-        let _ = writeln!(toml, "truncates = {}", !skipped.contains('t'));
-        if skipped.split(',').any(|operation| matches!(operation.trim(), "c" | "u" | "d")) {
-            self.leave("skipped.operations", "only truncates can be left out");
-        }
-        match self.take("include.unknown.datatypes") {
-            Some("true") => {
-                self.leave("include.unknown.datatypes", "types outside the table are told as their text, not as bytes")
-            }
-            _ => toml.push_str("unknown = \"omit\"\n"),
-        }
-        self.converters(toml);
-        let (schemas, fields) = (self.take("schema.name.adjustment.mode"), self.take("field.name.adjustment.mode"));
-        if let Some(adjustment) = fields.or(schemas).filter(|adjustment| *adjustment != "none") {
-            let _ = writeln!(toml, "name_adjustment = {}", quoted(adjustment));
-        }
-        if schemas.unwrap_or("none") != fields.unwrap_or("none") {
-            self.leave("field.name.adjustment.mode", "names of schemas and of fields are adjusted alike");
-        }
-        for (key, fine, why) in [
-            ("provide.transaction.metadata", "false", "transaction metadata is not in this version"),
-            ("topic.delimiter", ".", "topics are <prefix>.<schema>.<table>"),
-        ] {
-            if self.take(key).is_some_and(|value| value != fine) {
-                self.leave(key, why);
-            }
-        }
-        toml.push('\n');
-    }
-
-    fn converters(&mut self, toml: &mut String) {
-        let mut inline = false;
-        for (converter, schemas) in
-            [("key.converter", "key.converter.schemas.enable"), ("value.converter", "value.converter.schemas.enable")]
-        {
-            let class = self.take(converter);
-            let enabled = self.take(schemas) != Some("false");
-            match class {
-                Some(class) if class.ends_with("JsonConverter") => inline |= enabled,
-                Some(class) if class.ends_with("StringConverter") || class.ends_with("ByteArrayConverter") => {
-                    self.leave(converter, "only JSON is in this version");
-                }
-                Some(_) => self.leave(converter, "only JSON is in this version: Avro and Protobuf are not"),
-                None => {}
-            }
-        }
-        if inline {
-            toml.push_str("inline_schema = true\n");
-        }
     }
 
     /// Lists of columns and keys, as one section for each table.
@@ -255,7 +169,7 @@ impl<'a> Translation<'a> {
             let why = UNNEEDED.iter().find(|(begin, _)| key.starts_with(begin)).map(|(_, why)| *why);
             let why = why.unwrap_or(match key.as_str() {
                 key if key.starts_with("transforms") || key.starts_with("predicates") => {
-                    "transformations are not carried over; what ExtractNewRecordState does is envelope.kind = \"flat\""
+                    "transformations are not carried over, but for ExtractNewRecordState and EventRouter"
                 }
                 key if key.starts_with("signal.") || key.starts_with("incremental.") => {
                     "signals and incremental snapshots are not in this version"
@@ -337,10 +251,10 @@ impl Table {
 }
 
 /// A TOML string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a text is JSON")
 }
 
-fn list(texts: &[String]) -> String {
+pub(super) fn list(texts: &[String]) -> String {
     serde_json::to_string(texts).expect("texts are JSON")
 }

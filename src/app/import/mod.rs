@@ -3,6 +3,7 @@
 //! The configuration goes to standard output, every key that could not be carried over to standard error with the
 //! reason. Passwords and salts are not written: variables stand in their place.
 
+mod events;
 mod filters;
 mod keys;
 mod text;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::avro;
 use super::encode::Settings;
 use super::json::inline;
 use super::kind::{Kind, Unit};
@@ -22,6 +23,8 @@ pub struct Description {
     pub key_schema: Option<String>,
     /// The Connect schema of values.
     pub value_schema: String,
+    /// The Avro schemas of keys, where the table has some, and of values.
+    pub avro_schemas: (Option<String>, String),
     /// The JSON Schema of values.
     pub json_schema: Value,
 }
@@ -76,6 +79,7 @@ pub fn describe(table: &Table, settings: &Settings) -> Description {
         columns: columns.collect(),
         key_schema: schemas.key.as_ref().map(inline::text),
         value_schema: inline::text(&value),
+        avro_schemas: (schemas.key.as_ref().map(avro::schema_text), avro::schema_text(&value)),
         json_schema: inline::json_schema(&value),
         topic,
     }
