@@ -9,6 +9,7 @@ mod contract;
 mod demo;
 #[cfg(feature = "duckdb")]
 mod disk;
+mod encoding;
 mod example;
 mod filter;
 mod history;

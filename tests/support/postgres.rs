@@ -196,9 +196,14 @@ impl Postgres {
     /// A fresh, empty database whose name begins with `name`; it goes with its slots when dropped.
     #[track_caller]
     pub fn database(&self, name: &str) -> Database<'_> {
+        self.database_with(name, "")
+    }
+
+    /// A database made with options of `CREATE DATABASE`.
+    pub fn database_with(&self, name: &str, options: &str) -> Database<'_> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("{name}_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-        self.sql(&format!("create database {}", identifier(&name)));
+        self.sql(&format!("create database {} {options}", identifier(&name)));
         Database { server: self, name }
     }
 

@@ -31,7 +31,8 @@ use super::scribe::{Scribe, nowhere, publish};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
 use crate::codecs::event::{
-    Encoder, Notice, Notices, Records, Settings, Topic, Transactions, encode_table, progress_topic, tables_topic,
+    EncodeError, Encoder, Notice, Notices, Records, Settings, Topic, Transactions, encode_table, progress_topic,
+    tables_topic,
 };
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{Change, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
@@ -202,7 +203,7 @@ impl KafkaSink {
             let table = Arc::clone(plan.encoder.table());
             let nullable = table.columns.iter().any(|column| column.name == error.column && column.optional);
             if !error.of_null() || nullable {
-                return Err(Error::corrupt(format!("a change of table {}: {error}", table.name)));
+                return Err(unsaid(&table, &error));
             }
             // The catalog says what is so now; the row is from before. From here on the column may be null.
             let mut table = (*table).clone();
@@ -281,6 +282,16 @@ impl KafkaSink {
         let encoder = self.encoder(&topic.name, source).await?;
         Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions, route }))
     }
+}
+
+/// The refusal of a change that no record can hold.
+fn unsaid(table: &Table, error: &EncodeError) -> Error {
+    let what = format!("a change of table {}: {error}", table.name);
+    if error.expected == "UTF-8" {
+        return Error::blocked(what)
+            .remedy("mend the value, or leave the column out with columns.exclude of its [[table]]");
+    }
+    Error::corrupt(what)
 }
 
 /// `table public.orders (key tenant, id)`

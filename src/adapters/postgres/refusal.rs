@@ -44,7 +44,10 @@ impl Notice {
 /// The error for a server's refusal while `doing` something.
 pub(super) fn refusal(code: &str, message: &str, doing: &str) -> Error {
     let (class, remedy) = meaning(code);
-    let error = Error::new(class, format!("{doing}: the server says: {message} (SQLSTATE {code})"));
+    // What is said of a value can hold the value; what is said of a setting holds the setting.
+    let of_value = code.starts_with("22") && code != "22023";
+    let said = if of_value { "a value is refused" } else { message };
+    let error = Error::new(class, format!("{doing}: the server says: {said} (SQLSTATE {code})"));
     if remedy.is_empty() { error } else { error.remedy(remedy) }
 }
 
@@ -62,6 +65,10 @@ fn meaning(code: &str) -> (Class, &'static str) {
         "28P01" => (Class::Blocked, "check user and password in the database URL"),
         "28000" => (Class::Blocked, "check the user, its REPLICATION right, TLS mode and the server's pg_hba.conf"),
         "3D000" => (Class::Blocked, "check the database name in the URL"),
+        "22021" => (
+            Class::Blocked,
+            "a text is not in the database's encoding: mend it, or leave its column out with columns.exclude",
+        ),
         "42501" => (Class::Blocked, "grant the missing right to the user of the database URL"),
         "42704" => (Class::Blocked, "it does not exist (any more): check the slot's and the publication's names"),
         "55006" => (Class::Blocked, "another process uses it: stop that one first"),
@@ -77,5 +84,21 @@ fn meaning(code: &str) -> (Class, &'static str) {
             Some("XX") => (Class::Blocked, "the server can't go on with this log; see its own log"),
             _ => (Class::Blocked, ""),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_says_of_a_value_is_not_repeated_and_what_it_says_of_a_setting_is() {
+        for code in ["22P02", "22021", "22003", "22007"] {
+            let error = refusal(code, "invalid input syntax: \"CANARY\"", "reading table public.t").to_string();
+            assert!(error.contains("public.t") && error.contains(code) && !error.contains("CANARY"), "{error}");
+        }
+        let error = refusal("22023", "invalid value for parameter \"x\"", "connecting").to_string();
+        assert!(error.contains("parameter"), "{error}");
+        assert!(refusal("22021", "", "reading").advice().is_some_and(|advice| advice.contains("columns.exclude")));
     }
 }

@@ -83,6 +83,10 @@ impl Snapshot {
         for found in wanted.tables {
             planned.push_back(plan(&client, found, &wanted).await?);
         }
+        // Texts of such a database are in no encoding: the server would refuse those that are not UTF-8, told or not.
+        let plain = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', true)
+            WHERE current_setting('server_encoding') = 'SQL_ASCII'";
+        client.execute(plain, &[]).await.map_err(|error| sql_error(error, "choosing the encoding"))?;
         tracing::info!(tables = planned.len(), point = %exported.point, "reading the existing rows");
         Ok(Snapshot {
             client,

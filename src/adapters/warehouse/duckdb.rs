@@ -122,7 +122,7 @@ impl DuckdbClient {
             table.name,
             suspects.join(", ")
         ))
-        .remedy("NaN and infinite numerics and dates beyond DuckDB's range have no place in these types: correct the row at the source")
+        .remedy("NaN and infinite numerics and dates beyond DuckDB's range have no place in these types: correct the row at the source, or leave the column out with columns.exclude")
     }
 }
 
@@ -231,7 +231,7 @@ fn utf8(cell: Cell<'_>) -> std::result::Result<Option<&str>, &'static str> {
 
 fn misread(stage: &Stage, column: &str, what: &str) -> Error {
     Error::blocked(format!("a value of {}, column {column}, {what}", stage.target.table.name))
-        .remedy("correct the row at the source")
+        .remedy("correct the row at the source, or leave the column out with columns.exclude")
 }
 
 /// What DuckDB's refusal means. Messages about values are not repeated.

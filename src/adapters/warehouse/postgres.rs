@@ -159,6 +159,9 @@ fn sql_error(error: tokio_postgres::Error) -> Error {
             Class::Blocked,
             "a PostgreSQL table has 1600 columns at most, and merging needs four more and the key twice: exclude the table, or use another warehouse",
         ),
+        _ if code == "22021" => {
+            (Class::Blocked, "a text is not UTF-8: mend it at the source, or leave its column out with columns.exclude")
+        }
         Some("22") => (Class::Blocked, "a value does not fit its column: widen the column in the warehouse"),
         Some("23") => (Class::Blocked, "a constraint that Tailwater did not make is in the way: remove it"),
         Some("42") if code == "42501" => (Class::Blocked, "grant the missing right to the sink's user"),
