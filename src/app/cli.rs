@@ -69,6 +69,8 @@ enum Command {
         #[arg(long, value_enum, default_value = "columns")]
         format: schema::Form,
     },
+    /// Prints the SQL that has a database keep its tables' NOT NULL, defaults and keys as of each DDL.
+    SchemaHistory,
     /// Writes a configuration from one of Debezium's PostgreSQL connector, and lists what it could not carry over.
     ImportDebezium {
         /// The connector's JSON or properties.
@@ -126,6 +128,10 @@ async fn dispatch(command: Command) -> ExitCode {
                 Ok(config) => ended(schema::schema(&config, table.as_deref(), format).await),
                 Err(code) => code,
             }
+        }
+        Command::SchemaHistory => {
+            print!("{}", crate::adapters::postgres::HISTORY_SQL);
+            ExitCode::SUCCESS
         }
         Command::ImportDebezium { file } => ended(import::print(&file)),
         #[cfg(feature = "duckdb")]

@@ -16,6 +16,7 @@ mod facts;
 mod join;
 mod slot;
 mod stream;
+mod versions;
 mod writers;
 
 /// Follows every table of `public` with slot and publication of the pipeline's name.
@@ -33,6 +34,7 @@ fn options(url: &str, pipeline: &str) -> Options {
         snapshot: SnapshotMode::Initial,
         messages: None,
         commits: false,
+        schema_history: false,
         buffer_bytes: 16 << 20,
         connect_timeout: Duration::from_secs(10),
     }

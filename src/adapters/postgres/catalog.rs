@@ -2,11 +2,13 @@
 
 use tokio_postgres::Client;
 
+use super::history;
 use super::options::{Options, Partitioned, Portion};
 use super::refusal::sql_error;
 use super::types::{self, Types};
+use crate::codecs::pgoutput::Relation;
 use crate::logic::assemble::Description;
-use crate::model::{Error, Oid, ReplicaIdentity, Result, TableName};
+use crate::model::{Error, Lsn, Oid, ReplicaIdentity, Result, TableName};
 
 /// A table that the patterns name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,7 +70,7 @@ pub(super) async fn matching(client: &Client, options: &Options) -> Result<Vec<F
             readable: row.get(4),
         }
     });
-    Ok(found.filter(|table| options.wants(&table.name)).collect())
+    Ok(found.filter(|table| options.wants(&table.name) && !history::keeps(&table.name)).collect())
 }
 
 impl Found {
@@ -128,6 +130,21 @@ const UNIQUE: &str = "
         JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum
     WHERE i.indrelid = $1 AND i.indisunique AND k.n <= i.indnkeyatts
     GROUP BY i.indexrelid, c.relname ORDER BY c.relname COLLATE \"C\"";
+
+/// Explains a relation of the stream whose next row lies at `at`, by what was in force there where a history is kept.
+pub(super) async fn describe_at(client: &Client, relation: &Relation, at: Option<Lsn>) -> Result<Description> {
+    let types: Vec<Oid> = relation.columns.iter().map(|column| column.type_oid).collect();
+    let Some(at) = at else { return describe(client, relation.oid, &types).await };
+    let known = history::facts(client, relation.oid, at).await?;
+    let covers = |facts: &history::Facts| relation.columns.iter().all(|column| facts.columns.contains(&column.name));
+    let Some(facts) = known.filter(covers) else {
+        tracing::warn!(table = relation.name, %at, "the schema history misses the table: its NOT NULL, defaults and keys are those of now");
+        return describe(client, relation.oid, &types).await;
+    };
+    let Types { types, modifiers } = types::resolve(client, &types).await?;
+    let history::Facts { required, defaults, primary_key, identity_index, unique_index, .. } = facts;
+    Ok(Description { types, modifiers, required, defaults, primary_key, identity_index, unique_index })
+}
 
 /// Explains the columns of one table: types, NOT NULL, defaults, keys.
 pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Result<Description> {

@@ -3,7 +3,7 @@
 use super::options::{Options, Partitioned};
 use super::snapshot::looks;
 use super::wire::Wire;
-use super::{catalog, partitions, portion, publication, slot, sql};
+use super::{catalog, history, partitions, portion, publication, slot, sql};
 use crate::model::{Error, Result, Table, TableName};
 
 /// What a check found.
@@ -35,6 +35,9 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
         let connected = Wire::connect(&options.endpoint, "tailwater check", encoding, options.connect_timeout).await;
         problems.extend(connected.err().map(|error| error.within("the replication connection")));
+    }
+    if options.schema_history {
+        problems.extend(history::kept(&client).await.err());
     }
     let tables = catalog::matching(&client, options).await?;
     names.extend(tables.iter().map(|table| table.name.clone()));

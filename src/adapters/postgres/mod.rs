@@ -1,6 +1,6 @@
 //! PostgreSQL as a source.
 //!
-//! `endpoint`, `tls`, `wire` reach a server; `sql` does it for everything that is SQL; `catalog`, `publication`, `slot`
+//! `endpoint`, `tls`, `wire` reach a server; `sql` does it for everything that is SQL; `catalog`, `history`, `publication`, `slot`
 //! prepare; `snapshot` and `stream` deliver; `start` begins and `source` makes batches of both; `newcomers` and
 //! `join` let tables join; `watch` looks after all of it; `ack` guards what the server is told.
 
@@ -8,6 +8,7 @@ mod ack;
 mod catalog;
 mod check;
 mod endpoint;
+mod history;
 mod identity;
 mod join;
 mod newcomers;
@@ -30,6 +31,7 @@ mod wire;
 pub use ack::Ledger;
 pub use check::{Findings, check, tables};
 pub use endpoint::{Endpoint, SslMode};
+pub use history::HISTORY_SQL;
 pub use options::{Options, Partitioned, Portion, SnapshotMode};
 pub use slot::{SlotStatus, slot_status};
 pub use source::{PostgresSource, SlotPosition};

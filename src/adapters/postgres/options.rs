@@ -63,6 +63,8 @@ pub struct Options {
     pub commits: bool,
     /// The logical messages that are handed on, by their prefixes; `None`: none of them.
     pub messages: Option<Patterns>,
+    /// Whether the database keeps a history of what the log does not say of tables.
+    pub schema_history: bool,
     /// Bytes of changes that may wait between the socket and the sink.
     pub buffer_bytes: usize,
     /// How long connecting may take.

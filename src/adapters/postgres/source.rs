@@ -19,7 +19,7 @@ use crate::codecs::pgoutput::{Decoder, Frame, Message, Relation};
 use crate::logic::assemble::{Assembler, Step, shape};
 use crate::logic::pipeline::{Batch, Source};
 use crate::model::{
-    Change, ChangeId, Checkpoint, Error, Followed, Lsn, Meters, Oid, Phase, Position, Result, SourcePosition,
+    Change, ChangeId, Checkpoint, Error, Followed, Lsn, Meters, Phase, Position, Result, SourcePosition,
 };
 
 /// A batch is handed on at the next commit after this much.
@@ -232,9 +232,25 @@ impl PostgresSource {
         Ok(())
     }
 
+    /// Where the next message that lies anywhere does; waits until it is here. A relation is followed by its row. Cancel-safe.
+    async fn upcoming(&mut self) -> Result<Lsn> {
+        loop {
+            for payload in self.pending.payloads.as_slice() {
+                if let Frame::XLogData(data) = Frame::decode(payload)?
+                    && data.start != Lsn::ZERO
+                {
+                    return Ok(data.start);
+                }
+            }
+            let burst = self.stream.next().await?;
+            let waiting = std::mem::take(&mut self.pending.payloads);
+            self.pending.payloads = waiting.chain(burst.payloads).collect::<Vec<_>>().into_iter();
+        }
+    }
+
     async fn define(&mut self, relation: Relation) -> Result<()> {
-        let types: Vec<Oid> = relation.columns.iter().map(|column| column.type_oid).collect();
-        let described = catalog::describe(&self.client, relation.oid, &types).await?;
+        let at = if self.options.schema_history { Some(self.upcoming().await?) } else { None };
+        let described = catalog::describe_at(&self.client, &relation, at).await?;
         let table = shape(&relation, &described);
         let from = self.from(&table.name, table.oid);
         let table = self.assembler.define(relation, table, from);

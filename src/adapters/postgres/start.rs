@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::catalog::{self, Facts, Found};
+use super::history;
 use super::identity::{identify, same_cluster};
 use super::options::{Options, SnapshotMode};
 use super::publication;
@@ -30,6 +31,10 @@ impl PostgresSource {
         let facts = catalog::facts(&client).await?;
         if let Some(problem) = unfit(&facts).into_iter().next() {
             return Err(problem);
+        }
+        if options.schema_history {
+            history::kept(&client).await?;
+            history::prune(&client).await;
         }
         let tables = catalog::matching(&client, &options).await?;
         let mut found = slot::find(&client, &options.slot, &facts).await?;

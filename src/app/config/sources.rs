@@ -53,6 +53,7 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
         section.problem("publication", "is not a publication's name", "use 1 to 63 bytes", problems);
     }
     let create = section.flag("create", problems).unwrap_or(true);
+    let schema_history = section.flag("schema_history", problems).unwrap_or(false);
     let snapshot = match section.text("snapshot", problems).as_deref() {
         None | Some("initial") => postgres::SnapshotMode::Initial,
         Some("never") => postgres::SnapshotMode::Never,
@@ -84,6 +85,7 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
         snapshot,
         messages: None,
         commits: false,
+        schema_history,
         buffer_bytes: BUFFER,
         connect_timeout: Duration::from_secs(10),
     })

@@ -149,6 +149,7 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             create: true,
             messages: None,
             commits: false,
+            schema_history: false,
             snapshot: SnapshotMode::Initial,
             buffer_bytes: 32 << 20,
             connect_timeout: Duration::from_secs(10),
