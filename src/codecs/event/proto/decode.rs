@@ -6,11 +6,11 @@ use super::super::decode::DecodeError;
 use super::super::modes::Modes;
 use super::super::records::KEEP;
 use super::super::stamp::{Part, Stamp};
-use super::form::left_out;
+use super::form::{header, told};
 use super::frame::unframe;
 use super::kind::column_delimiter;
 use super::read::{self, Found};
-use super::wire::Fields;
+use super::wire::{Fields, Wire};
 use crate::model::{
     Cell, Change, Lsn, OldRow, Op, Origin, PgTimestamp, ReplicaIdentity, Row, RowWriter, SnapshotMark, Table, Xid,
 };
@@ -20,6 +20,8 @@ use crate::model::{
 pub(in super::super) struct Decoder {
     table: Arc<Table>,
     columns: Vec<Column>,
+    /// `Event.columns`, as the writer has them today: what is the same needs no reading.
+    header: Vec<u8>,
     rows: RowWriter,
     scratch: Vec<u8>,
 }
@@ -46,10 +48,11 @@ impl Decoder {
     pub(in super::super) fn new(table: Arc<Table>, modes: &Modes) -> Decoder {
         let columns = table.columns.iter().enumerate().map(|(at, column)| Column {
             name: column.name.clone(),
-            told: table.key.contains(&at) || !left_out(column, modes),
+            told: told(&table, at, modes),
             delimiter: column_delimiter(column),
         });
-        Decoder { columns: columns.collect(), table, rows: RowWriter::new(), scratch: Vec::new() }
+        let header = header(&table, modes);
+        Decoder { columns: columns.collect(), header, table, rows: RowWriter::new(), scratch: Vec::new() }
     }
 
     /// The change of a record; `None` for a tombstone and for the delete half of a key change.
@@ -76,6 +79,10 @@ impl Decoder {
         let (mut fields, mut met) = (Fields::new(event), 0);
         while let Some((field, wire)) = fields.next()? {
             match field {
+                // Over the rest of the columns at once.
+                3 if met == 0 && fields.skip(self.rest_of_header(wire)) => {
+                    met = told.by_ref().count();
+                }
                 1 => parts.op = wire.number()?,
                 2 => parts.source = Some(wire.bytes()?),
                 3 => {
@@ -96,6 +103,12 @@ impl Decoder {
             return Err(COLUMNS);
         }
         Ok(parts)
+    }
+
+    /// What follows the first column, where that is as the writer has it today.
+    fn rest_of_header(&self, first: Wire<'_>) -> Option<&[u8]> {
+        let mut header = Fields::new(&self.header);
+        (header.next().ok()? == Some((3, first))).then(|| header.rest())
     }
 
     fn op(&mut self, parts: &Parts<'_>, part: Option<Part>) -> Result<Op, DecodeError> {

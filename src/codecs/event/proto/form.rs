@@ -50,11 +50,13 @@ struct KeyStep {
 impl Form {
     /// Compiles the plan. A key column is never left out.
     pub(in super::super) fn new(table: &Table, settings: &Settings) -> Form {
-        let mut plan = Form {
-            columns: Vec::new(),
+        let step = |column: &Column| Step { name: column.name.clone(), kind: Kind::of(&column.pg_type) };
+        let columns = table.columns.iter().enumerate();
+        Form {
+            columns: header(table, &settings.modes),
             source: constant_source(table, &settings.database),
-            steps: Vec::with_capacity(table.columns.len()),
-            key: Vec::new(),
+            steps: columns.map(|(at, column)| told(table, at, &settings.modes).then(|| step(column))).collect(),
+            key: table.key.iter().filter_map(|&at| Some(KeyStep::new(at, table.columns.get(at)?))).collect(),
             database: settings.database.clone(),
             schemas: match messages(table) {
                 (Message::Key, value) => (table.has_key().then(|| schema(Message::Key)), schema(value)),
@@ -62,18 +64,7 @@ impl Form {
             },
             messages: messages(table),
             frames: Default::default(),
-        };
-        for (at, column) in table.columns.iter().enumerate() {
-            let place = table.key.iter().position(|&key| key == at).map_or(0, |place| place + 1);
-            if left_out(column, &settings.modes) && place == 0 {
-                plan.steps.push(None);
-                continue;
-            }
-            header(column, place, &mut plan.columns);
-            plan.steps.push(Some(Step { name: column.name.clone(), kind: Kind::of(&column.pg_type) }));
         }
-        plan.key = table.key.iter().filter_map(|&at| Some(KeyStep::new(at, table.columns.get(at)?))).collect();
-        plan
     }
 
     /// Sets the numbers that the registry gave the schemas.
@@ -224,9 +215,10 @@ pub(super) fn schema(message: Message) -> NamedSchema {
     NamedSchema { language: "PROTOBUF", name: message.name().to_owned(), text: super::SCHEMA.to_owned() }
 }
 
-/// Whether a column is left out: only those that every format leaves out.
-pub(super) fn left_out(column: &Column, modes: &Modes) -> bool {
-    Told::of(&column.pg_type, column.modifier, modes).is_none()
+/// Whether a column is told: all but those that every format leaves out, and those of the key in any case.
+pub(super) fn told(table: &Table, at: usize, modes: &Modes) -> bool {
+    let form = |column: &Column| Told::of(&column.pg_type, column.modifier, modes);
+    table.key.contains(&at) || table.columns.get(at).and_then(form).is_some()
 }
 
 fn op_number(op: &str) -> u64 {
@@ -274,8 +266,20 @@ fn constant_source(table: &Table, database: &str) -> Vec<u8> {
     out
 }
 
+/// `Event.columns` of a table version.
+pub(super) fn header(table: &Table, modes: &Modes) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (at, column) in table.columns.iter().enumerate() {
+        let place = table.key.iter().position(|&key| key == at).map_or(0, |place| place + 1);
+        if told(table, at, modes) {
+            column_header(column, place, &mut out);
+        }
+    }
+    out
+}
+
 /// Appends a `Column`.
-fn header(column: &Column, place: usize, out: &mut Vec<u8>) {
+fn column_header(column: &Column, place: usize, out: &mut Vec<u8>) {
     let mut body = Vec::new();
     let (type_number, type_name) = type_of(&column.pg_type);
     wire::bytes(1, column.name.as_bytes(), &mut body);

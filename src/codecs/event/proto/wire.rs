@@ -172,6 +172,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Skips these bytes, where they are what comes next.
+    pub(super) fn skip(&mut self, bytes: Option<&[u8]>) -> bool {
+        match bytes.and_then(|bytes| self.rest.strip_prefix(bytes)) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Whether there is nothing more.
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
