@@ -113,11 +113,11 @@ fn postgres_to_kafka_to_postgres_survives_kills() {
 
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 #[test]
-fn postgres_to_kafka_to_duckdb_survives_kills() {
+fn postgres_to_kafka_in_protobuf_to_duckdb_survives_kills() {
     let source = Postgres::shared(17).database("kill_pkd_source");
     let dir = Dir::new();
     let file = dir.join("warehouse.duckdb");
     let (publish, apply) = through_kafka("kill_pkd", &source);
-    storm(&source, &[publish, apply.sink_duckdb(&file)]);
+    storm(&source, &[publish.protobuf(), apply.sink_duckdb(&file)]);
     assert_all_equal(&source.session(), &workload::TABLES, Copy::Duckdb(&file));
 }
