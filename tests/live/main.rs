@@ -10,6 +10,8 @@ mod demo;
 #[cfg(feature = "duckdb")]
 mod disk;
 mod encoding;
+#[cfg(feature = "kafka")]
+mod evolve;
 mod example;
 mod filter;
 mod history;

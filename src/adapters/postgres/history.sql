@@ -5,6 +5,7 @@
 --               _tailwater.prune_schema_history;
 
 BEGIN;
+SET LOCAL client_min_messages = warning;
 
 CREATE SCHEMA IF NOT EXISTS _tailwater;
 
