@@ -78,6 +78,13 @@ const COLUMNS: &[(&str, &str, &str, bool)] = &[
     ("pts", "point[]", "'{\"(1,2)\",NULL}'", false),
     ("boxes", "box[]", "'{(1,1),(0,0)}'", false),
     ("comps", "pair[]", "array[row(1, 'x')::pair]", false),
+    ("pairs", "hstore", "'a=>1, \"b c\"=>NULL'", false),
+    ("pairss", "hstore[]", "array['a=>1'::hstore, null]", false),
+    ("tree", "ltree", "'Top.Science'", false),
+    ("trees", "ltree[]", "'{Top.Science,NULL}'", false),
+    ("ci", "citext", "'MiXed'", false),
+    ("cis", "citext[]", "'{A,b}'", false),
+    ("book", "isbn", "'0-393-04002-X'", false),
     ("absent", "int default 7", "null", false),
 ];
 
@@ -96,7 +103,8 @@ fn create(database: &Database<'_>) {
     }
     let columns: Vec<String> = COLUMNS.iter().map(|(name, pg_type, ..)| format!("{name} {pg_type}")).collect();
     database.sql(&format!(
-        "create type mood as enum ('sad', 'ok'); create type pair as (n int, t text);
+        "create extension hstore; create extension ltree; create extension citext; create extension isn;
+         create type mood as enum ('sad', 'ok'); create type pair as (n int, t text);
          create domain price as numeric(8,2); create domain low_price as price check (value < 10);
          create domain best_mood as mood; create type a_range as range (subtype = float8);
          create table types (id int primary key, {})",
