@@ -32,7 +32,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::dir::Dir;
 use super::proxy::Proxy;
 use super::supervised::{Launch, Supervised};
-use super::{cache, port, runtime};
+use super::{cache, eventually, port, runtime};
 
 const LOGGING: &str = include_str!("../services/kafka/log4j2.properties");
 const WAIT: Duration = Duration::from_secs(90);
@@ -108,6 +108,8 @@ impl Node {
     fn java(&self, main: &str, arguments: &[&str], options: &[&str]) -> Vec<std::ffi::OsString> {
         let mut command: Vec<std::ffi::OsString> = vec!["java".into()];
         command.extend(options.iter().map(Into::into));
+        // What the JVM unpacks goes with the directory.
+        command.push(format!("-Djava.io.tmpdir={}", self.dir.path().display()).into());
         command.push(format!("-Dlog4j2.configurationFile={}", self.dir.join("log4j2.properties").display()).into());
         command.push("-cp".into());
         command.push(cache::kafka_jars().join("*").into());
@@ -277,11 +279,11 @@ impl Kafka {
         self.nodes.iter().filter_map(|node| node.process.lock().unwrap().as_ref().map(Supervised::pid)).collect()
     }
 
-    /// Creates a topic; `config` are its settings.
+    /// Creates a topic and waits until the brokers tell of it; `config` are its settings.
     #[track_caller]
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
-        let name = name.to_owned();
+        let (known, name) = (name, name.to_owned());
         let config: Vec<(String, String)> = config.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
         let replication = if self.nodes.len() >= 3 { 3 } else { 1 };
         runtime::wait(async move {
@@ -289,6 +291,10 @@ impl Kafka {
             let topic = config.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
             let created = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
             created.into_iter().for_each(|one| drop(one.expect("a topic that does not exist yet")));
+        });
+        // The controller's answer comes before the brokers have heard of it.
+        eventually("the brokers know the topic", Duration::from_secs(30), || {
+            self.topics(known).contains(&known.to_owned()).then_some(())
         });
     }
 
