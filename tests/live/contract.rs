@@ -60,6 +60,11 @@ fn changed_schemas_are_told_as_debezium_tells_them() {
 }
 
 #[test]
+fn transactions_and_messages_are_told_as_debezium_tells_them() {
+    ["transactions", "messages", "messages_text"].into_iter().for_each(compared);
+}
+
+#[test]
 fn every_type_is_told_as_debezium_tells_it_in_every_mode() {
     ["types", "types_connect", "types_micros", "types_text"].into_iter().for_each(compared);
 }

@@ -31,7 +31,7 @@ pub enum Step {
 pub struct Assembler {
     stored: Lsn,
     open: Option<Open>,
-    /// The end of the last transaction, as changes report it.
+    /// The end of the last transaction, or a message after it, as changes report it.
     last_commit: Option<Lsn>,
     /// The end of the last transaction on this connection: the next may not begin its commit before it.
     passed: Lsn,
@@ -276,6 +276,7 @@ impl Assembler {
             let origin = Origin { at: self.clock, xid: None, lsn, last_commit: Some(lsn), snapshot: None };
             self.emit(origin, id, logical, out);
         }
+        self.last_commit = Some(lsn);
         Ok(Step::Boundary { commit: lsn, end })
     }
 

@@ -74,6 +74,17 @@ pub const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        name: "a message of no transaction has the time at which it is read",
+        covers: |d| {
+            let txid = |told: &Told| told.value.as_ref()?.field("source")?.field("txId").map(Json::is_null);
+            d.path.starts_with("value.source.ts_") && d.topic() == "message" && d.ours.and_then(txid) == Some(true)
+        },
+    },
+    Allowed {
+        name: "messages have a name in the count of a transaction",
+        covers: |d| d.path.starts_with("value.data_collections.") && says(&d.we_say, "\"message\""),
+    },
+    Allowed {
         name: "24:00 stays 24:00",
         covers: |d| says(&d.they_say, "\"00:00:00Z\"") && says(&d.we_say, "\"24:00:00Z\""),
     },

@@ -71,8 +71,12 @@ impl Told {
         }
         let read = self.is_read();
         let Some(value) = &mut self.value else { return };
-        for name in ["ts_ms", "ts_us", "ts_ns"] {
-            forget(value, name);
+        if let Some(Json::List(tables)) = value.field_mut("data_collections") {
+            // In no order.
+            tables.sort_by_key(Json::text);
+        }
+        if value.field("source").is_some() || value.field("status").is_none() {
+            ["ts_ms", "ts_us", "ts_ns"].iter().for_each(|name| forget(value, name));
         }
         let Some(source) = value.field_mut("source") else { return };
         for (name, mine, settled) in [("name", run.prefix, "srv"), ("db", run.database, "db")] {
@@ -94,7 +98,7 @@ impl Told {
         }
         let Some(value) = &mut self.value else { return };
         value.shorten();
-        forget(value, "id");
+        ["id", "ts_ms"].iter().for_each(|name| forget(value, name));
         if let Some(source) = value.field_mut("source") {
             POSITIONS.iter().for_each(|name| forget(source, name));
         }

@@ -1,0 +1,4 @@
+--- title logical messages with their content as a text in base64
+--- tailwater binary = "base64"
+--- debezium binary.handling.mode=base64
+--- include messages
