@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::support::contract::run::{self, Form};
 use crate::support::contract::script::Script;
 use crate::support::dir::Dir;
 use crate::support::kafka::Kafka;
@@ -23,10 +24,17 @@ pub struct Debezium {
 
 impl Debezium {
     /// Starts it for a script and waits until it follows. Its topics are `<route><prefix>.<schema>.<table>`.
-    pub fn start(script: &Script, database: &Database<'_>, kafka: &Kafka, route: &str, prefix: &str) -> Debezium {
+    pub fn start(
+        script: &Script,
+        form: Form,
+        database: &Database<'_>,
+        kafka: &Kafka,
+        route: &str,
+        prefix: &str,
+    ) -> Debezium {
         let dir = Dir::new();
         fs::write(dir.join("log4j2.properties"), LOGGING).expect("writable");
-        fs::write(dir.join("worker.properties"), worker(dir.path(), kafka)).expect("writable");
+        fs::write(dir.join("worker.properties"), worker(dir.path(), form, kafka)).expect("writable");
         let slot = format!("debezium_{prefix}").to_lowercase();
         fs::write(dir.join("connector.properties"), connector(script, database, route, prefix, &slot))
             .expect("writable");
@@ -81,8 +89,11 @@ impl Debezium {
     }
 }
 
-fn worker(dir: &Path, kafka: &Kafka) -> String {
-    let converter = "org.apache.kafka.connect.json.JsonConverter";
+fn worker(dir: &Path, form: Form, kafka: &Kafka) -> String {
+    let (converter, registry) = match form {
+        Form::Json => ("org.apache.kafka.connect.json.JsonConverter", String::new()),
+        Form::Avro => ("io.confluent.connect.avro.AvroConverter", run::registry().url()),
+    };
     format!(
         "bootstrap.servers={}
 offset.storage.file.filename={}
@@ -91,6 +102,8 @@ listeners=HTTP://127.0.0.1:{}
 plugin.discovery=only_scan
 key.converter={converter}
 value.converter={converter}
+key.converter.schema.registry.url={registry}
+value.converter.schema.registry.url={registry}
 ",
         kafka.bootstrap(),
         dir.join("offsets").display(),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::debezium::Debezium;
 use crate::support::contract::compare::Difference;
-use crate::support::contract::script::{self, Script};
+use crate::support::contract::run::Form;
+use crate::support::contract::script::Script;
 use crate::support::contract::told::{self, Run, Told};
 use crate::support::contract::{allowed, compare, run};
 use crate::support::eventually;
@@ -20,15 +21,15 @@ struct Sides {
     log: String,
 }
 
-fn both(script: &Script) -> Sides {
+fn both(script: &Script, form: Form) -> Sides {
     let kafka = Kafka::shared();
     let database = Postgres::shared(17).database(&format!("compat_{}", script.name));
     let prefix = kafka.prefix("twcompat");
     run::prepare(script, &database);
-    let pipeline = run::tailwater(script, &database, kafka, &prefix);
+    let pipeline = run::tailwater(script, form, &database, kafka, &prefix);
     let mut running = pipeline.run();
     running.wait_ready();
-    let mut debezium = Debezium::start(script, &database, kafka, ROUTE, &prefix);
+    let mut debezium = Debezium::start(script, form, &database, kafka, ROUTE, &prefix);
     run::play(script, &database, &mut |mark| {
         running.wait_until("at the mark", |_| run::marks(kafka, &prefix) >= mark);
         let theirs = format!("{ROUTE}{prefix}");
@@ -40,17 +41,17 @@ fn both(script: &Script) -> Sides {
     running.terminate().success();
     let log = debezium.stop();
     let run = Run { prefix: &prefix, database: database.name() };
-    Sides { theirs: run::collect(kafka, ROUTE, &run), ours: run::collect(kafka, "", &run), log }
+    Sides { theirs: run::collect(kafka, form, ROUTE, &run), ours: run::collect(kafka, form, "", &run), log }
 }
 
-fn keep(script: &Script, theirs: &[Told]) {
+fn keep(script: &Script, form: Form, theirs: &[Told]) {
     let mut records = theirs.to_vec();
     records.iter_mut().for_each(Told::detach);
     let mut text = String::new();
     for topic in records.chunk_by(|one, next| one.topic == next.topic) {
         text.push_str(&told::render(topic));
     }
-    std::fs::write(script::folder().join(format!("{}.txt", script.name)), text).unwrap();
+    std::fs::write(script.golden(form), text).unwrap();
 }
 
 /// Prints them; those that are alike once, with their number.
@@ -81,26 +82,24 @@ fn both_sides_tell_every_script_alike() {
         if !wanted.is_empty() && !wanted.contains(&script.name.as_str()) {
             continue;
         }
-        // One script that stops a side does not hide the others.
-        let Ok(sides) = std::panic::catch_unwind(|| both(&script)) else {
-            failed.push(script.name);
-            continue;
-        };
-        let differences = compare::differences(&sides.theirs, &sides.ours);
-        let unexpected = allowed::unexpected(differences, &mut used);
-        println!(
-            "{}: {} records, {} differences that are not meant",
-            script.name,
-            sides.theirs.len(),
-            unexpected.len()
-        );
-        if !unexpected.is_empty() {
-            show(&unexpected);
-            println!("Debezium's log:\n{}", sides.log);
-            failed.push(script.name.clone());
-        }
-        if std::env::var_os("BLESS").is_some() {
-            keep(&script, &sides.theirs);
+        for form in script.forms() {
+            let what = format!("{} {}", script.name, form.name());
+            // One script that stops a side does not hide the others.
+            let Ok(sides) = std::panic::catch_unwind(|| both(&script, form)) else {
+                failed.push(what);
+                continue;
+            };
+            let differences = compare::differences(&sides.theirs, &sides.ours);
+            let unexpected = allowed::unexpected(differences, &mut used);
+            println!("{what}: {} records, {} differences that are not meant", sides.theirs.len(), unexpected.len());
+            if !unexpected.is_empty() {
+                show(&unexpected);
+                println!("Debezium's log:\n{}", sides.log);
+                failed.push(what);
+            }
+            if std::env::var_os("BLESS").is_some() {
+                keep(&script, form, &sides.theirs);
+            }
         }
     }
     assert!(failed.is_empty(), "told in another way: {failed:?}");

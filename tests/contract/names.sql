@@ -1,4 +1,5 @@
 --- title names that need quotes, and characters beyond ASCII
+--- only json
 --- snapshot
 create schema "In v";
 create table "In v"."Odd.Name tbl" (id int primary key, "col-1" text, "ünï" text, "Sp ace" int, "1lead" int, "a.b" text, "q""uote" text, "back\slash" text, "tab	" text, "select" int, "😀" text);

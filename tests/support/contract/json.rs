@@ -41,16 +41,6 @@ impl Json {
         }
     }
 
-    /// The schema of a field in a schema of Kafka Connect.
-    pub fn named(&self, name: &str) -> Option<&Json> {
-        match self.field("fields")? {
-            Json::List(fields) => {
-                fields.iter().find(|field| field.field("field").and_then(Json::as_text).as_deref() == Some(name))
-            }
-            _ => None,
-        }
-    }
-
     /// The same, to be changed.
     pub fn field_mut(&mut self, name: &str) -> Option<&mut Json> {
         match self {

@@ -1,9 +1,12 @@
 //! A script against a database, step by step, and what came of it.
 
+use std::sync::OnceLock;
+
 use super::script::Script;
-use super::told::{Run, Told};
+use super::told::{Run, Schemas, Told};
 use crate::support::kafka::{Isolation, Kafka};
 use crate::support::postgres::Database;
+use crate::support::registry::Registry;
 use crate::support::tailwater::Tailwater;
 
 /// The topic in which a record says that everything before it has been told.
@@ -37,27 +40,70 @@ pub fn marks(kafka: &Kafka, prefix: &str) -> usize {
     kafka.end_offsets(&format!("{prefix}.{MARK}")).iter().sum::<i64>() as usize
 }
 
+/// The form of keys and values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// With the schema beside each.
+    Json,
+    /// With the schemas in a registry.
+    Avro,
+}
+
+impl Form {
+    /// Both.
+    pub const ALL: [Form; 2] = [Form::Json, Form::Avro];
+
+    /// As scripts call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Json => "json",
+            Form::Avro => "avro",
+        }
+    }
+}
+
+/// The registry of all scripts, which takes every schema.
+pub fn registry() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| {
+        let registry = Registry::start();
+        registry.set_config("NONE");
+        registry
+    })
+}
+
 /// Tailwater as a script wants it.
-pub fn tailwater(script: &Script, database: &Database<'_>, kafka: &Kafka, prefix: &str) -> Tailwater {
-    let envelope = script.tailwater.iter().fold("inline_schema = true".to_owned(), |all, line| all + "\n" + line);
+pub fn tailwater(script: &Script, form: Form, database: &Database<'_>, kafka: &Kafka, prefix: &str) -> Tailwater {
+    let (format, inline) = match form {
+        Form::Json => ("format = \"json\"".to_owned(), "inline_schema = true"),
+        Form::Avro => (format!("format = \"avro\"\nregistry = \"{}\"", registry().url()), ""),
+    };
+    let envelope = script.tailwater.iter().fold(inline.to_owned(), |all, line| all + "\n" + line);
+    let bootstrap = kafka.bootstrap();
     Tailwater::new(prefix)
         .source_postgres(&database.url(), &["*"])
         .toml("publication = \"both_sides\"")
-        .sink_kafka(&kafka.bootstrap(), prefix)
+        .toml(&format!("[sink.kafka]\nbootstrap = \"{bootstrap}\"\nprefix = \"{prefix}\"\n{format}"))
         .toml("[sink.kafka.topic]\npartitions = 1\nreplication = 1\n[sink.kafka.envelope]")
         .toml(&envelope)
 }
 
 /// What lies under a prefix, settled; `route` is what stands before the prefix in the names of topics.
-pub fn collect(kafka: &Kafka, route: &str, run: &Run<'_>) -> Vec<Told> {
+pub fn collect(kafka: &Kafka, form: Form, route: &str, run: &Run<'_>) -> Vec<Told> {
+    let mut schemas = (form == Form::Avro).then(|| Schemas::of(registry()));
     let begin = format!("{route}{}.", run.prefix);
     let topics = kafka.topics(&begin);
     let names = topics.iter().filter(|topic| !topic.contains("._tailwater."));
-    let records = names.flat_map(|topic| {
-        let short = topic[begin.len()..].to_owned();
-        kafka.consume_all(topic, Isolation::Committed).into_iter().map(move |record| Told::of_json(&short, &record))
-    });
-    let mut all: Vec<Told> = records.collect();
+    let mut all = Vec::new();
+    for topic in names {
+        let short = &topic[begin.len()..];
+        for record in kafka.consume_all(topic, Isolation::Committed) {
+            all.push(match &mut schemas {
+                Some(schemas) => Told::of_avro(short, &record, schemas),
+                None => Told::of_json(short, &record),
+            });
+        }
+    }
     all.iter_mut().for_each(|told| told.settle(run));
     all
 }

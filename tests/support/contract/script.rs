@@ -4,6 +4,7 @@
 //! --- title            what it is about
 //! --- tailwater LINE   a line of [sink.kafka.envelope]
 //! --- debezium KEY=VALUE
+//! --- only FORM        json or avro; both without it
 //! --- include NAME     the statements of another script
 //! --- snapshot         statements from here on come before the connectors start
 //! --- step             these come after; before the next step both have told everything so far
@@ -11,10 +12,14 @@
 
 use std::path::PathBuf;
 
+use super::run::Form;
+
 /// A script.
 pub struct Script {
     /// The file's name without its ending.
     pub name: String,
+    /// The one form it is for, if it is not for all.
+    pub only: Option<String>,
     /// Lines of `[sink.kafka.envelope]`.
     pub tailwater: Vec<String>,
     /// Settings of Debezium's connector.
@@ -52,6 +57,7 @@ impl Script {
     pub fn parse(name: &str, text: &str) -> Script {
         let mut script = Script {
             name: name.to_owned(),
+            only: None,
             tailwater: Vec::new(),
             debezium: Vec::new(),
             snapshot: String::new(),
@@ -66,6 +72,7 @@ impl Script {
             let directive = line.strip_prefix("--- ").map(|line| line.split_once(' ').unwrap_or((line, "")));
             match directive {
                 Some(("title" | "snapshot", _)) => {}
+                Some(("only", form)) => self.only = Some(form.to_owned()),
                 Some(("include", name)) => {
                     let other = Script::named(name);
                     (self.snapshot, self.steps) = (other.snapshot, other.steps);
@@ -84,6 +91,16 @@ impl Script {
                 }
             }
         }
+    }
+
+    /// The forms it is for.
+    pub fn forms(&self) -> impl Iterator<Item = Form> {
+        Form::ALL.into_iter().filter(|form| self.only.as_ref().is_none_or(|only| only == form.name()))
+    }
+
+    /// The file with what it is to give in a form.
+    pub fn golden(&self, form: Form) -> PathBuf {
+        folder().join(format!("{}.{}", self.name, form.name()))
     }
 
     /// The statements of a part, each of which is to be a transaction unless the part says otherwise.

@@ -1,9 +1,12 @@
 //! Records as both sides tell them, brought to a form in which they can be compared and kept.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use super::avro::Reader;
 use super::json::Json;
 use crate::support::kafka::Record;
+use crate::support::registry::Registry;
 
 /// A record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +23,23 @@ pub struct Told {
     pub value: Option<Json>,
     /// The headers in order.
     pub headers: Vec<(String, String)>,
+}
+
+/// Readers by the schemas of a registry.
+pub struct Schemas<'a> {
+    registry: &'a Registry,
+    readers: HashMap<i64, Reader>,
+}
+
+impl<'a> Schemas<'a> {
+    /// Of this registry.
+    pub fn of(registry: &'a Registry) -> Schemas<'a> {
+        Schemas { registry, readers: HashMap::new() }
+    }
+
+    fn reader(&mut self, id: i64) -> &Reader {
+        self.readers.entry(id).or_insert_with(|| Reader::new(&self.registry.schema(id)))
+    }
 }
 
 /// What is one run's own: its prefix and its database.
@@ -39,6 +59,20 @@ impl Told {
                 (fields.next(), fields.next())
             }
             other => (None, other),
+        };
+        let ((key_schema, key), (value_schema, value)) = (part(&record.key), part(&record.value));
+        Told { topic: topic.to_owned(), key_schema, key, value_schema, value, headers: headers(record) }
+    }
+
+    /// From a record of Avro in the framing of schema registries.
+    pub fn of_avro(topic: &str, record: &Record, schemas: &mut Schemas<'_>) -> Told {
+        let mut part = |bytes: &Option<Vec<u8>>| match bytes.as_deref() {
+            Some([0, a, b, c, d, datum @ ..]) => {
+                let reader = schemas.reader(i64::from(u32::from_be_bytes([*a, *b, *c, *d])));
+                (Some(reader.schema().clone()), Some(reader.read(datum)))
+            }
+            Some(other) => panic!("{topic}: no framing: {other:?}"),
+            None => (None, None),
         };
         let ((key_schema, key), (value_schema, value)) = (part(&record.key), part(&record.value));
         Told { topic: topic.to_owned(), key_schema, key, value_schema, value, headers: headers(record) }

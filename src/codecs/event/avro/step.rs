@@ -66,6 +66,12 @@ impl Step {
 
 /// A value of the kind that says nothing, written.
 fn fallback(cast: &Cast) -> Vec<u8> {
+    if matches!(cast.kind, Kind::Timestamptz { .. }) {
+        // Without a fraction, whatever the column's values have.
+        let mut out = Vec::new();
+        wire::bytes(b"1970-01-01T00:00:00Z", &mut out);
+        return out;
+    }
     let text: &[u8] = match &cast.kind {
         Kind::Int | Kind::Float | Kind::Decimal { .. } | Kind::VariableDecimal | Kind::DecimalDouble => b"0",
         Kind::DecimalText | Kind::Money(_) | Kind::Bit => b"0",

@@ -1,0 +1,6 @@
+--- title names that are made what Avro takes
+--- only avro
+--- tailwater name_adjustment = "avro"
+--- debezium schema.name.adjustment.mode=avro
+--- debezium field.name.adjustment.mode=avro
+--- include names

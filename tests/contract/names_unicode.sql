@@ -1,0 +1,6 @@
+--- title names that are made what Avro takes
+--- only avro
+--- tailwater name_adjustment = "avro_unicode"
+--- debezium schema.name.adjustment.mode=avro_unicode
+--- debezium field.name.adjustment.mode=avro_unicode
+--- include names
