@@ -16,7 +16,7 @@ const CONNECTOR: &str = r#"{"name": "inventory connector", "config": {
   "column.mask.hash.SHA-256.with.salt.CANARY": "public.orders.email,public.people.*", "column.truncate.to.5.chars": "public.orders.note",
   "column.mask.with.10.chars": "public.orders.phone", "heartbeat.interval.ms": "5000", "transforms": "unwrap",
   "transforms.unwrap.type": "io.debezium.transforms.ExtractNewRecordState", "provide.transaction.metadata": "true",
-  "topic.creation.default.partitions": "6", "topic.creation.default.replication.factor": "-1", "field.name.adjustment.mode": "avro", "my.own.key": "1"
+  "topic.creation.default.partitions": "6", "topic.creation.default.replication.factor": "-1", "field.name.adjustment.mode": "avro", "topic.delimiter": "-", "my.own.key": "1"
 }}"#;
 
 fn left<'a>(imported: &'a Imported, key: &str) -> Option<&'a str> {
@@ -38,6 +38,8 @@ fn a_connectors_json_becomes_a_configuration_that_is_accepted_and_the_rest_is_li
     assert_eq!(source.exclude.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>(), ["audit.*"]);
     assert_eq!(source.partitions, tailwater::adapters::postgres::Partitioned::Leaf, "as it is there unless it is said");
     let Sink::Kafka(sink) = &config.sink else { panic!("topics are the sink") };
+    let table = tailwater::model::TableName::new("public", "orders");
+    assert_eq!(sink.topic(&table).name, "shop-public-orders");
     assert_eq!((sink.prefix.as_str(), sink.partitions, sink.tombstones, sink.truncates), ("shop", 6, false, false));
     for mode in [
         ("decimal", "string"),
@@ -60,6 +62,7 @@ fn a_connectors_json_becomes_a_configuration_that_is_accepted_and_the_rest_is_li
         "column.mask.hash.SHA-256.with.salt.***",
         "message.key.columns",
         "field.name.adjustment.mode",
+        "topic.delimiter",
         "my.own.key",
         "tasks.max",
         "plugin.name",

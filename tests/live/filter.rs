@@ -74,7 +74,7 @@ fn write(source: &Database<'_>) {
 fn rows_and_columns_are_chosen_alike_in_snapshot_and_stream() {
     for version in cache::postgres_versions() {
         let server = Postgres::shared(version);
-        let (source, target) = (server.database("chosen"), server.database("chosen_t"));
+        let (source, target) = (server.database("chosen"), Postgres::shared(17).database("chosen_t"));
         fill(&source);
         let pipeline = pipeline("chosen", &source, &target, RULES).env("RUST_LOG", "trace");
         if version < 15 {
@@ -164,7 +164,7 @@ fn no_statement_on_the_source_ever_fails_because_of_a_filter_or_a_list() {
         let server = Postgres::shared(version);
         for (at, (table, rule, refused)) in RISKS.into_iter().enumerate() {
             let name = format!("risk{at}");
-            let (source, target) = (server.database(&name), server.database(&format!("{name}_t")));
+            let (source, target) = (server.database(&name), Postgres::shared(17).database(&format!("{name}_t")));
             source.sql(table);
             source.sql("create table other (id int primary key); insert into other values (1); insert into t values (1, 1, 1), (2, 2, 2), (3, 3, 3)");
             let pipeline = pipeline(&name, &source, &target, &format!("[[table]]\nmatch = \"public.t\"\n{rule}"));
@@ -275,7 +275,7 @@ fn a_publication_that_is_not_ours_is_left_alone_and_its_owner_told_what_to_run()
 fn tables_that_inherit_are_published_only_when_they_are_wanted_themselves() {
     for version in cache::postgres_versions() {
         let server = Postgres::shared(version);
-        let (source, target) = (server.database("heirs"), server.database("heirs_t"));
+        let (source, target) = (server.database("heirs"), Postgres::shared(17).database("heirs_t"));
         source.sql(
             "create table parent (id int primary key, v text); create table heir (extra int) inherits (parent);
              create table keyless () inherits (parent); alter table heir add primary key (id);

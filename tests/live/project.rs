@@ -99,6 +99,15 @@ fn a_rule_that_can_t_be_kept_stops_with_the_column_and_nothing_is_written() {
     };
     pipeline("project_no1", "columns.exclude = [\"id\"]").run_until_current().code(3).says(&["public.people", "id"]);
     pipeline("project_no2", "key = [\"phone\"]").run_until_current().code(3).says(&["phone", "NULL"]);
+    for rule in [
+        "columns.exclude = [\"id\"]",
+        "columns.mask = { id = \"redact\" }",
+        "columns.mask = { id = \"truncate(3)\" }",
+        "key = [\"phone\"]",
+        "key = [\"id\", \"nothing\"]",
+    ] {
+        pipeline("project_no6", rule).check().code(2).says(&["public.people", "key"]).hides(&["CANARY"]);
+    }
     pipeline("project_no3", "columns.mask = { email = \"rot13\" }")
         .run_until_current()
         .code(2)

@@ -20,8 +20,13 @@ impl<'a> Translation<'a> {
             .push(("(bootstrap.servers)".into(), "is in the worker's configuration: set sink.kafka.bootstrap".into()));
         let partitions = self.take("topic.creation.default.partitions");
         let replication = self.take("topic.creation.default.replication.factor").filter(|count| *count != "-1");
-        if partitions.is_some() || replication.is_some() {
+        let delimiter = self.take("topic.delimiter").filter(|delimiter| *delimiter != ".");
+        if partitions.is_some() || replication.is_some() || delimiter.is_some() {
             toml.push_str("[sink.kafka.topic]\n");
+            if let Some(delimiter) = delimiter {
+                let _ = writeln!(toml, "name = {}", quoted(&["${prefix}", "${schema}", "${table}"].join(delimiter)));
+                self.leave("topic.delimiter", "stands in names of topics; those of schemas keep their points");
+            }
             for (key, value) in [("partitions", partitions), ("replication", replication)] {
                 if let Some(value) = value {
                     let _ = writeln!(toml, "{key} = {value}");
@@ -85,7 +90,6 @@ impl<'a> Translation<'a> {
             self.leave("field.name.adjustment.mode", "names of schemas and of fields are adjusted alike");
         }
         for (key, fine, why) in [
-            ("topic.delimiter", ".", "set sink.kafka.topic.name"),
             ("topic.heartbeat.prefix", "__debezium-heartbeat", "heartbeats go to __debezium-heartbeat.<prefix>"),
             ("topic.transaction", "transaction", "transactions go to <prefix>.transaction"),
         ] {
