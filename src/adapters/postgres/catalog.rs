@@ -1,5 +1,7 @@
 //! What the database says of itself and its tables.
 
+use std::collections::HashMap;
+
 use tokio_postgres::Client;
 
 use super::history;
@@ -141,7 +143,7 @@ pub(super) async fn describe_at(client: &Client, relation: &Relation, at: Option
         tracing::warn!(table = relation.name, %at, "the schema history misses the table: its NOT NULL, defaults and keys are those of now");
         return describe(client, relation.oid, &types).await;
     };
-    let Types { types, modifiers } = types::resolve(client, &types).await?;
+    let Types { types, modifiers } = types::resolve(client, &types, &facts.types).await?;
     let history::Facts { required, defaults, primary_key, identity_index, unique_index, .. } = facts;
     Ok(Description { types, modifiers, required, defaults, primary_key, identity_index, unique_index })
 }
@@ -171,7 +173,7 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
         .await
         .map_err(failed)?;
     let indexes = client.query(UNIQUE, &[&table.0]).await.map_err(failed)?;
-    let Types { types, modifiers } = types::resolve(client, types).await?;
+    let Types { types, modifiers } = types::resolve(client, types, &HashMap::new()).await?;
     Ok(Description {
         types,
         modifiers,

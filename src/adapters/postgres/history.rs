@@ -31,6 +31,20 @@ pub(super) struct Facts {
     pub(super) primary_key: Vec<String>,
     pub(super) identity_index: Vec<String>,
     pub(super) unique_index: Vec<String>,
+    /// By OID, those that may have been dropped since.
+    #[serde(default)]
+    pub(super) types: HashMap<u32, Remembered>,
+}
+
+/// A type as it was.
+#[derive(Deserialize, Debug)]
+pub(super) struct Remembered {
+    pub(super) name: String,
+    pub(super) labels: Option<Vec<String>>,
+    /// Beneath a domain, with the modifier that it sets.
+    pub(super) base: Option<u32>,
+    pub(super) modifier: i32,
+    pub(super) element: Option<u32>,
 }
 
 /// Refuses a database in which nobody keeps the history.

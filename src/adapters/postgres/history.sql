@@ -27,8 +27,8 @@ CREATE OR REPLACE FUNCTION _tailwater.schema_facts(relation oid) RETURNS jsonb
     SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC'
     SET extra_float_digits = 3 SET bytea_output = 'hex' SET standard_conforming_strings = on
 AS $$
-    WITH columns AS (
-        SELECT a.attnum, a.attname::text AS name, a.attnotnull,
+    WITH RECURSIVE columns AS (
+        SELECT a.attnum, a.attname::text AS name, a.attnotnull, a.atttypid,
             CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, 0::oid) END AS expression
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
@@ -43,7 +43,25 @@ AS $$
         WHERE i.indrelid = $1 AND i.indisunique AND k.n <= i.indnkeyatts
         GROUP BY i.indexrelid, c.relname
     )
+    , types(oid) AS (
+        -- Those that may be dropped, with what is beneath them.
+        SELECT atttypid FROM columns WHERE atttypid >= 16384::oid
+        UNION
+        SELECT beneath.oid FROM types JOIN pg_type p ON p.oid = types.oid CROSS JOIN LATERAL (
+            VALUES (p.typbasetype), (CASE WHEN p.typlen = -1 AND p.typcategory = 'A' THEN p.typelem END)) beneath(oid)
+        WHERE beneath.oid >= 16384::oid
+    ), told AS (
+        SELECT t.oid, jsonb_build_object(
+            'name', CASE WHEN t.typnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'public')
+                THEN quote_ident(t.typname) ELSE format_type(t.oid, NULL) END,
+            'labels', CASE WHEN t.typtype = 'e' THEN
+                (SELECT jsonb_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) END,
+            'base', nullif(t.typbasetype, 0::oid)::bigint, 'modifier', t.typtypmod,
+            'element', CASE WHEN t.typlen = -1 AND t.typcategory = 'A' THEN nullif(t.typelem, 0::oid)::bigint END) AS facts
+        FROM types JOIN pg_type t ON t.oid = types.oid
+    )
     SELECT jsonb_build_object(
+        'types', (SELECT coalesce(jsonb_object_agg(oid::text, facts), '{}') FROM told),
         'columns', (SELECT coalesce(jsonb_agg(name ORDER BY attnum), '[]') FROM columns),
         'required', (SELECT coalesce(jsonb_agg(name ORDER BY attnum), '[]') FROM columns WHERE attnotnull),
         'defaults', (SELECT coalesce(jsonb_object_agg(name, expression), '{}') FROM columns WHERE expression IS NOT NULL),
@@ -76,7 +94,11 @@ AS $$
 BEGIN
     PERFORM _tailwater.note_tables(array(
         SELECT DISTINCT coalesce((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = c.objid), c.objid)
-        FROM pg_event_trigger_ddl_commands() c WHERE c.classid = 'pg_class'::regclass), false);
+        FROM pg_event_trigger_ddl_commands() c WHERE c.classid = 'pg_class'::regclass
+        UNION
+        SELECT a.attrelid FROM pg_event_trigger_ddl_commands() c JOIN pg_type t ON t.oid = c.objid
+            JOIN pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND a.attnum > 0
+        WHERE tg_tag IN ('ALTER TYPE', 'ALTER DOMAIN') AND c.classid = 'pg_type'::regclass), false);
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'Tailwater''s schema history misses a change: %', SQLERRM;
 END

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Client;
 
+use super::history::Remembered;
 use super::refusal::sql_error;
 use crate::model::{Oid, PgType, Result};
 
@@ -28,15 +29,30 @@ struct Entry {
     element: Option<Oid>,
 }
 
-/// Explains these types.
-pub(super) async fn resolve(client: &Client, wanted: &[Oid]) -> Result<Types> {
+impl From<&Remembered> for Entry {
+    fn from(then: &Remembered) -> Entry {
+        Entry {
+            name: then.name.clone(),
+            labels: then.labels.clone(),
+            base: then.base.map(|base| (Oid(base), then.modifier)),
+            element: then.element.map(Oid),
+        }
+    }
+}
+
+/// Explains these types: those that are gone by what is remembered of them.
+pub(super) async fn resolve(client: &Client, wanted: &[Oid], gone: &HashMap<u32, Remembered>) -> Result<Types> {
     let mut known: HashMap<Oid, Entry> = HashMap::new();
     let mut missing: HashSet<Oid> = wanted.iter().copied().filter(|oid| PgType::builtin(oid.0).is_none()).collect();
     for _ in 0..DEPTH {
         if missing.is_empty() {
             break;
         }
-        let found = entries(client, &missing).await?;
+        let mut found = entries(client, &missing).await?;
+        let remembered = missing.iter().filter_map(|oid| Some((*oid, Entry::from(gone.get(&oid.0)?))));
+        for (oid, entry) in remembered {
+            found.entry(oid).or_insert(entry);
+        }
         let beneath = |entry: &Entry| entry.base.map(|(oid, _)| oid).into_iter().chain(entry.element);
         let next: HashSet<Oid> = found.values().flat_map(beneath).collect();
         known.extend(found);

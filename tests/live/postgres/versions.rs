@@ -27,7 +27,13 @@ fn told(table: &Table) -> String {
 }
 
 /// Statements, and for each row that they insert and commit, what its table is then.
-const SCRIPT: [(&str, &[&str]); 17] = [
+const SCRIPT: [(&str, &[&str]); 19] = [
+    (
+        "create type mood as enum ('sad', 'ok'); create domain small as numeric(6,3);
+         create table e (id int primary key, m mood default 'ok', s small default 1, l small[]); insert into e values (1)",
+        &["e: id integer!, m mood=ok, s numeric=1.000, l numeric[] (id)"],
+    ),
+    ("drop table e; drop type mood; drop domain small", &[]),
     (
         "create table t (id int primary key, a text default 'x', b int not null); insert into t values (1, 'q', 1)",
         &["t: id integer!, a text=x, b integer! (id)"],
@@ -176,8 +182,12 @@ async fn without_the_history_names_and_types_are_exact_all_the_same() {
             let columns = told.split(" (").next().unwrap().replace('!', "");
             columns.split(", ").map(|column| column.split('=').next().unwrap().to_owned()).collect::<Vec<_>>()
         };
-        let (found, expected): (Vec<_>, Vec<_>) =
-            (found.iter().map(|told| exact(told)).collect(), expected().iter().map(|told| exact(told)).collect());
+        // What its types were is nowhere any more.
+        let rest = |told: &[String]| {
+            let known = told.iter().filter(|told| !told.starts_with("e:"));
+            known.map(|told| exact(told)).collect::<Vec<_>>()
+        };
+        let (found, expected) = (rest(&found), rest(&expected()));
         assert_eq!(found, expected, "PostgreSQL {version}");
     }
 }
