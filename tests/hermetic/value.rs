@@ -123,6 +123,24 @@ proptest! {
     }
 
     #[test]
+    fn a_numeric_has_the_same_bytes_whichever_way_they_are_counted(
+        negative: bool, whole in "[1-9][0-9]{0,24}|0", fraction in "[0-9]{0,20}", more in 0_i32..6
+    ) {
+        let dot = if fraction.is_empty() { "" } else { "." };
+        let text = format!("{}{whole}{dot}{fraction}", if negative { "-" } else { "" });
+        let scale = i32::try_from(fraction.len()).unwrap() + more;
+        let mut bytes = Vec::new();
+        Numeric::parse(text.as_bytes()).unwrap().unscaled_be(scale, &mut bytes).unwrap();
+        let mut back = Vec::new();
+        print::decimal(&bytes, scale, &mut back);
+        let zero = whole == "0" && fraction.bytes().all(|digit| digit == b'0');
+        let zeros = "0".repeat(usize::try_from(more).unwrap());
+        let dot = if scale == 0 { "" } else { "." };
+        let expected = format!("{}{whole}{dot}{fraction}{zeros}", if negative && !zero { "-" } else { "" });
+        prop_assert_eq!(String::from_utf8(back).unwrap(), expected);
+    }
+
+    #[test]
     fn every_date_comes_back(days in -2_440_588_i32..=2_145_042_905) {
         prop_assert_eq!(date(&printed(Finite::Value(days), print::date)), Ok(Finite::Value(days)));
     }

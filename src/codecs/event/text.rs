@@ -40,6 +40,7 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
             }
             _ => out.extend_from_slice(text),
         },
+        Kind::Timestamptz { digits } if of_utc(text, *digits, out) => {}
         Kind::Timestamptz { digits } => match value::pg_timestamptz(text)? {
             Finite::Value(micros) => print::iso_pg_instant(micros, *digits, out),
             _ => out.extend_from_slice(text),
@@ -62,6 +63,35 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
         _ => return Err(ValueError::new("a kind of text")),
     }
     Ok(())
+}
+
+/// Appends an instant that is printed in UTC with a year of four digits, as nearly all are: its digits stay what they
+/// are. `false`, and nothing appended, for any other.
+fn of_utc(text: &[u8], digits: u8, out: &mut Vec<u8>) -> bool {
+    let Some((seconds, rest)) = text.split_at_checked(19) else { return false };
+    let Some(fraction) = rest.strip_suffix(b"+00") else { return false };
+    let Some(fraction) = fraction.strip_prefix(b".").or(fraction.is_empty().then_some(fraction)) else { return false };
+    let form = |(at, byte): (usize, &u8)| match at {
+        4 | 7 => *byte == b'-',
+        10 => *byte == b' ',
+        13 | 16 => *byte == b':',
+        _ => byte.is_ascii_digit(),
+    };
+    if fraction.len() > 6 || !fraction.iter().all(u8::is_ascii_digit) || !seconds.iter().enumerate().all(form) {
+        return false;
+    }
+    let start = out.len();
+    out.extend_from_slice(seconds);
+    if let Some(blank) = out.get_mut(start + 10) {
+        *blank = b'T';
+    }
+    if digits > 0 {
+        out.push(b'.');
+        let zeros = std::iter::repeat(&b'0');
+        out.extend(fraction.iter().chain(zeros).take(usize::from(digits.min(6))));
+    }
+    out.push(b'Z');
+    true
 }
 
 /// Appends the text of bytes.
@@ -103,4 +133,37 @@ fn iso_duration(interval: Interval, out: &mut Vec<u8>) {
         out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
     }
     out.push(b'S');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_instant_has_one_form_whichever_way_it_is_made(
+            micros in prop_oneof![any::<i64>().prop_map(|n| n % 400_000_000_000_000_000), -1_000_000_000_000_000_i64..1_000_000_000_000_000],
+            digits in 0_u8..=6,
+        ) {
+            // A column of few digits holds none that are finer.
+            let unit = 10_i64.pow(6 - u32::from(digits));
+            let micros = micros.div_euclid(unit) * unit;
+            let (mut text, mut slow, mut found) = (Vec::new(), Vec::new(), Vec::new());
+            print::pg_timestamptz(Finite::Value(micros), &mut text);
+            print::iso_pg_instant(micros, digits, &mut slow);
+            write(&Kind::Timestamptz { digits }, &text, &mut found, &mut Vec::new()).unwrap();
+            prop_assert_eq!(String::from_utf8(found), String::from_utf8(slow), "{:?}", String::from_utf8(text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_instant_is_refused() {
+        for text in ["2016-11-04T11:51:30+00", "2016-11-04 11:51:30.1234567+00", "2016-11-04 11:51:30.+0", "", "+00"] {
+            let mut out = Vec::new();
+            let outcome = write(&Kind::Timestamptz { digits: 6 }, text.as_bytes(), &mut out, &mut Vec::new());
+            assert!(outcome.is_err() && out.is_empty(), "{text}");
+        }
+    }
 }

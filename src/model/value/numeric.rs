@@ -60,11 +60,27 @@ impl<'a> Numeric<'a> {
     /// An error for what is no number, and where digits beyond the scale are not zero.
     pub fn unscaled_be(&self, scale: i32, out: &mut Vec<u8>) -> Result<(), ValueError> {
         let Numeric::Finite { negative, .. } = *self else { return Err(ERROR) };
+        if let Some(value) = self.unscaled_i64(scale) {
+            decimal::push_minimal(&value.to_be_bytes(), out);
+            return Ok(());
+        }
         match self.unscaled_i128(scale) {
             Some(value) => decimal::push_minimal(&value.to_be_bytes(), out),
             None => decimal::push_large(self.shifted(scale).ok_or(SCALE)?, negative, out),
         }
         Ok(())
+    }
+
+    /// Its value times 10^`scale`, where that surely fits and no digit is cut off: so are nearly all.
+    fn unscaled_i64(&self, scale: i32) -> Option<i64> {
+        let Numeric::Finite { negative, whole, fraction } = *self else { return None };
+        let missing = usize::try_from(scale).ok()?.checked_sub(fraction.len())?;
+        if whole.len() + fraction.len() + missing > 18 {
+            return None;
+        }
+        let total = whole.iter().chain(fraction).fold(0, |total: i64, digit| total * 10 + i64::from(digit - b'0'));
+        let total = total * 10_i64.pow(u32::try_from(missing).ok()?);
+        Some(if negative { -total } else { total })
     }
 
     /// Its value times 10^`scale`, where that is an integer of at most 38 digits.
