@@ -70,6 +70,7 @@ fn messages_of_both_kinds_come_once_in_their_order_between_the_rows() {
         for statement in SCRIPT.split(';') {
             session.sql(statement);
         }
+        session.sql("comment on table t is 'a commit has what came before it flushed'");
         tailwater.run_until_current().success();
         let told = messages(&prefix);
         assert_eq!(contents(&told), TOLD, "PostgreSQL {version}");
@@ -100,6 +101,8 @@ fn messages_of_both_kinds_come_once_in_their_order_between_the_rows() {
             tailwater.run_until_current().success();
         }
         database.sql("select pg_logical_emit_message(false, 'job', 'after')");
+        // No commit makes the server flush it; a later one does.
+        database.sql("comment on table t is 'flushed'");
         tailwater.run_until_current().success();
         let after = messages(&prefix);
         assert_eq!(after.len(), TOLD.len() + 1);

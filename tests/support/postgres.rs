@@ -233,8 +233,13 @@ impl Postgres {
     /// Starts it again on the same port, stopping it first when it runs.
     pub fn restart(&self) {
         self.stop(Stop::Fast);
-        if let Err(reason) = self.launch() {
-            panic!("PostgreSQL {} does not start again: {reason}", self.version);
+        let begin = Instant::now();
+        while let Err(reason) = self.launch() {
+            // After a kill the server's other processes need a moment to notice.
+            let orphans = reason.to_string().contains("pre-existing shared memory block");
+            let patient = orphans && begin.elapsed() < Duration::from_secs(30);
+            assert!(patient, "PostgreSQL {} does not start again: {reason}", self.version);
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 

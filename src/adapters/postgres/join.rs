@@ -11,6 +11,8 @@
 //! the sink stores, only with the last of its rows. A crash before that has it read again, beginning with a truncate.
 //! Until a table is followed none of its changes is handed on: no consumer sees an update of a row it never got.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::options::SnapshotMode;
@@ -25,8 +27,8 @@ pub(super) enum Note {
     Hold(Hold),
     /// These tables are not in the publication any more: what comes later under their names is to be read first.
     Left(Vec<TableName>),
-    /// Whether there are tables still to be read.
-    Waiting(bool),
+    /// Whether there are tables still to be read beside these, which were followed at the time of the look.
+    Waiting(bool, Option<Arc<Followed>>),
 }
 
 /// Standing still.
@@ -58,7 +60,9 @@ impl PostgresSource {
     pub(super) fn note(&mut self, note: Note) {
         match note {
             Note::Hold(hold) => self.hold = Some(hold),
-            Note::Waiting(waiting) => self.waiting = waiting,
+            // A look that did not know of a table that has left since says nothing; another one follows.
+            Note::Waiting(waiting, followed) if followed == self.followed => self.waiting = waiting,
+            Note::Waiting(..) => {}
             Note::Left(tables) => tables.iter().for_each(|table| self.leave(table)),
         }
     }
@@ -81,11 +85,13 @@ impl PostgresSource {
 
     fn leave(&mut self, table: &TableName) {
         let Some(mut followed) = self.followed.clone().filter(|followed| followed.contains_key(table)) else { return };
-        if let Some(member) = std::sync::Arc::make_mut(&mut followed).remove(table) {
+        if let Some(member) = Arc::make_mut(&mut followed).remove(table) {
             self.assembler.follow(member.table, Lsn::MAX);
         }
         self.watch.follows(&followed);
         self.followed = Some(followed);
+        // It may be wanted again under another name or as another table: the next look tells.
+        self.waiting = true;
     }
 
     /// Whether we are at the end of a transaction and something else comes before the next.
@@ -127,7 +133,7 @@ impl PostgresSource {
     /// The rows of these tables have been read.
     pub(super) fn joined(&mut self, members: Followed) {
         if let Some(followed) = self.followed.as_mut().filter(|_| self.options.snapshot != SnapshotMode::Never) {
-            std::sync::Arc::make_mut(followed).extend(members);
+            Arc::make_mut(followed).extend(members);
             self.watch.follows(followed);
         }
     }

@@ -118,7 +118,7 @@ impl Newcomers {
             for (table, _) in published.iter().filter(|(table, member)| options.wants(table) && new(member)) {
                 tracing::warn!(%table, "a table joins: changes from now on are followed; rows written before are not read");
             }
-            return self.tell(Note::Waiting(false));
+            return self.tell(Note::Waiting(false, None));
         };
         self.delivered.extend(followed.keys().cloned());
         let left: Vec<TableName> = followed.keys().filter(|name| !published.contains_key(name)).cloned().collect();
@@ -129,7 +129,7 @@ impl Newcomers {
         if first {
             self.begun.extend(wanted.iter().filter_map(|found| published.get(&found.name)));
         }
-        self.tell(Note::Waiting(!wanted.is_empty()))?;
+        self.tell(Note::Waiting(!wanted.is_empty(), Some(Arc::clone(&followed))))?;
         self.begin(wanted, &published, &followed).await
     }
 
