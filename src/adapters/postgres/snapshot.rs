@@ -77,7 +77,7 @@ impl Snapshot {
             wanted.lock_timeout.as_millis(),
             if wanted.version >= 170_000 { "; SET LOCAL transaction_timeout = 0" } else { "" }
         );
-        client.batch_execute(&begin).await.map_err(|error| sql_error(error, "importing the slot's snapshot"))?;
+        client.batch_execute(&begin).await.map_err(not_imported)?;
         lock(&client, wanted.tables).await?;
         let mut planned = VecDeque::new();
         for found in wanted.tables {
@@ -298,5 +298,18 @@ fn relation(found: &Found, columns: Vec<RelationColumn>) -> Relation {
         name: found.name.name.clone(),
         identity,
         columns,
+    }
+}
+
+/// A snapshot lives as long as the connection that exported it: one that does not exist has lost that connection, which
+/// heals by a new attempt.
+fn not_imported(error: tokio_postgres::Error) -> Error {
+    let code = error.code().map(|code| code.code().to_owned());
+    match code.as_deref() {
+        // Of PostgreSQL 17 and of those before it.
+        Some("42704" | "22023") => {
+            Error::transient("importing the slot's snapshot: the connection that held it has ended").because(error)
+        }
+        _ => sql_error(error, "importing the slot's snapshot"),
     }
 }
