@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use nix::sys::resource::{UsageWho, getrusage};
-use tailwater::codecs::event::{Decoder, Encoder, FORMATS, Flat, Format, Modes, PLACEHOLDER, Records, Settings, Stamp};
+use tailwater::codecs::event::{Decoder, Encoder, FORMATS, Format, Modes, Records, Settings, Stamp};
 use tailwater::model::{
     Cell, Change, ChangeId, Column, Lsn, Oid, Op, Origin, PgTimestamp, PgType, ReplicaIdentity, Row, Table, TableName,
     Xid,
@@ -85,16 +85,7 @@ fn changes(table: &Arc<Table>) -> Vec<Change> {
 }
 
 fn settings(format: Format, inline_schema: bool) -> Settings {
-    Settings {
-        prefix: "shop".into(),
-        database: "shop".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes: Modes { format, ..Modes::default() },
-        inline_schema,
-        flat: Flat::default(),
-    }
+    Settings { modes: Modes { format, ..Modes::default() }, inline_schema, ..Settings::new("shop", "shop") }
 }
 
 /// A number from the environment.

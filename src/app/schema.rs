@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::config::{Config, Sink, Source};
 use crate::adapters::postgres;
-use crate::codecs::event::{Description, Format, Settings, describe, proto};
+use crate::codecs::event::{Description, Format, describe, proto};
 use crate::logic::project::Projection;
 use crate::model::pg_type::{length_modifier, numeric_modifier};
 use crate::model::{Column, Error, Pattern, PgType, Result, Table};
@@ -37,17 +37,7 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
         return Err(Error::blocked("only the events of a pipeline from PostgreSQL to Kafka have schemas")
             .remedy("name a configuration with [source.postgres] and [sink.kafka]"));
     };
-    let settings = Settings {
-        prefix: sink.prefix.clone(),
-        database: sink.database.clone(),
-        tombstones: sink.tombstones,
-        truncates: sink.truncates,
-        placeholder: sink.placeholder.clone(),
-        modes: sink.modes,
-        inline_schema: sink.inline_schema,
-        flat: sink.flat.clone(),
-    };
-    if sink.modes.format == Format::Protobuf && form != Form::Columns {
+    if sink.events.modes.format == Format::Protobuf && form != Form::Columns {
         return Err(Error::blocked("the pipeline's events are written in Protobuf").remedy("use --format proto"));
     }
     let pattern = pattern.map(Pattern::new);
@@ -61,7 +51,7 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
     let projection = Projection::new(config.rules.clone(), sink.origins.clone());
     for table in tables {
         let table = projection.table(&Arc::new(table))?;
-        let described = Description { topic: sink.topic(&table.name).name, ..describe(&table, &settings) };
+        let described = Description { topic: sink.topic(&table.name).name, ..describe(&table, &sink.events) };
         match form {
             Form::Columns => print!("{}", columns(&table, &described)),
             Form::Connect => printed.push(connect(&described)),

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use tailwater::codecs::event::{Decoder, Encoder, Flat, Modes, Orders, PLACEHOLDER, Records, Settings, Stamp};
+use tailwater::codecs::event::{Decoder, Encoder, Modes, Orders, Records, Settings, Stamp};
 use tailwater::model::*;
 
 /// A line of the golden file: a type, how it is told, and a value.
@@ -50,16 +50,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn settings(modes: Modes) -> Settings {
-    Settings {
-        prefix: "srv".into(),
-        database: "shop".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes,
-        inline_schema: false,
-        flat: Flat::default(),
-    }
+    Settings { modes, ..Settings::new("srv", "shop") }
 }
 
 fn avro(modes: Modes) -> Modes {

@@ -183,8 +183,8 @@ fn every_mode_of_types_is_taken_and_another_is_refused_with_those_there_are() {
         for name in &names {
             let config = Config::parse(&file(key, name)).unwrap();
             let Sink::Kafka(options) = config.sink else { panic!("topics are the sink") };
-            assert!(options.modes.names().contains(&(key, name)), "{key} = {name}");
-            assert_eq!(options.placeholder, "-");
+            assert!(options.events.modes.names().contains(&(key, name)), "{key} = {name}");
+            assert_eq!(options.events.placeholder, "-");
         }
         let found = problems(&file(key, "another"));
         assert_eq!((found.len(), found[0].path.as_str()), (1, format!("sink.kafka.envelope.{key}").as_str()));
@@ -235,7 +235,10 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
     );
     let Sink::Kafka(options) = Config::parse(&text).unwrap().sink else { panic!("topics are the sink") };
     let topic = |source: &str, told: &str| {
-        options.topics.topic(&options.prefix, &TableName::new("public", source), &TableName::new("public", told)).name
+        options
+            .topics
+            .topic(&options.events.prefix, &TableName::new("public", source), &TableName::new("public", told))
+            .name
     };
     assert_eq!((topic("a", "b").as_str(), topic("b", "b").as_str()), ("cdc.public.b", "shop-all"));
 

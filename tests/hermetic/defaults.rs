@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tailwater::codecs::event::{Flat, Modes, PLACEHOLDER, Settings, TableRecord, decode_table, describe, encode_table};
+use tailwater::codecs::event::{Modes, Settings, TableRecord, decode_table, describe, encode_table};
 use tailwater::logic::project::{Mask, Origins, Projection, Rule};
 use tailwater::model::*;
 
@@ -33,16 +33,7 @@ fn table(pg_type: PgType, oid: u32, modifier: i32, default: Option<ColumnDefault
 }
 
 fn settings(modes: Modes) -> Settings {
-    Settings {
-        prefix: "srv".into(),
-        database: "shop".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes,
-        inline_schema: true,
-        flat: Flat::default(),
-    }
+    Settings { modes, inline_schema: true, ..Settings::new("srv", "shop") }
 }
 
 /// What the Connect schema of the row says of the column's default.

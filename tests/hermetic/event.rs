@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tailwater::codecs::event::{
-    Decoder, Encoder, Flat, Modes, PLACEHOLDER, Records, Settings, Stamp, TableRecord, decode_table, encode_followed,
-    encode_table,
+    Decoder, Encoder, Modes, Records, Settings, Stamp, TableRecord, decode_table, encode_followed, encode_table,
 };
 use tailwater::model::*;
 
@@ -16,16 +15,7 @@ fn settings() -> Settings {
 }
 
 fn settings_in(modes: Modes) -> Settings {
-    Settings {
-        prefix: "srv".into(),
-        database: "shop".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes,
-        inline_schema: false,
-        flat: Flat::default(),
-    }
+    Settings { modes, ..Settings::new("srv", "shop") }
 }
 
 fn column(name: &str, pg_type: PgType, modifier: i32, optional: bool) -> Column {

@@ -27,14 +27,10 @@ fn table() -> Arc<Table> {
 
 fn told(flat: Flat, op: Op) -> Vec<(Value, Option<Value>)> {
     let settings = Settings {
-        prefix: "s".into(),
-        database: "shop".into(),
         tombstones: false,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
         modes: Modes { kind: Shapes::Flat, ..Modes::default() },
-        inline_schema: false,
         flat,
+        ..Settings::new("s", "shop")
     };
     let at = PgTimestamp::from_unix_micros(5_000_000);
     let origin = Origin { at, xid: Some(Xid(7)), lsn: Lsn::new(9), last_commit: None, snapshot: None };

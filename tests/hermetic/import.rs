@@ -40,7 +40,10 @@ fn a_connectors_json_becomes_a_configuration_that_is_accepted_and_the_rest_is_li
     let Sink::Kafka(sink) = &config.sink else { panic!("topics are the sink") };
     let table = tailwater::model::TableName::new("public", "orders");
     assert_eq!(sink.topic(&table).name, "shop-public-orders");
-    assert_eq!((sink.prefix.as_str(), sink.partitions, sink.tombstones, sink.truncates), ("shop", 6, false, false));
+    assert_eq!(
+        (sink.events.prefix.as_str(), sink.partitions, sink.events.tombstones, sink.events.truncates),
+        ("shop", 6, false, false)
+    );
     for mode in [
         ("decimal", "string"),
         ("time", "isostring"),
@@ -48,10 +51,10 @@ fn a_connectors_json_becomes_a_configuration_that_is_accepted_and_the_rest_is_li
         ("unknown", "omit"),
         ("name_adjustment", "avro"),
     ] {
-        assert!(sink.modes.names().contains(&mode), "{mode:?}");
+        assert!(sink.events.modes.names().contains(&mode), "{mode:?}");
     }
     assert!(sink.transaction_metadata && sink.heartbeat_seconds == 5);
-    assert!(sink.modes.names().contains(&("kind", "flat")));
+    assert!(sink.events.modes.names().contains(&("kind", "flat")));
     let rule = config.rules.iter().find(|rule| rule.tables.as_str() == "public.orders").unwrap();
     assert_eq!((rule.exclude.as_slice(), rule.masks.len()), (&["card".to_owned()][..], 3));
     assert_eq!(rule.key.as_deref(), Some(&["tenant".to_owned(), "id".to_owned()][..]));
@@ -89,7 +92,7 @@ fn avro_its_registry_and_the_event_router_are_carried_over() {
     let config = Config::parse(&imported.toml.replace("${PGPASSWORD}", "p"))
         .unwrap_or_else(|p| panic!("{p:?}\n{}", imported.toml));
     let Sink::Kafka(sink) = config.sink else { panic!("topics are the sink") };
-    assert!(sink.modes.names().contains(&("format", "avro")) && !sink.context_headers);
+    assert!(sink.events.modes.names().contains(&("format", "avro")) && !sink.context_headers);
     assert_eq!(sink.registry.unwrap().urls, ["http://r:8081/"]);
     let [outbox] = &sink.outboxes[..] else { panic!("one outbox") };
     assert_eq!((outbox.topic.as_str(), outbox.columns.key.as_str()), ("events.${route}", "who"));
@@ -113,7 +116,7 @@ fn properties_are_read_too() {
     let Source::Postgres(source) = config.source else { panic!("a slot is the source") };
     assert_eq!(source.tables.len(), 2);
     let Sink::Kafka(sink) = config.sink else { panic!("topics are the sink") };
-    assert!(sink.truncates && sink.tombstones);
+    assert!(sink.events.truncates && sink.events.tombstones);
 }
 
 #[test]

@@ -3,22 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tailwater::codecs::event::{
-    Decoder, Encoder, Flat, Modes, PLACEHOLDER, Records, Settings, Shapes, Stamp, describe,
-};
+use tailwater::codecs::event::{Decoder, Encoder, Modes, Records, Settings, Shapes, Stamp, describe};
 use tailwater::model::*;
 
 fn settings(modes: Modes) -> Settings {
-    Settings {
-        prefix: "srv".into(),
-        database: "shop".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes,
-        inline_schema: true,
-        flat: Flat::default(),
-    }
+    Settings { modes, inline_schema: true, ..Settings::new("srv", "shop") }
 }
 
 fn named(name: &str) -> PgType {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use crate::avro::read;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tailwater::codecs::event::{
-    Binaries, Encoder, Flat, Format, Modes, PLACEHOLDER, Records, Settings, Stamp, message_id,
-};
+use tailwater::codecs::event::{Binaries, Encoder, Format, Modes, Records, Settings, Stamp, message_id};
 use tailwater::codecs::pgoutput::{Begin, Commit, Insert, Logical, Message, Relation, RelationColumn};
 use tailwater::logic::assemble::{Assembler, Description, Step, shape};
 use tailwater::model::*;
@@ -133,16 +131,7 @@ fn a_message_of_no_transaction_inside_of_one_or_out_of_order_is_refused() {
 }
 
 fn settings(modes: Modes, inline_schema: bool) -> Settings {
-    Settings {
-        prefix: "srv".into(),
-        database: "shop".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes,
-        inline_schema,
-        flat: Flat::default(),
-    }
+    Settings { modes, inline_schema, ..Settings::new("srv", "shop") }
 }
 
 fn emitted(transactional: bool) -> Change {

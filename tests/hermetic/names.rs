@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tailwater::codecs::event::{Decoder, Encoder, Modes, PLACEHOLDER, Records, Settings, Stamp, describe};
+use tailwater::codecs::event::{Decoder, Encoder, Modes, Records, Settings, Stamp, describe};
 use tailwater::model::*;
 
 fn table() -> Arc<Table> {
@@ -27,16 +27,7 @@ fn table() -> Arc<Table> {
 fn settings(adjustment: &str) -> Settings {
     let mut modes = Modes::default();
     assert!(modes.set("name_adjustment", adjustment));
-    Settings {
-        prefix: "srv".into(),
-        database: "d".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes,
-        inline_schema: true,
-        flat: Default::default(),
-    }
+    Settings { modes, inline_schema: true, ..Settings::new("srv", "d") }
 }
 
 #[test]

@@ -1,22 +1,13 @@
 //! Transactions and heartbeats: their records and their schemas, as Debezium's connector writes and registers them.
 
 use serde_json::json;
-use tailwater::codecs::event::{Flat, Modes, Notice, Notices, PLACEHOLDER, Settings};
+use tailwater::codecs::event::{Modes, Notice, Notices, Settings};
 use tailwater::model::*;
 
 fn notices(notice: Notice, format: &str, inline_schema: bool) -> Notices {
     let mut modes = Modes::default();
     assert!(modes.set("format", format));
-    let settings = Settings {
-        prefix: "srv".into(),
-        database: "shop".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes,
-        inline_schema,
-        flat: Flat::default(),
-    };
+    let settings = Settings { modes, inline_schema, ..Settings::new("srv", "shop") };
     Notices::new(notice, &settings)
 }
 

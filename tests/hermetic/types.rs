@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tailwater::codecs::event::{Decoder, Encoder, Flat, Modes, PLACEHOLDER, Records, Settings, Stamp};
+use tailwater::codecs::event::{Decoder, Encoder, Modes, Records, Settings, Stamp};
 use tailwater::model::*;
 
 fn named(name: &str) -> PgType {
@@ -43,16 +43,7 @@ fn modes(text: &str) -> Modes {
 /// The JSON of a value after a change, and the text that it is read back as; `None` where the column is left out.
 fn around(pg_type: &PgType, modifier: i32, cell: Cell<'_>, modes: Modes) -> (Option<String>, Option<String>) {
     let table = table(pg_type.clone(), modifier);
-    let settings = Settings {
-        prefix: "s".into(),
-        database: "d".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes,
-        inline_schema: false,
-        flat: Flat::default(),
-    };
+    let settings = Settings { modes, ..Settings::new("s", "d") };
     let new: Row = [Cell::Text(b"1"), cell].into_iter().collect();
     let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
     let change = Change { id: ChangeId::ZERO, origin, table: Arc::clone(&table), op: Op::Update { old: None, new } };
@@ -149,16 +140,7 @@ fn a_value_that_is_not_what_its_type_prints_is_refused_with_its_column() {
     ] {
         let modifier = if name == "bit" { 3 } else { -1 };
         let table = table(named(name), modifier);
-        let settings = Settings {
-            prefix: "s".into(),
-            database: "d".into(),
-            tombstones: true,
-            truncates: true,
-            placeholder: PLACEHOLDER.into(),
-            modes: Modes::default(),
-            inline_schema: false,
-            flat: Flat::default(),
-        };
+        let settings = Settings::new("s", "d");
         let new: Row = [Cell::Text(b"1"), Cell::Text(text.as_bytes())].into_iter().collect();
         let origin = Origin { at: PgTimestamp(0), xid: None, lsn: Lsn::ZERO, last_commit: None, snapshot: None };
         let change = Change { id: ChangeId::ZERO, origin, table: Arc::clone(&table), op: Op::Insert { new } };

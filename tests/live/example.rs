@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use prost::Message as _;
-use tailwater::codecs::event::{Encoder, Flat, Format, Modes, PLACEHOLDER, Records, Settings};
+use tailwater::codecs::event::{Encoder, Format, Modes, Records, Settings};
 use tailwater::model::*;
 
 use crate::support::cache;
@@ -59,16 +59,8 @@ fn row(id: &'static str, others: Option<Cell<'static>>) -> Row {
 
 /// The events of some changes, each with its length in front of it.
 fn delimited(ops: Vec<Op>) -> Vec<u8> {
-    let settings = Settings {
-        prefix: "shop".into(),
-        database: "shop".into(),
-        tombstones: true,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes: Modes { format: Format::Protobuf, ..Modes::default() },
-        inline_schema: false,
-        flat: Flat::default(),
-    };
+    let settings =
+        Settings { modes: Modes { format: Format::Protobuf, ..Modes::default() }, ..Settings::new("shop", "shop") };
     let table = table();
     let mut encoder = Encoder::new(Arc::clone(&table), &settings).unwrap();
     let mut records = Records::new();

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tailwater::adapters::kafka::{Cluster, KafkaSink, KafkaSource, Properties, SinkOptions, SourceOptions};
+use tailwater::codecs::event::Settings;
 use tailwater::logic::pipeline::{Batch, Sink, Source};
 use tailwater::model::{
     Cell, Change, ChangeId, Checkpoint, Class, Column, Error, Lsn, Meters, Oid, OldRow, Op, Origin, Pattern,
@@ -42,24 +43,17 @@ fn sink_options(prefix: &str) -> SinkOptions {
     SinkOptions {
         pipeline: "shop".into(),
         cluster: cluster(Kafka::shared()),
-        prefix: prefix.into(),
+        events: Settings::new(prefix, "shop"),
         topics: Default::default(),
         origins: Default::default(),
-        database: "shop".into(),
         partitions: 4,
         replication: 1,
-        tombstones: true,
-        truncates: true,
         messages: None,
-        placeholder: "__debezium_unavailable_value".into(),
-        modes: Default::default(),
         registry: None,
         outboxes: Vec::new(),
         heartbeat_seconds: 0,
         transaction_metadata: false,
         context_headers: true,
-        inline_schema: false,
-        flat: Default::default(),
         buffer_bytes: 64 << 20,
     }
 }

@@ -21,7 +21,7 @@ pub async fn check_sink(options: &SinkOptions, tables: &[Arc<Table>]) -> Vec<Err
         problems.push(Error::blocked("topics need at least one partition").remedy("set topic.partitions to 1 or more"));
     }
     let cluster = options.cluster.clone();
-    let (prefix, pipeline) = (options.prefix.clone(), options.pipeline.clone());
+    let (prefix, pipeline) = (options.events.prefix.clone(), options.pipeline.clone());
     let answer = blocking(move || {
         let control = Control::connect(&cluster, &format!("tailwater-{pipeline}"))?;
         let listing = control.list(ANSWER)?;
@@ -49,7 +49,8 @@ async fn check_registry(options: &SinkOptions) -> Option<Error> {
 
 /// How far the topics are written, without changing anything; `None` when nothing has been written.
 pub async fn stored(options: &SinkOptions) -> Result<Option<Checkpoint>> {
-    let (cluster, prefix, pipeline) = (options.cluster.clone(), options.prefix.clone(), options.pipeline.clone());
+    let (cluster, prefix, pipeline) =
+        (options.cluster.clone(), options.events.prefix.clone(), options.pipeline.clone());
     blocking(move || {
         let control = Control::connect(&cluster, &format!("tailwater-{pipeline}"))?;
         let progress = progress_topic(&prefix);
@@ -90,13 +91,13 @@ pub async fn check_source(options: &SourceOptions) -> Vec<Error> {
 
 /// Names that Kafka refuses, tables that would share a topic, and names that would become one.
 fn check_names(options: &SinkOptions, tables: &[Arc<Table>]) -> Vec<Error> {
-    let mut problems: Vec<Error> = check_name(&progress_topic(&options.prefix)).err().into_iter().collect();
-    let mut claims = Claims::new(&options.prefix);
+    let mut problems: Vec<Error> = check_name(&progress_topic(&options.events.prefix)).err().into_iter().collect();
+    let mut claims = Claims::new(&options.events.prefix);
     for table in tables {
         let topic = options.topic(&table.name);
         problems.extend(check_name(&topic.name).err().map(|error| error.within(format!("table {}", table.name))));
         problems.extend(claims.claim(&topic, &table.name).err());
-        problems.extend(claims.claim_names(&options.prefix, table, options.modes.name_adjustment).err());
+        problems.extend(claims.claim_names(&options.events.prefix, table, options.events.modes.name_adjustment).err());
     }
     problems
 }
@@ -104,8 +105,10 @@ fn check_names(options: &SinkOptions, tables: &[Arc<Table>]) -> Vec<Error> {
 /// Where the cluster contradicts the configuration.
 fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Vec<Error> {
     let mut problems = Vec::new();
-    let control =
-        [(progress_topic(&options.prefix), Purpose::Progress), (tables_topic(&options.prefix), Purpose::Tables)];
+    let control = [
+        (progress_topic(&options.events.prefix), Purpose::Progress),
+        (tables_topic(&options.events.prefix), Purpose::Tables),
+    ];
     problems.extend(lookalikes(options, tables, listing));
     let events = tables.iter().map(|table| (options.topic(table).name, Purpose::Events));
     let mut missing = false;
@@ -145,30 +148,24 @@ fn lookalikes(options: &SinkOptions, tables: &[TableName], listing: &Listing) ->
 mod tests {
     use super::super::{Cluster, Properties};
     use super::*;
+    use crate::codecs::event::Settings;
     use crate::model::{Column, Oid, PgType, ReplicaIdentity};
 
     fn options() -> SinkOptions {
         SinkOptions {
             pipeline: "shop".into(),
             cluster: Cluster { bootstrap: String::new(), properties: Properties::default() },
-            prefix: "shop".into(),
+            events: Settings::new("shop", "shop"),
             topics: Default::default(),
             origins: Default::default(),
-            database: "shop".into(),
             partitions: 4,
             replication: 3,
-            tombstones: true,
-            truncates: true,
             messages: None,
-            placeholder: String::new(),
-            modes: Default::default(),
             registry: None,
             outboxes: Vec::new(),
             heartbeat_seconds: 0,
             transaction_metadata: false,
             context_headers: true,
-            inline_schema: false,
-            flat: Default::default(),
             buffer_bytes: 1,
         }
     }
@@ -197,14 +194,14 @@ mod tests {
         let tables = [table("a-b", &["x y", "x-y"]), table("a_b", &["x"]), table("c", &["x_y", "x"])];
         assert_eq!(check_names(&options(), &tables).len(), 0);
         let mut options = options();
-        assert!(options.modes.set("name_adjustment", "avro"));
+        assert!(options.events.modes.set("name_adjustment", "avro"));
         let problems: Vec<String> = check_names(&options, &tables).iter().map(Error::to_string).collect();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(["public.a-b", "x y", "x-y"].iter().all(|part| problems[0].contains(part)), "{problems:?}");
         let tables = [table("a-b", &["x"]), table("a_b", &["x"])];
         let problems: Vec<String> = check_names(&options, &tables).iter().map(Error::to_string).collect();
         assert!(["public.a-b", "public.a_b"].iter().all(|part| problems[0].contains(part)), "{problems:?}");
-        assert!(options.modes.set("name_adjustment", "avro_unicode"));
+        assert!(options.events.modes.set("name_adjustment", "avro_unicode"));
         assert_eq!(check_names(&options, &tables).len(), 0);
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use crate::codecs::event::{Topic, TopicNames};
+use crate::codecs::event::{Settings, Topic, TopicNames};
 use crate::logic::project::Origins;
 use crate::model::{Pattern, Patterns, TableName};
 
@@ -99,30 +99,18 @@ pub struct SinkOptions {
     pub pipeline: String,
     /// The brokers.
     pub cluster: Cluster,
-    /// Topics are `<prefix>.<schema>.<table>` where `topics` does not say otherwise.
-    pub prefix: String,
-    /// The names of topics; `prefix` is a part of them.
+    /// How events are told; topics are `<prefix>.<schema>.<table>` where `topics` does not say otherwise.
+    pub events: Settings,
+    /// The names of topics; the events' prefix is a part of them.
     pub topics: TopicNames,
     /// The source's names of tables, which the names of topics go by.
     pub origins: Origins,
-    /// The source database's name, for the events' source block.
-    pub database: String,
     /// Partitions of a new topic.
     pub partitions: i32,
     /// Replicas of a new topic.
     pub replication: i32,
-    /// A record without value after each delete.
-    pub tombstones: bool,
-    /// Events for truncates.
-    pub truncates: bool,
     /// Events for logical messages with these prefixes; `None`: for none.
     pub messages: Option<Patterns>,
-    /// What stands for a large value that did not change.
-    pub placeholder: String,
-    /// How types are told.
-    pub modes: crate::codecs::event::Modes,
-    /// How rows are told without an envelope.
-    pub flat: crate::codecs::event::Flat,
     /// Where schemas are registered, for formats that need it.
     pub registry: Option<RegistryOptions>,
     /// Tables and messages that are outboxes; the first that matches counts.
@@ -133,8 +121,6 @@ pub struct SinkOptions {
     pub transaction_metadata: bool,
     /// Debezium's headers of context on each event.
     pub context_headers: bool,
-    /// The schema in each record.
-    pub inline_schema: bool,
     /// Bytes that may be on their way to the brokers.
     pub buffer_bytes: usize,
 }
@@ -142,7 +128,7 @@ pub struct SinkOptions {
 impl SinkOptions {
     /// The topic of the table that events tell under this name.
     pub fn topic(&self, told: &TableName) -> Topic {
-        self.topics.topic(&self.prefix, &self.origins.of(told), told)
+        self.topics.topic(&self.events.prefix, &self.origins.of(told), told)
     }
 }
 

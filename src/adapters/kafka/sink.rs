@@ -31,8 +31,7 @@ use super::scribe::{Scribe, nowhere, publish};
 use super::topics::{Purpose, Topics, blocking};
 use super::{SinkOptions, murmur};
 use crate::codecs::event::{
-    EncodeError, Encoder, Notice, Notices, Records, Settings, Topic, Transactions, encode_table, progress_topic,
-    tables_topic,
+    EncodeError, Encoder, Notice, Notices, Records, Topic, Transactions, encode_table, progress_topic, tables_topic,
 };
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{Change, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
@@ -46,7 +45,6 @@ pub struct KafkaSink {
     versions: Versions,
     claims: Claims,
     plans: Plans,
-    settings: Settings,
     schemas: Schemas,
     apart: Apart,
     /// Tells the records of this run from those of others.
@@ -70,11 +68,11 @@ impl KafkaSink {
         let control = Arc::new(Control::connect(&options.cluster, &format!("tailwater-{}", options.pipeline))?);
         let mut topics =
             Topics::start(&options.cluster, Arc::clone(&control), options.partitions, options.replication).await?;
-        let (progress, tables) = (progress_topic(&options.prefix), tables_topic(&options.prefix));
+        let (progress, tables) = (progress_topic(&options.events.prefix), tables_topic(&options.events.prefix));
         // A reader takes the progress topic for the sign that both are there.
         topics.ensure(&tables, Purpose::Tables).await?;
         topics.ensure(&progress, Purpose::Progress).await?;
-        let (prefix, pipeline, topic) = (options.prefix.clone(), options.pipeline.clone(), progress.clone());
+        let (prefix, pipeline, topic) = (options.events.prefix.clone(), options.pipeline.clone(), progress.clone());
         let names = options.topics.clone();
         let (stored, known) = blocking({
             let tables = tables.clone();
@@ -90,17 +88,7 @@ impl KafkaSink {
             }
         })
         .await?;
-        let settings = Settings {
-            prefix: options.prefix.clone(),
-            database: options.database.clone(),
-            tombstones: options.tombstones,
-            truncates: options.truncates,
-            placeholder: options.placeholder.clone(),
-            modes: options.modes,
-            inline_schema: options.inline_schema,
-            flat: options.flat.clone(),
-        };
-        let schemas = Schemas::new(options.registry.clone(), options.modes.format)?;
+        let schemas = Schemas::new(options.registry.clone(), options.events.modes.format)?;
         let ledger = Arc::new(Ledger::default());
         let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
         let producer = Arc::new(Producer::start(&options.cluster, options.buffer_bytes, reports)?);
@@ -115,7 +103,7 @@ impl KafkaSink {
         };
         let mut tasks = vec![Task(tokio::spawn(scribe.run()))];
         let notices = async |notice| -> Result<Notices> {
-            let mut notices = Notices::new(notice, &settings);
+            let mut notices = Notices::new(notice, &options.events);
             if let Some((key, value)) = notices.schemas()
                 && let Some((key, value)) = schemas.numbers(notices.topic(), Some(key), value).await?
             {
@@ -127,7 +115,14 @@ impl KafkaSink {
             let (notices, every) = (notices(Notice::Heartbeat).await?, Duration::from_secs(options.heartbeat_seconds));
             topics.ensure(notices.topic(), Purpose::Heartbeats).await?;
             let (producer, ledger) = (Arc::clone(&producer), Arc::clone(&ledger));
-            tasks.push(Task(tokio::spawn(beat(notices, options.prefix.clone(), every, producer, ledger, meters))));
+            tasks.push(Task(tokio::spawn(beat(
+                notices,
+                options.events.prefix.clone(),
+                every,
+                producer,
+                ledger,
+                meters,
+            ))));
         }
         let transactions = match options.transaction_metadata {
             true => Some(Transactions::new(notices(Notice::Transaction).await?)),
@@ -144,7 +139,6 @@ impl KafkaSink {
             versions: known.versions,
             claims: known.claims,
             plans: Plans::default(),
-            settings,
             run: run_id(),
             schemas,
             apart,
@@ -228,16 +222,16 @@ impl KafkaSink {
         }
         let topic = self.options.topic(&source.name);
         self.claims.claim(&topic, &source.name)?;
-        self.claims.claim_names(&self.options.prefix, source, self.settings.modes.name_adjustment)?;
+        self.claims.claim_names(&self.options.events.prefix, source, self.options.events.modes.name_adjustment)?;
         let found = self.topics.ensure(&topic.name, Purpose::Events).await?;
-        let (table, new) = self.versions.number(told, &self.settings.modes);
+        let (table, new) = self.versions.number(told, &self.options.events.modes);
         let encoder = self.encoder(&topic.name, &table).await?;
         if new {
             let doing = format!("publishing the shape of {}", table.name);
-            let record = encode_table(&table, &self.settings.modes);
-            publish(&self.producer, &self.ledger, &tables_topic(&self.options.prefix), &record, &doing).await?;
+            let record = encode_table(&table, &self.options.events.modes);
+            publish(&self.producer, &self.ledger, &tables_topic(&self.options.events.prefix), &record, &doing).await?;
         }
-        self.versions.learn(Arc::clone(&table), self.settings.modes);
+        self.versions.learn(Arc::clone(&table), self.options.events.modes);
         let limit = self.topics.largest_batch(&topic.name).await;
         let route = self.ledger.route(Route { topic: topic.name.clone(), table: describe(&table), limit });
         Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions: found.partitions, route }))
@@ -245,12 +239,12 @@ impl KafkaSink {
 
     /// The table version's encoder, its schemas registered where the format needs that.
     async fn encoder(&self, topic: &str, table: &Arc<Table>) -> Result<Encoder> {
-        let mut encoder = Encoder::new(Arc::clone(table), &self.settings).map_err(|error| {
+        let mut encoder = Encoder::new(Arc::clone(table), &self.options.events).map_err(|error| {
             Error::blocked(format!("table {}: {error}", table.name))
                 .remedy("set envelope.name_adjustment = \"avro\" or \"avro_unicode\", or leave the table or column out")
         })?;
         if self.options.context_headers {
-            encoder.tell_context(&self.options.prefix, &self.run);
+            encoder.tell_context(&self.options.events.prefix, &self.run);
         }
         if let Some((key, value)) = encoder.schemas() {
             let numbers = self.schemas.numbers(topic, key.cloned(), value.clone()).await;
@@ -273,7 +267,7 @@ fn run_id() -> String {
 impl KafkaSink {
     /// Makes the topic of messages.
     async fn plan_messages(&mut self, source: &Arc<Table>) -> Result<usize> {
-        let topic = Topic::of_messages(&self.options.prefix);
+        let topic = Topic::of_messages(&self.options.events.prefix);
         self.claims.claim_messages(&topic.name)?;
         let partitions = self.topics.ensure(&topic.name, Purpose::Events).await?.partitions;
         let limit = self.topics.largest_batch(&topic.name).await;

@@ -8,7 +8,7 @@ use super::file::{Problems, Section};
 use super::sources::{cluster, endpoint};
 use super::{DuckdbFile, Sink, kafka, warehouse};
 use crate::codecs::event::{
-    ADDED, DELETES, FORMATS, Flat, Format, Modes, PLACEHOLDERS, Shapes, TopicNames, TopicTemplate,
+    ADDED, DELETES, FORMATS, Flat, Format, Modes, PLACEHOLDERS, Settings, Shapes, TopicNames, TopicTemplate,
 };
 use crate::logic::project::Origins;
 use crate::model::{Pattern, Patterns};
@@ -105,18 +105,24 @@ fn to_topics(
     let template = template(&mut topic, "name", problems).unwrap_or_default();
     topic.finish(problems);
     let mut envelope = section.section("envelope", problems);
-    let tombstones = envelope.flag("tombstones", problems).unwrap_or(true);
-    let truncates = envelope.flag("truncates", problems).unwrap_or(true);
+    let mut events = Settings::new(prefix, database);
+    for (key, flag) in [
+        ("tombstones", &mut events.tombstones),
+        ("truncates", &mut events.truncates),
+        ("inline_schema", &mut events.inline_schema),
+    ] {
+        *flag = envelope.flag(key, problems).unwrap_or(*flag);
+    }
+    if let Some(placeholder) = envelope.text("placeholder", problems) {
+        events.placeholder = placeholder;
+    }
     let context_headers = envelope.flag("context_headers", problems).unwrap_or(true);
     let messages = messages(&mut envelope, problems);
-    let inline_schema = envelope.flag("inline_schema", problems).unwrap_or(false);
-    let placeholder =
-        envelope.text("placeholder", problems).unwrap_or_else(|| "__debezium_unavailable_value".to_owned());
     let transaction_metadata = envelope.flag("transaction_metadata", problems).unwrap_or(false);
     let heartbeat = envelope.number("heartbeat_seconds", 0..=86_400, problems);
-    let mut modes = Modes { format, ..Modes::default() };
+    events.modes.format = format;
     for (key, names) in Modes::keys() {
-        if let Some(name) = envelope.text(key, problems).filter(|name| !modes.set(key, name)) {
+        if let Some(name) = envelope.text(key, problems).filter(|name| !events.modes.set(key, name)) {
             envelope.problem(
                 key,
                 format!("is {name:?}, which is no mode"),
@@ -125,7 +131,7 @@ fn to_topics(
             );
         }
     }
-    let flat = flat(&mut envelope, &modes, problems);
+    events.flat = flat(&mut envelope, &events.modes, problems);
     if format == Format::Protobuf {
         no_modes(&mut envelope, problems);
     }
@@ -133,25 +139,18 @@ fn to_topics(
     Some(kafka::SinkOptions {
         pipeline: name.to_owned(),
         cluster: cluster?,
-        prefix,
+        events,
         // Those of single tables are read later.
         topics: TopicNames { template, tables: Vec::new() },
         origins: Origins::default(),
-        database: database.to_owned(),
         partitions,
         replication,
-        tombstones,
-        truncates,
         messages,
-        placeholder,
-        modes,
         registry,
         context_headers,
         transaction_metadata,
         heartbeat_seconds: heartbeat.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0),
         outboxes: Vec::new(),
-        inline_schema,
-        flat,
         buffer_bytes: BUFFER,
     })
 }

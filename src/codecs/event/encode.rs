@@ -9,7 +9,7 @@ use super::modes::{Format, Modes, Shapes};
 use super::notice::transaction_id;
 use super::records::{KEEP, Records};
 use super::stamp::Part;
-use super::{avro, header, json, proto, version_name};
+use super::{PLACEHOLDER, avro, header, json, proto, version_name};
 use crate::model::value::ValueError;
 use crate::model::{Cell, Change, Emitted, OldRow, Op, PgTimestamp, Row, Table};
 
@@ -32,6 +32,22 @@ pub struct Settings {
     pub inline_schema: bool,
     /// How rows are told where they have no envelope.
     pub flat: Flat,
+}
+
+impl Settings {
+    /// What a configuration without any key of the envelope says.
+    pub fn new(prefix: impl Into<String>, database: impl Into<String>) -> Settings {
+        Settings {
+            prefix: prefix.into(),
+            database: database.into(),
+            tombstones: true,
+            truncates: true,
+            placeholder: PLACEHOLDER.to_owned(),
+            modes: Modes::default(),
+            inline_schema: false,
+            flat: Flat::default(),
+        }
+    }
 }
 
 /// A value that no record can hold. It names the column, never the value.

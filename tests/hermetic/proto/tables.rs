@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tailwater::codecs::event::{Decoder, Encoder, Flat, Format, Modes, PLACEHOLDER, Records, Settings, Stamp};
+use tailwater::codecs::event::{Decoder, Encoder, Format, Modes, Records, Settings, Stamp};
 use tailwater::model::value::{Finite, Interval, Shape, ShapedWriter, print, special};
 use tailwater::model::*;
 
@@ -266,16 +266,7 @@ fn op_of(op: u8, table: &Table, [a, b]: [Row; 2], unchanged: bool) -> Op {
 }
 
 pub fn settings(modes: Modes) -> Settings {
-    Settings {
-        prefix: "srv".into(),
-        database: "shop".into(),
-        tombstones: false,
-        truncates: true,
-        placeholder: PLACEHOLDER.into(),
-        modes: Modes { format: Format::Protobuf, ..modes },
-        inline_schema: false,
-        flat: Flat::default(),
-    }
+    Settings { tombstones: false, modes: Modes { format: Format::Protobuf, ..modes }, ..Settings::new("srv", "shop") }
 }
 
 /// An event as a reader finds it.

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use super::super::decode::DecodeError;
-use super::super::encode::Settings;
-use super::super::flat::Flat;
+use super::super::decode::{DecodeError, Said, old_row};
 use super::super::json;
 use super::super::modes::Modes;
 use super::super::origin;
 use super::super::schema::Schemas;
-use super::super::stamp::{Part, Stamp};
+use super::super::stamp::Stamp;
 use super::read::{self, Reader};
 use super::step::{Step, steps};
-use crate::model::{Cell, Change, Lsn, OldRow, Op, Origin, PgTimestamp, ReplicaIdentity, Row, RowWriter, Table, Xid};
+use crate::model::{Cell, Lsn, Origin, PgTimestamp, Row, RowWriter, Table, Xid};
 
 /// Reads the events of one table version.
 #[derive(Debug)]
@@ -28,17 +26,6 @@ pub(in super::super) struct Decoder {
 
 impl Decoder {
     pub(in super::super) fn new(table: Arc<Table>, modes: &Modes) -> Decoder {
-        // Nothing but the modes says how values are read.
-        let settings = Settings {
-            prefix: String::new(),
-            database: String::new(),
-            tombstones: true,
-            truncates: true,
-            placeholder: String::new(),
-            modes: *modes,
-            inline_schema: false,
-            flat: Flat::default(),
-        };
         let schemas = Schemas::new("", &table, modes);
         let names = table.columns.iter().map(|column| {
             let mut name = Vec::new();
@@ -46,7 +33,7 @@ impl Decoder {
             name.get(1..name.len() - 1).unwrap_or_default().to_vec()
         });
         Decoder {
-            steps: steps(&table, schemas.row_fields(), &settings).into_iter().zip(names).collect(),
+            steps: steps(&table, schemas.row_fields(), modes, "").into_iter().zip(names).collect(),
             keys: json::Decoder::new(Arc::clone(&table), modes),
             rows: RowWriter::new(),
             scratch: Vec::new(),
@@ -54,22 +41,15 @@ impl Decoder {
         }
     }
 
-    /// The change of a record; `None` for a tombstone and for the delete half of a key change.
-    pub(in super::super) fn decode(
-        &mut self,
-        stamp: &Stamp<'_>,
-        value: Option<&[u8]>,
-    ) -> Result<Option<Change>, DecodeError> {
-        let Some(value) = value else { return Ok(None) };
-        if stamp.part == Some(Part::Delete) {
-            return Ok(None);
-        }
+    /// What an event says, and where it comes from.
+    pub(in super::super) fn decode(&mut self, stamp: &Stamp<'_>, value: &[u8]) -> Result<(Origin, Said), DecodeError> {
         let mut avro = Reader::new(value);
         if avro.take(5)?.first() != Some(&0) {
             return Err(DecodeError::new("the number of a schema"));
         }
         let [values, old_values] = stamp.values;
         let before = if avro.is(0)? { None } else { Some(self.row(&mut avro, None, old_values)?) };
+        let before = before.map(|row| old_row(&self.table, row, &mut self.rows));
         let after = if avro.is(0)? { None } else { Some(self.row(&mut avro, stamp.unchanged, values)?) };
         let origin = source(&mut avro)?;
         if !avro.is(0)? {
@@ -87,38 +67,8 @@ impl Decoder {
         if !avro.is_empty() {
             return Err(DecodeError::new("the end of the event"));
         }
-        let op = self.op(op, before, after, stamp)?;
-        Ok(Some(Change { id: stamp.id, origin, table: Arc::clone(&self.table), op }))
-    }
-
-    fn op(&mut self, op: u8, before: Option<Row>, after: Option<Row>, stamp: &Stamp<'_>) -> Result<Op, DecodeError> {
-        let after = after.ok_or(DecodeError::new("a row after the change"));
-        match (op, stamp.part) {
-            (b'r', None) => Ok(Op::Read { new: after? }),
-            (b'c', None) => Ok(Op::Insert { new: after? }),
-            (b'c', Some(Part::Create)) => {
-                let key = stamp.old_key.ok_or(DecodeError::new("the old key in a header"))?;
-                Ok(Op::Update { old: Some(OldRow::Key(self.keys.key(key)?)), new: after? })
-            }
-            (b'u', None) => Ok(Op::Update { old: before.map(OldRow::Full), new: after? }),
-            (b'd', None) => {
-                let row = before.ok_or(DecodeError::new("a row before the change"))?;
-                Ok(Op::Delete { old: self.old(row) })
-            }
-            (b't', None) => Ok(Op::Truncate),
-            _ => Err(DecodeError::new("an operation")),
-        }
-    }
-
-    /// What a delete says of the row: what stands in for unknown values is left out.
-    fn old(&mut self, row: Row) -> OldRow {
-        if self.table.identity == ReplicaIdentity::Full {
-            return OldRow::Full(row);
-        }
-        for (at, cell) in row.cells().enumerate() {
-            self.rows.push(if self.table.key.contains(&at) { cell } else { Cell::Null });
-        }
-        OldRow::Key(self.rows.finish())
+        let old_key = stamp.old_key.map(|json| self.keys.key(json)).transpose()?;
+        Ok((origin, Said { op, before, after, old_key }))
     }
 
     fn row(

@@ -50,7 +50,7 @@ impl Form {
             }
         }
         Ok(Form {
-            steps: steps(table, schemas.row_fields(), settings),
+            steps: steps(table, schemas.row_fields(), &settings.modes, &settings.placeholder),
             key: table.key.clone(),
             source: Source::new(&settings.prefix, &settings.database, table),
             flat: flat.then(|| (settings.flat.clone(), settings.database.clone())),

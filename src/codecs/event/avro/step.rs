@@ -1,9 +1,10 @@
 //! What is compiled once for a column: how its values are written, and what stands in for those that are not there.
 
-use super::super::encode::{EncodeError, Settings};
+use super::super::encode::EncodeError;
 use super::super::json;
 use super::super::kind::{Kind, Named};
 use super::super::modes::Binaries;
+use super::super::modes::Modes;
 use super::super::schema::Schema;
 use super::schema::null_first;
 use super::wire;
@@ -25,13 +26,13 @@ pub(super) struct Step {
 }
 
 /// The steps of a table's columns; `schemas` are those of the row's fields, one for each column that is told.
-pub(super) fn steps(table: &Table, fields: &[(String, Schema)], settings: &Settings) -> Vec<Option<Step>> {
+pub(super) fn steps(table: &Table, fields: &[(String, Schema)], modes: &Modes, placeholder: &str) -> Vec<Option<Step>> {
     let mut fields = fields.iter();
     let step = |(at, column): (usize, &Column)| {
-        let kind = Kind::of(&column.pg_type, column.modifier, &settings.modes);
+        let kind = Kind::of(&column.pg_type, column.modifier, modes);
         let kind = kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain)))?;
         let (_, schema) = fields.next()?;
-        Some(Step::new(column, &kind, schema, &settings.placeholder))
+        Some(Step::new(column, &kind, schema, placeholder))
     };
     table.columns.iter().enumerate().map(step).collect()
 }

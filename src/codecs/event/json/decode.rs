@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::super::decode::DecodeError;
+use super::super::decode::{DecodeError, Said, old_row};
 use super::super::kind::{Kind, Named};
 use super::super::modes::Modes;
 use super::super::records::KEEP;
-use super::super::stamp::{Part, Stamp};
+use super::super::stamp::Stamp;
 use super::read::{self, Found};
 use super::source;
 use super::token::{self, Reader};
-use crate::model::{Cell, Change, OldRow, Op, Origin, ReplicaIdentity, Row, RowWriter, Table};
+use crate::model::{Cell, Origin, Row, RowWriter, Table};
 
 /// Reads the events of one table version.
 #[derive(Debug)]
@@ -45,58 +45,20 @@ impl Decoder {
         Decoder { table, columns, rows: RowWriter::new(), scratch: Vec::new() }
     }
 
-    /// The change of a record; `None` for a tombstone and for the delete half of a key change.
-    pub(in super::super) fn decode(
-        &mut self,
-        stamp: &Stamp<'_>,
-        value: Option<&[u8]>,
-    ) -> Result<Option<Change>, DecodeError> {
-        let Some(value) = value else { return Ok(None) };
-        if stamp.part == Some(Part::Delete) {
-            return Ok(None);
-        }
+    /// What an event says, and where it comes from.
+    pub(in super::super) fn decode(&mut self, stamp: &Stamp<'_>, value: &[u8]) -> Result<(Origin, Said), DecodeError> {
         let envelope = envelope(payload(value)?)?;
         let origin = envelope.origin.ok_or(DecodeError::new("a source block"))?;
-        let op = self.op(&envelope, stamp)?;
-        Ok(Some(Change { id: stamp.id, origin, table: Arc::clone(&self.table), op }))
-    }
-
-    fn op(&mut self, envelope: &Envelope<'_>, stamp: &Stamp<'_>) -> Result<Op, DecodeError> {
-        let after = envelope.after.ok_or(DecodeError::new("a row after the change"));
-        match (envelope.op, stamp.part) {
-            (b'r', None) => Ok(Op::Read { new: self.row(after?, stamp.unchanged)? }),
-            (b'c', None) => Ok(Op::Insert { new: self.row(after?, stamp.unchanged)? }),
-            (b'c', Some(Part::Create)) => {
-                let key = stamp.old_key.ok_or(DecodeError::new("the old key in a header"))?;
-                let old = Some(OldRow::Key(self.key(key)?));
-                Ok(Op::Update { old, new: self.row(after?, stamp.unchanged)? })
+        let before = match envelope.before {
+            Some(json) => {
+                let row = self.row(json, None)?;
+                Some(old_row(&self.table, row, &mut self.rows))
             }
-            (b'u', None) => {
-                let old = match envelope.before {
-                    Some(before) => Some(OldRow::Full(self.row(before, None)?)),
-                    None => None,
-                };
-                Ok(Op::Update { old, new: self.row(after?, stamp.unchanged)? })
-            }
-            (b'd', None) => {
-                let before = envelope.before.ok_or(DecodeError::new("a row before the change"))?;
-                let row = self.row(before, None)?;
-                Ok(Op::Delete { old: self.old(row) })
-            }
-            (b't', None) => Ok(Op::Truncate),
-            _ => Err(DecodeError::new("an operation")),
-        }
-    }
-
-    /// What a delete says of the row: what stands in for unknown values is left out.
-    fn old(&mut self, row: Row) -> OldRow {
-        if self.table.identity == ReplicaIdentity::Full {
-            return OldRow::Full(row);
-        }
-        for (at, cell) in row.cells().enumerate() {
-            self.rows.push(if self.table.key.contains(&at) { cell } else { Cell::Null });
-        }
-        OldRow::Key(self.rows.finish())
+            None => None,
+        };
+        let after = envelope.after.map(|json| self.row(json, stamp.unchanged)).transpose()?;
+        let old_key = stamp.old_key.map(|json| self.key(json)).transpose()?;
+        Ok((origin, Said { op: envelope.op, before, after, old_key }))
     }
 
     /// A whole row, its columns in the table's order.

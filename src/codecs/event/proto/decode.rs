@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::decode::DecodeError;
+use super::super::decode::{DecodeError, Said};
 use super::super::modes::Modes;
 use super::super::records::KEEP;
 use super::super::stamp::{Part, Stamp};
@@ -11,9 +11,7 @@ use super::frame::unframe;
 use super::kind::column_delimiter;
 use super::read::{self, Found};
 use super::wire::{Fields, Wire};
-use crate::model::{
-    Cell, Change, Lsn, OldRow, Op, Origin, PgTimestamp, ReplicaIdentity, Row, RowWriter, SnapshotMark, Table, Xid,
-};
+use crate::model::{Cell, Lsn, OldRow, Origin, PgTimestamp, ReplicaIdentity, Row, RowWriter, SnapshotMark, Table, Xid};
 
 /// Reads the events of one table version.
 #[derive(Debug)]
@@ -55,20 +53,18 @@ impl Decoder {
         Decoder { columns: columns.collect(), header, table, rows: RowWriter::new(), scratch: Vec::new() }
     }
 
-    /// The change of a record; `None` for a tombstone and for the delete half of a key change.
-    pub(in super::super) fn decode(
-        &mut self,
-        stamp: &Stamp<'_>,
-        value: Option<&[u8]>,
-    ) -> Result<Option<Change>, DecodeError> {
-        let Some(value) = value else { return Ok(None) };
-        if stamp.part == Some(Part::Delete) {
-            return Ok(None);
-        }
+    /// What an event says, and where it comes from.
+    pub(in super::super) fn decode(&mut self, stamp: &Stamp<'_>, value: &[u8]) -> Result<(Origin, Said), DecodeError> {
         let parts = self.parts(unframe(value)?)?;
         let origin = origin(parts.source.ok_or(DecodeError::new("a source"))?)?;
-        let op = self.op(&parts, stamp.part)?;
-        Ok(Some(Change { id: stamp.id, origin, table: Arc::clone(&self.table), op }))
+        // The letter of the number, in the order of the schema.
+        let op = usize::try_from(parts.op).ok().and_then(|number| b" rcudt".get(number)).copied().unwrap_or(0);
+        let before = parts.before.map(|row| self.old(row)).transpose()?;
+        let after = parts.after.map(|row| self.row(row)).transpose()?.map(|(row, _)| row);
+        // Of a changed key each half has the other's.
+        let other = parts.other_key.filter(|_| stamp.part == Some(Part::Create));
+        let old_key = other.map(|key| self.key(key)).transpose()?;
+        Ok((origin, Said { op, before, after, old_key }))
     }
 
     /// Takes an event apart; its columns have to be the table's.
@@ -109,29 +105,6 @@ impl Decoder {
     fn rest_of_header(&self, first: Wire<'_>) -> Option<&[u8]> {
         let mut header = Fields::new(&self.header);
         (header.next().ok()? == Some((3, first))).then(|| header.rest())
-    }
-
-    fn op(&mut self, parts: &Parts<'_>, part: Option<Part>) -> Result<Op, DecodeError> {
-        let after = parts.after.ok_or(DecodeError::new("a row after the change"));
-        match (parts.op, part) {
-            (1, None) => Ok(Op::Read { new: self.row(after?)?.0 }),
-            (2, None) => Ok(Op::Insert { new: self.row(after?)?.0 }),
-            (2, Some(Part::Create)) => {
-                let key = parts.other_key.ok_or(DecodeError::new("the old key"))?;
-                let old = Some(OldRow::Key(self.key(key)?));
-                Ok(Op::Update { old, new: self.row(after?)?.0 })
-            }
-            (3, None) => {
-                let old = parts.before.map(|before| self.old(before)).transpose()?;
-                Ok(Op::Update { old, new: self.row(after?)?.0 })
-            }
-            (4, None) => {
-                let before = parts.before.ok_or(DecodeError::new("a row before the change"))?;
-                Ok(Op::Delete { old: self.old(before)? })
-            }
-            (5, None) => Ok(Op::Truncate),
-            _ => Err(DecodeError::new("an operation")),
-        }
     }
 
     /// A row as it was: whole only under FULL.
