@@ -96,7 +96,7 @@ impl PostgresSource {
 
     /// Whether we are at the end of a transaction and something else comes before the next.
     pub(super) fn interrupted(&self) -> bool {
-        let at_point = self.join.as_ref().is_some_and(|join| self.at.lsn >= join.point);
+        let at_point = self.join.as_ref().is_some_and(|join| self.gather.at() >= join.point);
         (self.hold.is_some() || at_point) && !self.assembler.inside()
     }
 

@@ -3,9 +3,8 @@
 //! A table that joins later is read while the stream stands still where its snapshot's point is; see `join`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::catalog;
@@ -16,20 +15,9 @@ use super::snapshot::Snapshot;
 use super::stream::Stream;
 use super::watch::Watch;
 use crate::codecs::pgoutput::{Decoder, Frame, Message, Relation};
-use crate::logic::assemble::{Assembler, Step, shape};
+use crate::logic::assemble::{Assembler, Gather, Portion, Step, shape};
 use crate::logic::pipeline::{Batch, Source};
-use crate::model::{
-    Change, ChangeId, Checkpoint, Error, Followed, Lsn, Meters, Phase, Position, Result, SourcePosition,
-};
-
-/// A batch is handed on at the next commit after this much.
-const BATCH: usize = 1 << 20;
-/// A transaction larger than this is handed on in pieces.
-const PIECE: usize = 4 << 20;
-/// How often an idle stream's position is handed on.
-const IDLE: Duration = Duration::from_secs(10);
-/// Or after this much log of other databases.
-const IDLE_BYTES: u64 = 16 << 20;
+use crate::model::{Change, Checkpoint, Error, Followed, Lsn, Meters, Phase, Position, Result, SourcePosition};
 
 /// How far a slot has been read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,15 +46,9 @@ pub struct PostgresSource {
     pub(super) reading: Option<Reading>,
     pub(super) decoder: Decoder,
     pub(super) assembler: Assembler,
-    /// The last complete position, and the last change up to it.
-    pub(super) at: SourcePosition,
-    pub(super) last: ChangeId,
-    pub(super) handed_on: (Lsn, Instant),
-    /// The last change received, and whether pieces of its transaction have been handed on.
-    pub(super) seen: ChangeId,
-    pub(super) in_pieces: bool,
-    /// A position that somebody waits for: handed on as soon as it is reached.
-    pub(super) goal: Option<Lsn>,
+    pub(super) gather: Gather,
+    /// The cluster and its timeline.
+    pub(super) identity: SourcePosition,
     pub(super) pending: Pending,
     /// The tables whose changes are handed on; `None`: all that are wanted, their rows are never read.
     pub(super) followed: Option<Arc<Followed>>,
@@ -92,11 +74,9 @@ pub(super) struct Pending {
     /// The first of a transaction before which something else comes.
     again: Option<bytes::Bytes>,
     describe: Option<Relation>,
-    changes: Vec<Change>,
+    /// Of a snapshot.
+    rows: Vec<Change>,
     bytes: usize,
-    /// How many of the changes, and of their bytes, belong to complete transactions.
-    complete: (usize, usize),
-    boundary: bool,
 }
 
 impl PostgresSource {
@@ -108,7 +88,8 @@ impl PostgresSource {
 
     fn position(&self, phase: Phase) -> SlotPosition {
         let followed = self.followed.clone();
-        let checkpoint = Checkpoint { position: self.at, change: self.last, phase, offsets: Vec::new(), followed };
+        let position = SourcePosition { lsn: self.gather.at(), ..self.identity };
+        let checkpoint = Checkpoint { position, change: self.gather.last(), phase, offsets: Vec::new(), followed };
         SlotPosition { checkpoint, waiting: self.waiting }
     }
 
@@ -116,11 +97,10 @@ impl PostgresSource {
     async fn read(&mut self) -> Result<Batch<SlotPosition>> {
         let Some(reading) = &mut self.reading else { return Err(Error::bug("no snapshot to read")) };
         let pending = &mut self.pending;
-        let done = reading.snapshot.read(&mut pending.changes, &mut pending.bytes).await?;
-        let (changes, bytes) = (std::mem::take(&mut pending.changes), std::mem::take(&mut pending.bytes));
+        let done = reading.snapshot.read(&mut pending.rows, &mut pending.bytes).await?;
+        let (changes, bytes) = (std::mem::take(&mut pending.rows), std::mem::take(&mut pending.bytes));
         let (point, initial) = (reading.snapshot.point(), reading.members.is_none());
-        self.last = changes.last().map_or(self.last, |change| change.id);
-        self.seen = self.last;
+        self.gather.passed(changes.last().map_or(self.gather.last(), |change| change.id));
         if let Some(reading) = self.reading.take_if(|_| done) {
             tracing::info!(%point, "the existing rows are read");
             self.joined(reading.members.unwrap_or_default());
@@ -193,39 +173,22 @@ impl PostgresSource {
 
     fn message(&mut self, payload: &bytes::Bytes) -> Result<()> {
         match Frame::decode(payload)? {
-            Frame::Keepalive(keepalive) => {
-                if !self.assembler.inside() && keepalive.end > self.at.lsn {
-                    self.at.lsn = keepalive.end;
-                    self.pending.boundary = true;
-                }
-            }
+            Frame::Keepalive(keepalive) => self.gather.keepalive(keepalive.end, self.assembler.inside()),
             Frame::XLogData(data) => {
                 let message = self.decoder.decode(&data.body)?;
                 if let (Some(begin), Some(join)) = (begins(&message), &self.join)
                     && begin >= join.point
-                    && self.at.lsn < join.point
+                    && self.gather.at() < join.point
                 {
                     // Everything before the point has come, though no transaction ended at it.
-                    self.at.lsn = join.point;
+                    self.gather.reach(join.point);
                     self.pending.again = Some(payload.clone());
                     return Ok(());
                 }
-                let before = self.pending.changes.len();
                 self.assembler.sent(data.at);
-                let step = self.assembler.feed(message, data.start, &mut self.pending.changes)?;
-                if self.pending.changes.len() > before {
-                    self.pending.bytes += payload.len();
-                    self.seen = self.pending.changes.last().map_or(self.seen, |change| change.id);
-                }
-                match step {
-                    Step::Going => {}
-                    Step::Describe(relation) => self.pending.describe = Some(relation),
-                    Step::Boundary { end, .. } => {
-                        self.at.lsn = self.at.lsn.max(end);
-                        self.pending.boundary = true;
-                        self.pending.complete = (self.pending.changes.len(), self.pending.bytes);
-                        self.last = self.seen;
-                    }
+                let step = self.gather.feed(&mut self.assembler, message, data.start, payload.len())?;
+                if let Step::Describe(relation) = step {
+                    self.pending.describe = Some(relation);
                 }
             }
         }
@@ -262,42 +225,12 @@ impl PostgresSource {
 
     /// The batch to hand on now, if one is due; `idle`: no more messages are waiting.
     fn due(&mut self, idle: bool) -> Option<Batch<SlotPosition>> {
-        let pending = &mut self.pending;
-        let (count, bytes) = pending.complete;
-        if count > 0 && (idle || pending.bytes >= BATCH) {
-            let rest = pending.changes.split_off(count);
-            let changes = std::mem::replace(&mut pending.changes, rest);
-            pending.bytes -= bytes;
-            pending.complete = (0, 0);
-            return Some(self.complete(changes, bytes));
-        }
-        if count == 0 && pending.bytes >= PIECE {
-            let changes = std::mem::take(&mut pending.changes);
-            let bytes = std::mem::take(&mut pending.bytes);
-            self.in_pieces = true;
-            return Some(Batch { changes, bytes, upto: None });
-        }
-        // While tables are still to be read, the position alone is not what is waited for.
-        let awaited = !self.waiting && self.goal.is_some_and(|goal| self.at.lsn >= goal);
-        if !(pending.boundary || awaited) || self.assembler.inside() || !pending.changes.is_empty() {
-            return None;
-        }
-        // The end of a transaction whose last piece has gone already, or the log of others going by.
-        let (lsn, since) = self.handed_on;
-        let late = since.elapsed() >= IDLE || self.at.lsn.bytes_since(lsn) >= IDLE_BYTES;
-        (self.in_pieces || awaited || late).then(|| self.complete(Vec::new(), 0))
-    }
-
-    /// A batch that ends where a transaction does.
-    fn complete(&mut self, changes: Vec<Change>, bytes: usize) -> Batch<SlotPosition> {
-        self.in_pieces = false;
-        self.pending.boundary = self.assembler.inside() && self.pending.boundary;
-        self.handed_on = (self.at.lsn, Instant::now());
-        self.goal = self.goal.filter(|&goal| self.waiting || goal > self.at.lsn);
-        if let Some(newest) = changes.last() {
+        let Portion { changes, bytes, whole } =
+            self.gather.due(idle, self.assembler.inside(), self.waiting, Instant::now())?;
+        if let Some(newest) = changes.last().filter(|_| whole) {
             self.meters.newest_received.set(newest.origin.at.unix_micros());
         }
-        Batch { changes, bytes, upto: Some(self.position(Phase::Stream)) }
+        Some(Batch { changes, bytes, upto: whole.then(|| self.position(Phase::Stream)) })
     }
 }
 
@@ -317,10 +250,10 @@ impl Source for PostgresSource {
 
     async fn current(&mut self) -> Result<SlotPosition> {
         let lsn = match self.options.snapshot {
-            SnapshotMode::Only => self.at.lsn,
+            SnapshotMode::Only => self.gather.at(),
             _ => flushed(&self.client).await?,
         };
-        self.goal = Some(lsn);
+        self.gather.await_position(lsn);
         let mut goal = self.position(Phase::Stream);
         goal.checkpoint.position.lsn = lsn;
         Ok(goal)

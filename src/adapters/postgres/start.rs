@@ -1,9 +1,8 @@
 //! How a source begins: what is checked, made and adopted, and from where it goes on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::catalog::{self, Facts, Found};
@@ -20,8 +19,8 @@ use super::stream::Stream;
 use super::watch::Watch;
 use super::wire::Wire;
 use crate::codecs::pgoutput::{Decoder, Streaming};
-use crate::logic::assemble::Assembler;
-use crate::model::{ChangeId, Checkpoint, Error, Followed, Lsn, Meters, Phase, Result, SourcePosition};
+use crate::logic::assemble::{Assembler, Gather};
+use crate::model::{ChangeId, Checkpoint, Error, Followed, Lsn, Meters, Phase, Result};
 
 impl PostgresSource {
     /// Checks the server, the publication and the slot, and goes on from `resume`, what the sink has stored.
@@ -88,12 +87,8 @@ impl PostgresSource {
             reading,
             decoder: Decoder::new(Streaming::Off),
             assembler,
-            at: SourcePosition { lsn: start, ..identity },
-            last,
-            seen: last,
-            in_pieces: false,
-            handed_on: (start, Instant::now()),
-            goal: None,
+            gather: Gather::new(start, last, Instant::now()),
+            identity,
             pending: Pending::default(),
             // Until the watch has looked, tables may be waiting that nobody knows of.
             waiting: followed.is_some() && streaming.is_some(),

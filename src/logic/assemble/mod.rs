@@ -30,7 +30,9 @@
 mod assembler;
 mod defaults;
 mod fill;
+mod gather;
 mod shape;
 
 pub use assembler::{Assembler, Step};
+pub use gather::{Gather, Portion};
 pub use shape::{Description, shape};
