@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use super::config::Config;
+use super::config::{Config, Source};
 use super::{check, import, logging, schema, serve, shutdown, status, wiring};
 use crate::logic::pipeline::{Goal, Run};
 use crate::model::{Class, Error};
@@ -20,6 +20,7 @@ use crate::model::{Class, Error};
   tailwater check -c shop.toml                  all that is wrong, each with its remedy
   tailwater run -c shop.toml                    until SIGTERM
   tailwater run -c shop.toml --until-current    until what the source holds now is durable
+  tailwater run -c shop.toml --resnapshot       every table once more, then on with the log
   tailwater status -c shop.toml --json
   tailwater schema -c shop.toml --table public.orders
   tailwater import-debezium connector.json > shop.toml
@@ -47,6 +48,9 @@ enum Command {
         /// End when what the source held at the start is durable in the sink.
         #[arg(long)]
         until_current: bool,
+        /// Read every table again, whatever the sink has: after the slot was lost, or a failover that lost changes.
+        #[arg(long)]
+        resnapshot: bool,
     },
     /// Shows positions, lag, tables and the slot's safety.
     Status {
@@ -107,10 +111,10 @@ async fn dispatch(command: Command) -> ExitCode {
                 Err(code) => code,
             }
         }
-        Command::Run { config, until_current } => {
+        Command::Run { config, until_current, resnapshot } => {
             logging::start(false);
             let goal = if until_current { Goal::Current } else { Goal::Endless };
-            match read(&config) {
+            match read(&config).and_then(|config| if resnapshot { again(config) } else { Ok(config) }) {
                 Ok(config) => ended(follow(config, goal).await),
                 Err(code) => code,
             }
@@ -152,6 +156,16 @@ async fn follow(config: Config, goal: Goal) -> Result<(), Error> {
     }
     let run = Run { goal, stop, grace: config.grace, meters };
     wiring::run(&config, &run).await
+}
+
+/// The configuration with every table to be read again.
+fn again(mut config: Config) -> Result<Config, ExitCode> {
+    let Source::Postgres(options) = &mut config.source else {
+        eprintln!("error: --resnapshot is for the pipeline that reads PostgreSQL: run that one with it");
+        return Err(ExitCode::from(2));
+    };
+    options.resnapshot = true;
+    Ok(config)
 }
 
 /// Reads the configuration, or prints all that is wrong with it.

@@ -18,7 +18,7 @@ use crate::adapters::warehouse::{Connect, PostgresClient, WarehouseSink};
 use crate::codecs::dialect;
 use crate::logic::pipeline::{self, Goal, Run};
 use crate::logic::project::Origins;
-use crate::model::{Checkpoint, Class, Error, Meters, Result};
+use crate::model::{Checkpoint, Class, Error, Meters, Result, SourcePosition};
 
 /// The first pause after a failure; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -31,11 +31,11 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
         run.goal = Goal::Current;
     }
     let mut give_up = Instant::now() + config.start_timeout;
-    let mut started = false;
+    let mut attempts = Attempts::default();
     let mut pause = FIRST_PAUSE;
     loop {
         let (begin, progress) = (Instant::now(), run.meters.last_progress.get());
-        let error = match once(config, &run, &mut started).await {
+        let error = match once(config, &run, &mut attempts).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -50,8 +50,8 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
         }
         // What has an end says so when it gets nowhere; what has none goes on trying once it has run.
         let ends = run.goal == Goal::Current && begin.elapsed() < config.start_timeout;
-        if (!started || ends) && Instant::now() >= give_up {
-            let doing = if started { "go on" } else { "start" };
+        if (!attempts.started || ends) && Instant::now() >= give_up {
+            let doing = if attempts.started { "go on" } else { "start" };
             return Err(error.within(format!("could not {doing} within {} s", config.start_timeout.as_secs())));
         }
         // Jitter keeps many processes from coming back at the same moment.
@@ -66,19 +66,38 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
     }
 }
 
+/// What one attempt leaves for the next.
+#[derive(Default)]
+struct Attempts {
+    /// Whether both sides were there once.
+    started: bool,
+    /// What the sink had at the first.
+    first: Option<Option<SourcePosition>>,
+}
+
+impl Attempts {
+    /// Tables are read again once: as long as the sink has what it had at first. Later it says by itself that a
+    /// snapshot was interrupted.
+    fn source(&mut self, from: postgres::Options, stored: Option<&Checkpoint>) -> postgres::Options {
+        let stored = stored.map(|stored| stored.position);
+        let first = *self.first.get_or_insert(stored);
+        postgres::Options { resnapshot: from.resnapshot && stored == first, ..from }
+    }
+}
+
 /// One attempt: builds both sides and joins them.
-async fn once(config: &Config, run: &Run, started: &mut bool) -> Result<()> {
+async fn once(config: &Config, run: &Run, attempts: &mut Attempts) -> Result<()> {
     match &config.sink {
         Sink::Postgres(options, endpoint) => {
             let client = PostgresClient::start(&connector(endpoint, &config.name)).await?;
             let (sink, stored) = WarehouseSink::start(client, dialect::Postgres, options.clone()).await?;
-            into_warehouse(config, run, started, sink, stored).await
+            into_warehouse(config, run, attempts, sink, stored).await
         }
         #[cfg(feature = "duckdb")]
         Sink::Duckdb(options, file) => {
             let client = crate::adapters::warehouse::DuckdbClient::start(file).await?;
             let (sink, stored) = WarehouseSink::start(client, dialect::Duckdb, options.clone()).await?;
-            into_warehouse(config, run, started, sink, stored).await
+            into_warehouse(config, run, attempts, sink, stored).await
         }
         #[cfg(feature = "kafka")]
         Sink::Kafka(options) => {
@@ -91,8 +110,9 @@ async fn once(config: &Config, run: &Run, started: &mut bool) -> Result<()> {
             };
             let options = SinkOptions { origins: origins.clone(), ..options.clone() };
             let (mut sink, stored) = KafkaSink::start(options, Arc::clone(&run.meters)).await?;
+            let from = attempts.source(from, stored.as_ref());
             let source = PostgresSource::start(from, stored, Arc::clone(&run.meters)).await?;
-            *started = true;
+            attempts.started = true;
             let mut source = Projected::new(source, config.rules.clone(), origins);
             let result = pipeline::run(&mut source, &mut sink, run).await;
             source.into_inner().close().await;
@@ -106,15 +126,16 @@ async fn once(config: &Config, run: &Run, started: &mut bool) -> Result<()> {
 async fn into_warehouse(
     config: &Config,
     run: &Run,
-    started: &mut bool,
+    attempts: &mut Attempts,
     mut sink: WarehouseSink,
     stored: Option<Checkpoint>,
 ) -> Result<()> {
     let result = match &config.source {
         Source::Postgres(from) => {
-            match PostgresSource::start((**from).clone(), stored, Arc::clone(&run.meters)).await {
+            let from = attempts.source((**from).clone(), stored.as_ref());
+            match PostgresSource::start(from, stored, Arc::clone(&run.meters)).await {
                 Ok(source) => {
-                    *started = true;
+                    attempts.started = true;
                     let mut source = Projected::new(source, config.rules.clone(), Origins::default());
                     let result = pipeline::run(&mut source, &mut sink, run).await;
                     source.into_inner().close().await;
@@ -126,7 +147,7 @@ async fn into_warehouse(
         #[cfg(feature = "kafka")]
         Source::Kafka(from) => match KafkaSource::start(from.clone(), stored, Arc::clone(&run.meters)).await {
             Ok(mut source) => {
-                *started = true;
+                attempts.started = true;
                 pipeline::run(&mut source, &mut sink, run).await
             }
             Err(error) => Err(error),

@@ -2,6 +2,8 @@
 
 use crate::support::cache;
 use crate::support::compare::{Copy, assert_all_equal};
+#[cfg(feature = "kafka")]
+use crate::support::kafka::Kafka;
 use crate::support::postgres::{Database, PASSWORD, Postgres};
 use crate::support::tailwater::Tailwater;
 
@@ -161,9 +163,9 @@ fn a_slot_that_somebody_else_moved_or_dropped_stops_with_the_range() {
     pipeline.run_until_current().success();
     source.sql("INSERT INTO t VALUES (2, 'CANARY')");
     source.sql("SELECT pg_replication_slot_advance('tailwater_in_moved', pg_current_wal_lsn())");
-    refused(&pipeline, 3, &["stands at", "only up to", "clear the sink's progress"]);
+    refused(&pipeline, 3, &["stands at", "only up to", "--resnapshot"]);
     source.sql("SELECT pg_drop_replication_slot('tailwater_in_moved')");
-    refused(&pipeline, 3, &["is gone", "clear the sink's progress"]);
+    refused(&pipeline, 3, &["is gone", "--resnapshot"]);
     assert_eq!(source.one("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'tailwater_in_moved'"), "0");
 }
 
@@ -184,8 +186,11 @@ fn a_slot_that_lost_its_log_stops_and_is_not_made_again() {
         source.sql("CHECKPOINT");
     }
     assert_eq!(source.one("SELECT wal_status FROM pg_replication_slots"), "lost");
-    refused(&pipeline, 3, &["invalidated", "new snapshot"]);
+    refused(&pipeline, 3, &["invalidated", "--resnapshot"]);
     assert_eq!(source.one("SELECT wal_status FROM pg_replication_slots"), "lost");
+    pipeline.command(&["run", "--until-current", "--resnapshot"]).success();
+    assert_all_equal(&source.session(), &["public.t"], Copy::Postgres(&target.session()));
+    assert_ne!(source.one("SELECT wal_status FROM pg_replication_slots"), "lost");
 }
 
 #[test]
@@ -251,4 +256,57 @@ fn a_term_signal_flushes_and_nothing_comes_twice() {
     }
     pipeline.run_until_current().success();
     assert_all_equal(&source.session(), &["public.ledger"], Copy::Postgres(&target.session()));
+}
+
+/// What `refused` names as the remedy is one.
+#[test]
+fn everything_is_read_again_on_request_whatever_became_of_the_slot() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("in_again_s"), server.database("in_again_t"));
+    source.sql(TABLES);
+    let pipeline = pipeline("in_again", &source.url(), &target);
+    pipeline.run_until_current().success();
+    let equal = || assert_all_equal(&source.session(), &["public.t"], Copy::Postgres(&target.session()));
+    let again = || pipeline.command(&["run", "--until-current", "--resnapshot"]).success();
+
+    source.sql("INSERT INTO t VALUES (2, 'CANARY'); DELETE FROM t WHERE id = 1");
+    source.sql("SELECT pg_replication_slot_advance('tailwater_in_again', pg_current_wal_lsn())");
+    pipeline.run_until_current().code(3);
+    again();
+    equal();
+    source.sql("SELECT pg_drop_replication_slot('tailwater_in_again'); UPDATE t SET v = 'changed'");
+    pipeline.run_until_current().code(3);
+    again();
+    equal();
+    source.sql("INSERT INTO t VALUES (3, 'CANARY')");
+    pipeline.run_until_current().success();
+    equal();
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn what_is_read_again_reaches_a_warehouse_behind_kafka() {
+    let (server, kafka) = (Postgres::shared(17), Kafka::shared());
+    let (source, target) = (server.database("in_topics_s"), server.database("in_topics_t"));
+    source.sql(TABLES);
+    let prefix = kafka.prefix("in_topics");
+    let writer = Tailwater::new("in_topics")
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_kafka(&kafka.bootstrap(), &prefix)
+        .toml("[sink.kafka.topic]\nreplication = 1");
+    let reader = Tailwater::new("in_topics_reader")
+        .source_kafka(&kafka.bootstrap(), &[&format!("{prefix}.*")], "in_topics")
+        .sink_postgres(&target.url(), None);
+    writer.run_until_current().success();
+    reader.run_until_current().success();
+    source.sql("INSERT INTO t VALUES (2, 'CANARY'); DELETE FROM t WHERE id = 1");
+    source.sql("SELECT pg_replication_slot_advance('tailwater_in_topics', pg_current_wal_lsn())");
+    writer.run_until_current().code(3);
+    writer.command(&["run", "--until-current", "--resnapshot"]).success();
+    source.sql("INSERT INTO t VALUES (3, 'CANARY')");
+    writer.run_until_current().success();
+    reader.run_until_current().success();
+    assert_all_equal(&source.session(), &["public.t"], Copy::Postgres(&target.session()));
+    let wrong = reader.command(&["run", "--until-current", "--resnapshot"]);
+    wrong.code(2).says(&["the pipeline that reads PostgreSQL"]);
 }

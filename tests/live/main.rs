@@ -13,6 +13,7 @@ mod encoding;
 #[cfg(feature = "kafka")]
 mod evolve;
 mod example;
+mod failover;
 mod filter;
 mod history;
 mod input;

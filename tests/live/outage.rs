@@ -16,14 +16,14 @@ use crate::support::proxy::{Mode, Proxy};
 use crate::support::tailwater::{Running, Tailwater};
 
 /// A session that writes rows with and without a key until it is stopped; returns how many transactions it made.
-struct Writer {
+pub(super) struct Writer {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<u32>,
 }
 
 impl Writer {
     /// Some hundred transactions a second.
-    fn start(database: &Database<'_>) -> Writer {
+    pub(super) fn start(database: &Database<'_>) -> Writer {
         Writer::paced(database, Duration::from_millis(5))
     }
 
@@ -52,7 +52,7 @@ impl Writer {
         Writer { stop, thread }
     }
 
-    fn stop(self) -> u32 {
+    pub(super) fn stop(self) -> u32 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }

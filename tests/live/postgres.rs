@@ -32,6 +32,7 @@ fn options(url: &str, pipeline: &str) -> Options {
         publication: pipeline.into(),
         create: true,
         snapshot: SnapshotMode::Initial,
+        resnapshot: false,
         messages: None,
         commits: false,
         schema_history: false,

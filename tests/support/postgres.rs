@@ -27,6 +27,8 @@ use super::session::{Rows, Session, identifier, literal};
 use super::supervised::{Launch, Supervised};
 use super::{cache, port};
 
+mod standby;
+
 /// The superuser's password: nothing else looks like it, so a log that holds it leaks.
 pub const PASSWORD: &str = "pw-7Qz1-of-the-superuser";
 

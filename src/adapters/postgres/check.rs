@@ -3,7 +3,7 @@
 use super::options::{Options, Partitioned};
 use super::snapshot::looks;
 use super::wire::Wire;
-use super::{catalog, history, partitions, portion, publication, slot, sql};
+use super::{catalog, failover, history, partitions, portion, publication, slot, sql};
 use crate::model::{Error, Result, Table, TableName};
 
 /// What a check found.
@@ -87,7 +87,11 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
             }
         }
     }
-    match slot::find(&client, &options.slot, &facts).await {
+    let found = slot::find(&client, &options.slot, &facts).await;
+    if let Ok(found) = &found {
+        notes.extend(failover::gaps(&client, &options.slot, &facts, found.as_ref()).await?);
+    }
+    match found {
         Err(error) => problems.push(error),
         Ok(None) if !options.create => problems.push(
             Error::blocked(format!("slot {} does not exist", options.slot)).remedy("create it, or set create = true"),

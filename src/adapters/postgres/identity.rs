@@ -1,5 +1,6 @@
 //! Which cluster this is, and whether a stored position means the same in it.
 
+use super::slot::RESNAPSHOT;
 use super::wire::Wire;
 use crate::model::{Checkpoint, Error, Lsn, Result, SourcePosition};
 
@@ -18,7 +19,7 @@ pub(super) async fn identify(wire: &mut Wire) -> Result<SourcePosition> {
 /// after that position.
 pub(super) async fn same_cluster(wire: &mut Wire, stored: &Checkpoint, now: SourcePosition) -> Result<()> {
     let then = stored.position;
-    let remedy = "connect to the right server; if it was restored or replaced, clear the sink's progress so that a new snapshot is taken";
+    let remedy = format!("connect to the right server; if this is what has become of it, {RESNAPSHOT}");
     if then.system_id != now.system_id {
         return Err(Error::blocked(format!(
             "the sink's progress belongs to the cluster {}, this one is {}",

@@ -59,6 +59,8 @@ pub struct Options {
     pub create: bool,
     /// Whether existing rows are read first.
     pub snapshot: SnapshotMode,
+    /// Whether every table is read again, whatever the sink has and whatever has become of the slot.
+    pub resnapshot: bool,
     /// Whether the ends of transactions are handed on.
     pub commits: bool,
     /// The logical messages that are handed on, by their prefixes; `None`: none of them.

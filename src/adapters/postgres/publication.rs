@@ -7,6 +7,7 @@ use super::options::{Options, Partitioned, Portion};
 use super::partitions::by_leaf;
 use super::portion;
 use super::refusal::sql_error;
+use super::slot::RESNAPSHOT;
 use crate::model::{Class, Error, Followed, Membership, Oid, Result, TableName};
 
 /// Makes sure that the publication exists and holds the wanted tables.
@@ -18,7 +19,7 @@ pub(super) async fn ensure(client: &Client, options: &Options, facts: &Facts, ta
     let before = match published(client, name).await? {
         Some(before) => before,
         None => {
-            create(client, options, tables).await?;
+            create(client, options, facts, tables).await?;
             published(client, name).await?.ok_or_else(|| dropped(name))?
         }
     };
@@ -48,7 +49,7 @@ pub(super) fn portions<'a>(
 /// What is said of a publication that is gone.
 pub(super) fn dropped(name: &str) -> Error {
     Error::blocked(format!("publication {name} was dropped; what has been written since then is not sent"))
-        .remedy("restore the publication, drop the slot and clear the sink's progress so that a new snapshot is taken")
+        .remedy(format!("restore the publication, drop the slot, and {RESNAPSHOT}"))
 }
 
 /// What has become of the tables that a publication lacked.
@@ -78,8 +79,8 @@ pub(super) async fn join(
     if !missing.is_empty() {
         let statement = format!("ALTER PUBLICATION {} ADD TABLE {}", quoted(name), only(&missing));
         let lacks = format!("publication {name} lacks {}", names(&missing));
-        if !options.create {
-            return Err(Error::blocked(lacks).remedy(format!("run: {statement};")));
+        if !ours(options, facts) {
+            return Err(asked(facts, &lacks, &statement));
         }
         client.batch_execute(&statement).await.map_err(|error| {
             sql_error(error, "adding tables to the publication")
@@ -89,11 +90,9 @@ pub(super) async fn join(
         joined.added = missing.len();
     }
     for (found, portion) in parts.into_iter().filter_map(|found| Some((found, options.portion(&found.name)?))) {
-        if !options.create {
+        if !ours(options, facts) {
             let statement = portion::statement(client, name, found, portion).await?;
-            return Err(
-                Error::blocked(format!("publication {name} lacks {}", found.name)).remedy(format!("run: {statement};"))
-            );
+            return Err(asked(facts, &format!("publication {name} lacks {}", found.name), &statement));
         }
         match portion::add(client, name, facts.version, found, portion).await {
             Ok(()) => joined.added += 1,
@@ -173,7 +172,7 @@ pub(super) fn complete(name: &str, followed: &Followed, now: &Followed, tables: 
 }
 
 /// Makes the publication, with the tables of which all is published: the others join it one by one.
-async fn create(client: &Client, options: &Options, tables: &[Found]) -> Result<()> {
+async fn create(client: &Client, options: &Options, facts: &Facts, tables: &[Found]) -> Result<()> {
     let wholly: Vec<&Found> = tables.iter().filter(|found| options.portion(&found.name).is_none()).collect();
     let list = if wholly.is_empty() { String::new() } else { format!(" FOR TABLE {}", only(&wholly)) };
     let statement =
@@ -182,9 +181,8 @@ async fn create(client: &Client, options: &Options, tables: &[Found]) -> Result<
         return Err(Error::blocked("no table matches source.postgres.tables")
             .remedy("check the patterns: they are matched with schema.table"));
     }
-    if !options.create {
-        return Err(Error::blocked(format!("publication {} does not exist", options.publication))
-            .remedy(format!("run: {statement};")));
+    if !ours(options, facts) {
+        return Err(asked(facts, &format!("publication {} does not exist", options.publication), &statement));
     }
     for table in tables.iter().filter(|table| !table.updatable) {
         tracing::warn!(table = %table.name, "has no replica identity: as soon as it is published PostgreSQL refuses its \
@@ -193,6 +191,20 @@ async fn create(client: &Client, options: &Options, tables: &[Found]) -> Result<
     client.batch_execute(&statement).await.map_err(|error| {
         sql_error(error, "creating the publication").remedy(format!("let the tables' owner run: {statement};"))
     })
+}
+
+/// Whether the publication is ours to make and to change.
+fn ours(options: &Options, facts: &Facts) -> bool {
+    options.create && !facts.standby
+}
+
+/// Asks for a statement that we may not run.
+fn asked(facts: &Facts, what: &str, statement: &str) -> Error {
+    match facts.standby {
+        true => Error::blocked(format!("{what}, and the server is a standby"))
+            .remedy(format!("run on its primary: {statement};")),
+        false => Error::blocked(what).remedy(format!("run: {statement};")),
+    }
 }
 
 /// The tables as a statement names them. Those that inherit from them are tables of their own, wanted or not.

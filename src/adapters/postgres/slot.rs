@@ -8,6 +8,9 @@ use super::refusal::sql_error;
 use super::wire::Wire;
 use crate::model::{Checkpoint, Error, Lsn, Result};
 
+/// What helps where changes are lost.
+pub(super) const RESNAPSHOT: &str = "run once with --resnapshot: every table is read again";
+
 /// A slot as the server shows it.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
@@ -18,6 +21,10 @@ pub(super) struct Slot {
     pub(super) owner: Option<String>,
     pub(super) lost: Option<String>,
     pub(super) two_phase: bool,
+    /// Whether standbys are to copy it.
+    pub(super) failover: bool,
+    /// Whether it is a standby's copy of a slot of the primary.
+    pub(super) synced: bool,
 }
 
 /// A snapshot that a new slot exported: lives until the next command on the connection that made it.
@@ -39,10 +46,13 @@ pub(super) fn tag(options: &Options) -> String {
 
 /// Reads a slot; `None` when there is none of this name.
 pub(super) async fn find(client: &Client, name: &str, facts: &Facts) -> Result<Option<Slot>> {
-    let reason = if facts.version >= 170_000 { "s.invalidation_reason" } else { "NULL::text" };
+    let (reason, copies) = match facts.version {
+        170_000.. => ("s.invalidation_reason", "s.failover, s.synced"),
+        _ => ("NULL::text", "false, false"),
+    };
     let query = format!(
         "SELECT s.plugin::text, s.database::text, s.confirmed_flush_lsn::text, s.active_pid, a.application_name,
-            CASE WHEN s.wal_status = 'lost' OR {reason} IS NOT NULL THEN coalesce({reason}, 'wal_removed') END, s.two_phase
+            CASE WHEN s.wal_status = 'lost' OR {reason} IS NOT NULL THEN coalesce({reason}, 'wal_removed') END, s.two_phase, {copies}
          FROM pg_catalog.pg_replication_slots s LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
          WHERE s.slot_name = $1"
     );
@@ -55,6 +65,8 @@ pub(super) async fn find(client: &Client, name: &str, facts: &Facts) -> Result<O
         owner: row.get(4),
         lost: row.get(5),
         two_phase: row.get(6),
+        failover: row.get(7),
+        synced: row.get(8),
     }))
 }
 
@@ -80,10 +92,14 @@ impl Slot {
         if let Some(reason) = &self.lost {
             return refuse(
                 format!("is invalidated ({reason}): the log after {} is gone, changes are lost", self.confirmed),
-                format!(
-                    "drop it (SELECT pg_drop_replication_slot('{name}')), clear the sink's progress and take a new snapshot; raise max_slot_wal_keep_size"
-                ),
+                format!("{RESNAPSHOT}, after raising max_slot_wal_keep_size"),
             );
+        }
+        if self.synced && facts.standby {
+            return Err(Error::transient(format!(
+                "the server is a standby, and slot {name} on it the copy of one of its primary"
+            ))
+            .remedy("promote the standby, or connect to its primary"));
         }
         Ok(())
     }
@@ -109,7 +125,7 @@ impl Slot {
                 "slot {name} stands at {} but the sink has everything only up to {lsn}: somebody else consumed or moved the slot, the changes between are lost to the sink",
                 self.confirmed
             ))
-            .remedy("find who uses the slot; then clear the sink's progress so that a new snapshot is taken"));
+            .remedy(format!("find who uses the slot, then {RESNAPSHOT}")));
         }
         Ok(())
     }

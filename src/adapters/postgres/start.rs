@@ -11,7 +11,8 @@ use super::identity::{identify, same_cluster};
 use super::options::{Options, SnapshotMode};
 use super::publication;
 use super::refusal::sql_error;
-use super::slot::{self, Exported, Slot};
+use super::resnapshot;
+use super::slot::{self, Exported, RESNAPSHOT, Slot};
 use super::snapshot::{Snapshot, Wanted};
 use super::source::{Pending, PostgresSource, Reading};
 use super::sql;
@@ -31,6 +32,7 @@ impl PostgresSource {
         if let Some(problem) = unfit(&facts).into_iter().next() {
             return Err(problem);
         }
+        let again = resnapshot::wanted(&options, resume.as_ref())?;
         if options.schema_history {
             history::kept(&client).await?;
             history::prune(&client).await;
@@ -41,8 +43,14 @@ impl PostgresSource {
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
         let mut wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
         let identity = identify(&mut wire).await?;
-        if let Some(stored) = &resume {
-            same_cluster(&mut wire, stored, identity).await?;
+        let again = resume.as_ref().filter(|_| again);
+        match (&resume, again) {
+            (_, Some(stored)) => resnapshot::pass(&client, stored).await?,
+            (Some(stored), None) => same_cluster(&mut wire, stored, identity).await?,
+            (None, None) => {}
+        }
+        if let Some(slot) = found.take_if(|slot| again.is_some() && slot.lost.is_some()) {
+            resnapshot::drop_lost(&client, &options.slot, &slot).await?;
         }
         if let Some(slot) = &found {
             slot.usable(&options.slot, &facts)?;
@@ -52,7 +60,7 @@ impl PostgresSource {
                 found = slot::find(&client, &options.slot, &facts).await?;
             }
         }
-        let streaming = resume.as_ref().filter(|stored| stored.phase == Phase::Stream);
+        let streaming = resume.as_ref().filter(|stored| stored.phase == Phase::Stream && again.is_none());
         let exported = exported(&mut wire, &options, &facts, found.as_ref(), streaming).await?;
         let start = match (&exported, streaming, &found) {
             (Some(exported), ..) => exported.point,
@@ -195,9 +203,7 @@ async fn created(
             "slot {name} is gone; the changes after {} are lost to the sink",
             stored.position.lsn
         ))
-        .remedy(
-            "clear the sink's progress so that a new snapshot is taken, or point to the server that has the slot",
-        ));
+        .remedy(format!("point to the server that has the slot; if there is none, {RESNAPSHOT}")));
     }
     if !options.create {
         return Err(Error::blocked(format!("slot {name} does not exist"))
@@ -209,7 +215,13 @@ async fn created(
         match tokio::time::timeout(Duration::from_secs(10), &mut waiting).await {
             Ok(created) => return created,
             Err(_) => {
-                tracing::warn!(slot = name, "creating the slot waits for transactions that are open on the server")
+                let why = match facts.standby {
+                    true => {
+                        "its primary to tell which transactions run: SELECT pg_log_standby_snapshot() there hastens it"
+                    }
+                    false => "transactions that are open on the server",
+                };
+                tracing::warn!(slot = name, "creating the slot waits for {why}");
             }
         }
     }

@@ -261,7 +261,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                     target.table.name,
                     names.join(", ")
                 ))
-                .remedy("the table was not read by a snapshot: clear the sink's progress so that it is, or set REPLICA IDENTITY FULL"));
+                .remedy("the table was not read by a snapshot: run once with --resnapshot so that it is, or set REPLICA IDENTITY FULL"));
             }
         }
         for statement in statements {

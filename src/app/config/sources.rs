@@ -83,6 +83,8 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
         publication,
         create,
         snapshot,
+        // Asked for on the command line.
+        resnapshot: false,
         messages: None,
         commits: false,
         schema_history,

@@ -151,6 +151,7 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             commits: false,
             schema_history: false,
             snapshot: SnapshotMode::Initial,
+            resnapshot: false,
             buffer_bytes: 32 << 20,
             connect_timeout: Duration::from_secs(10),
         })),
