@@ -40,10 +40,12 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
             }
             _ => out.extend_from_slice(text),
         },
-        Kind::Timestamptz { digits } if of_utc(text, *digits, out) => {}
-        Kind::Timestamptz { digits } => match value::pg_timestamptz(text)? {
-            Finite::Value(micros) => print::iso_pg_instant(micros, *digits, out),
-            _ => out.extend_from_slice(text),
+        Kind::Timestamptz { digits } => match instant(text, *digits) {
+            Some((short, length)) => out.extend_from_slice(short.get(..length).unwrap_or_default()),
+            None => match value::pg_timestamptz(text)? {
+                Finite::Value(micros) => print::iso_pg_instant(micros, *digits, out),
+                _ => out.extend_from_slice(text),
+            },
         },
         Kind::TimeTz => {
             let (micros, offset) = value::timetz(text)?;
@@ -65,33 +67,28 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut V
     Ok(())
 }
 
-/// Appends an instant that is printed in UTC with a year of four digits, as nearly all are: its digits stay what they
-/// are. `false`, and nothing appended, for any other.
-fn of_utc(text: &[u8], digits: u8, out: &mut Vec<u8>) -> bool {
-    let Some((seconds, rest)) = text.split_at_checked(19) else { return false };
-    let Some(fraction) = rest.strip_suffix(b"+00") else { return false };
-    let Some(fraction) = fraction.strip_prefix(b".").or(fraction.is_empty().then_some(fraction)) else { return false };
-    let form = |(at, byte): (usize, &u8)| match at {
-        4 | 7 => *byte == b'-',
-        10 => *byte == b' ',
-        13 | 16 => *byte == b':',
-        _ => byte.is_ascii_digit(),
-    };
-    if fraction.len() > 6 || !fraction.iter().all(u8::is_ascii_digit) || !seconds.iter().enumerate().all(form) {
-        return false;
+/// The ISO form, and its length, of an instant that is printed in UTC with a year of four digits, as nearly all are:
+/// its digits stay what they are. `None` for any other.
+#[inline]
+pub(super) fn instant(text: &[u8], digits: u8) -> Option<([u8; 27], usize)> {
+    let (seconds, fraction) = value::of_utc(text)?;
+    let mut out = [b'0'; 27];
+    let (head, tail) = out.split_first_chunk_mut::<19>()?;
+    *head = *seconds;
+    *head.get_mut(10)? = b'T';
+    let digits = usize::from(digits.min(6));
+    if digits == 0 {
+        *tail.first_mut()? = b'Z';
+        return Some((out, 20));
     }
-    let start = out.len();
-    out.extend_from_slice(seconds);
-    if let Some(blank) = out.get_mut(start + 10) {
-        *blank = b'T';
+    let (point, places) = tail.split_first_mut()?;
+    *point = b'.';
+    match fraction.first_chunk::<6>() {
+        Some(all) => *places.first_chunk_mut()? = *all,
+        None => places.iter_mut().zip(fraction).for_each(|(place, digit)| *place = *digit),
     }
-    if digits > 0 {
-        out.push(b'.');
-        let zeros = std::iter::repeat(&b'0');
-        out.extend(fraction.iter().chain(zeros).take(usize::from(digits.min(6))));
-    }
-    out.push(b'Z');
-    true
+    *places.get_mut(digits)? = b'Z';
+    Some((out, 21 + digits))
 }
 
 /// Appends the text of bytes.

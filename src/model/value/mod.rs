@@ -8,6 +8,7 @@
 mod array;
 mod bytes;
 mod decimal;
+mod digits;
 mod interval;
 mod moment;
 mod number;
@@ -19,7 +20,7 @@ pub mod special;
 pub use array::{Array, ArrayWriter, Elements};
 pub use bytes::{bytea, uuid};
 pub use interval::Interval;
-pub use moment::{date, pg_timestamp, pg_timestamptz, time, timestamp, timestamptz, timetz};
+pub use moment::{date, of_utc, pg_timestamp, pg_timestamptz, time, timestamp, timestamptz, timetz};
 pub use number::{boolean, float4, float8, int};
 pub use numeric::Numeric;
 pub use shape::{Shape, ShapedWriter};

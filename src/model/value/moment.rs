@@ -1,6 +1,6 @@
 //! Dates and times, in the proleptic Gregorian calendar as PostgreSQL counts it.
 
-use super::{Finite, ValueError};
+use super::{Finite, ValueError, digits};
 
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 pub(super) const EPOCH_DAYS: i64 = 10_957;
@@ -44,13 +44,93 @@ pub fn timestamptz(text: &[u8]) -> Result<Finite<i64>, ValueError> {
 }
 
 /// Microseconds since 2000 of a `timestamp`: its whole range fits.
+#[inline]
 pub fn pg_timestamp(text: &[u8]) -> Result<Finite<i64>, ValueError> {
-    moment(text, Zone::None)
+    match short(text) {
+        Some(micros) => Ok(Finite::Value(micros)),
+        None => moment(text, Zone::None),
+    }
 }
 
 /// Microseconds since 2000 UTC of a `timestamptz`: its whole range fits.
+#[inline]
 pub fn pg_timestamptz(text: &[u8]) -> Result<Finite<i64>, ValueError> {
-    moment(text, Zone::Offset)
+    match text.strip_suffix(b"+00").and_then(short) {
+        Some(micros) => Ok(Finite::Value(micros)),
+        None => moment(text, Zone::Offset),
+    }
+}
+
+/// `YYYY-MM-DD hh:mm:ss` with up to six digits of fraction, as nearly all are, eight characters at a time.
+#[inline]
+fn short(text: &[u8]) -> Option<i64> {
+    let (day_and_clock, fraction) = text.split_first_chunk::<19>()?;
+    let [a @ .., _, _, _] = day_and_clock;
+    let (first, second) = (a.first_chunk::<8>()?, a.last_chunk::<8>()?);
+    let [.., colon, tens, units] = *day_and_clock;
+    let [century, _, year, _, _, month, _, _] = two_by_two(*first, *b"0000-00-")?;
+    let [day, _, _, hour, _, _, minute, _] = two_by_two(*second, *b"00 00:00")?;
+    let [second, ..] = two_by_two([tens, units, colon, 0, 0, 0, 0, 0], *b"00:\0\0\0\0\0")?;
+    let year = u32::from(century) * 100 + u32::from(year);
+    let (month, day) = (u32::from(month), u32::from(day));
+    let (leap, length) = (year % 4 == 0 && (year % 100 != 0 || year % 400 == 0), month_days(month)?);
+    let length = length + u32::from(leap && month == 2);
+    if year == 0 || day == 0 || day > length || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = (u32::from(hour) * 60 + u32::from(minute)) * 60 + u32::from(second);
+    let micros = match fraction {
+        [] => 0,
+        [b'.', digits @ ..] => digits::number(digits)? * digits::ten(6_usize.checked_sub(digits.len())?)?,
+        _ => return None,
+    };
+    let days = i64::from(day_number(year, month, day)) - (719_468 + EPOCH_DAYS);
+    Some(days * DAY + i64::from(seconds) * SECOND + micros.cast_signed())
+}
+
+/// Seconds and fraction of an instant that is printed in UTC with a year of four digits, both as they are; `None` for
+/// any other. That the day is one of the calendar is not looked at.
+#[inline]
+pub fn of_utc(text: &[u8]) -> Option<(&[u8; 19], &[u8])> {
+    let (seconds, fraction) = text.strip_suffix(b"+00")?.split_first_chunk::<19>()?;
+    two_by_two(*seconds.first_chunk::<8>()?, *b"0000-00-")?;
+    let [rest @ .., a, b, c] = seconds;
+    two_by_two(*rest.last_chunk::<8>()?, *b"00 00:00")?;
+    two_by_two([*a, *b, *c, 0, 0, 0, 0, 0], *b":00\0\0\0\0\0")?;
+    let fraction = match fraction {
+        [] => fraction,
+        [b'.', digits @ ..] if digits.len() <= 6 => {
+            digits::number(digits)?;
+            digits
+        }
+        _ => return None,
+    };
+    Some((seconds, fraction))
+}
+
+/// The numbers that pairs of digits make, each where its first digit is, where `text` has the form of `form`.
+#[inline]
+fn two_by_two(text: [u8; 8], form: [u8; 8]) -> Option<[u8; 8]> {
+    let form_word = u64::from_le_bytes(form);
+    let values = digits::values(u64::from_le_bytes(text) ^ form_word)?;
+    // A zero has bits that no separator has, and what is no digit's place may have no other bits.
+    let places = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0 } else { 0xFF }));
+    (values & places == 0).then(|| digits::pairs(values))
+}
+
+/// Days of a month in a year that is no leap year.
+#[inline]
+fn month_days(month: u32) -> Option<u32> {
+    const DAYS: [u8; 13] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    DAYS.get(month as usize).filter(|days| **days > 0).map(|days| u32::from(*days))
+}
+
+/// Days since the first of March of the year 0: [`days`] for years from 1 on.
+#[inline]
+fn day_number(year: u32, month: u32, day: u32) -> u32 {
+    let year = year - u32::from(month <= 2);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    year * 365 + year / 4 - year / 100 + year / 400 + of_year
 }
 
 fn since_1970(moment: Finite<i64>) -> Result<Finite<i64>, ValueError> {
@@ -211,4 +291,42 @@ impl<'a> Scan<'a> {
 /// The number that at most seven digits make.
 fn decimal(digits: &[u8]) -> i64 {
     digits.iter().fold(0, |total, digit| total * 10 + i64::from(digit - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::print;
+    use super::*;
+
+    fn texts() -> impl Strategy<Value = Vec<u8>> {
+        let moment = -63_082_281_600_000_000_i64..252_455_616_000_000_000;
+        let printed = moment.prop_map(|micros| {
+            let mut out = Vec::new();
+            print::pg_timestamp(Finite::Value(micros), &mut out);
+            out
+        });
+        let made = "[0-9]{4}-[0-1][0-9]-[0-3][0-9] [0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,7})?";
+        prop_oneof![printed, made.prop_map(String::into_bytes)]
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_of_moments_ends_where_the_long_one_does(
+            mut text in texts(),
+            change in prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            if let Some((at, byte)) = change {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            let (found, long) = (short(&text), finite(&text, Zone::None));
+            let shown = String::from_utf8_lossy(&text).into_owned();
+            // 24:00:00 is left to the long way.
+            prop_assert!(found == long || (found.is_none() && text[11..13] == *b"24"), "{shown}: {found:?} {long:?}");
+            text.extend(b"+00");
+            prop_assert_eq!(pg_timestamptz(&text).ok(), moment(&text, Zone::Offset).ok(), "{}", shown);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `numeric`, of any size.
 
-use super::{ValueError, decimal};
+use super::{ValueError, decimal, digits};
 
 /// A parsed `numeric`: its digits stay where they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +83,26 @@ impl<'a> Numeric<'a> {
         Some(if negative { -total } else { total })
     }
 
+    /// What a column of this scale prints, times 10^`scale`: of up to 18 digits, as nearly all are; `None` for any other.
+    #[inline]
+    pub fn short(text: &[u8], scale: usize) -> Option<i64> {
+        let (negative, digits) = match text {
+            [b'-', rest @ ..] => (true, rest),
+            _ => (false, text),
+        };
+        let number = match scale {
+            0 => digits::number(digits)?,
+            _ => {
+                let (rest, fraction) = digits.split_at_checked(digits.len().checked_sub(scale)?)?;
+                let (point, whole) = rest.split_last()?;
+                let power = digits::ten(scale).filter(|_| *point == b'.' && whole.len() + scale <= 18)?;
+                digits::number(whole)? * power + digits::number(fraction)?
+            }
+        };
+        let number = number.cast_signed();
+        Some(if negative { -number } else { number })
+    }
+
     /// Its value times 10^`scale`, where that is an integer of at most 38 digits.
     pub fn unscaled_i128(&self, scale: i32) -> Option<i128> {
         let Numeric::Finite { negative, .. } = *self else { return None };
@@ -156,4 +176,43 @@ fn push_groups(whole: &[u8], fraction: &[u8], out: &mut Vec<u8>) -> (usize, i64)
     }
     out.truncate(start + 2 * kept);
     (kept, if kept == 0 { 0 } else { weight })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_short_way_of_numerics_ends_where_the_long_one_does(
+            text in prop_oneof!["-?[0-9]{1,20}(\\.[0-9]{1,18})?", "-?[0-9]{0,9}[.,:e+-][0-9.]{0,9}"],
+            scale in 0_usize..20,
+        ) {
+            let long = Numeric::parse(text.as_bytes());
+            let scales = [scale, long.map_or(0, |numeric| numeric.scale())];
+            for scale in scales {
+                let Some(number) = Numeric::short(text.as_bytes(), scale) else { continue };
+                let long = long.unwrap().unscaled_i128(i32::try_from(scale).unwrap());
+                prop_assert_eq!(Some(i128::from(number)), long, "{} {}", text, scale);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_column_of_its_scale_prints_goes_the_short_way() {
+        for (text, scale, number) in [
+            ("0", 0, 0),
+            ("-12", 0, -12),
+            ("0.00", 2, 0),
+            ("977123.45", 2, 97_712_345),
+            ("-1234567890.12345678", 8, -123_456_789_012_345_678),
+        ] {
+            assert_eq!(Numeric::short(text.as_bytes(), scale), Some(number), "{text}");
+        }
+        for (text, scale) in [("NaN", 2), ("1.5", 2), ("150", 2), (".50", 2), ("", 0), ("-", 0), ("1.", 0)] {
+            assert_eq!(Numeric::short(text.as_bytes(), scale), None, "{text}");
+        }
+    }
 }

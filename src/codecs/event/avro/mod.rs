@@ -5,6 +5,7 @@ mod form;
 mod message;
 mod names;
 mod preset;
+mod quick;
 mod read;
 mod schema;
 mod source;

@@ -6,6 +6,7 @@ use super::super::kind::{Kind, Named};
 use super::super::modes::Binaries;
 use super::super::modes::Modes;
 use super::super::schema::Schema;
+use super::quick::Quick;
 use super::schema::null_first;
 use super::wire;
 use super::write::{Cast, Fit, value};
@@ -17,6 +18,7 @@ use crate::model::{Column, Table};
 pub(super) struct Step {
     name: String,
     pub(super) cast: Cast,
+    pub(super) quick: Quick,
     /// The branches of null and of a value, where the column may be null.
     pub(super) union: Option<(u8, u8)>,
     /// What stands in for a value that is not known: null where that is allowed.
@@ -57,7 +59,7 @@ impl Step {
             Some(bytes) => [branch, bytes].concat(),
             None => absent.clone(),
         };
-        Step { name: column.name.clone(), cast, union, absent, placeholder }
+        Step { name: column.name.clone(), quick: Quick::of(&cast), cast, union, absent, placeholder }
     }
 
     pub(super) fn error(&self, error: ValueError) -> EncodeError {

@@ -160,7 +160,7 @@ impl Form {
     }
 
     /// A whole row; in an event, what did not change is taken from the old one where that is known.
-    fn row<'a>(&self, row: &'a Row, event: Option<&Event<'a>>, out: &mut Out<'_>) -> Written {
+    pub(in super::super) fn row<'a>(&self, row: &'a Row, event: Option<&Event<'a>>, out: &mut Out<'_>) -> Written {
         let mut open = b'{';
         let mut cells = row.cells();
         for (at, step) in self.steps.iter().enumerate() {

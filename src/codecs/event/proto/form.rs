@@ -143,7 +143,7 @@ impl Form {
     }
 
     /// A whole row; what did not change is taken from the old one where that is known.
-    fn row(&self, row: &Row, known: Option<&OldRow>, out: &mut Vec<u8>) -> Written {
+    pub(in super::super) fn row(&self, row: &Row, known: Option<&OldRow>, out: &mut Vec<u8>) -> Written {
         let mut cells = row.cells();
         for (at, step) in self.steps.iter().enumerate() {
             let cell = cells.next().unwrap_or(Cell::Null);
