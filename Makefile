@@ -19,7 +19,7 @@ help: ## this list
 
 services: ## fetch what the tests need: PostgreSQL (PG_VERSIONS, default "15 17"), Kafka, a schema registry, libduckdb
 	@$(NEED) npm java python
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio protobuf
+	@$(FETCH) postgres $(PG_VERSIONS) 18 duckdb kafka apicurio protobuf
 
 services-demo: ## fetch what the demo needs: PostgreSQL 17 and libduckdb
 	@$(NEED) npm
@@ -38,7 +38,7 @@ demo: ## mirror a live PostgreSQL into DuckDB for half a minute; needs Rust, a C
 
 test: ## every test: those without services, then those against real servers (TEST_ARGS="filter")
 	@$(NEED) rust npm java python kafka-client
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio protobuf
+	@$(FETCH) postgres $(PG_VERSIONS) 18 duckdb kafka apicurio protobuf
 	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic -- $(TEST_ARGS)
 	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
@@ -49,7 +49,7 @@ test-hermetic: ## the tests that need no service
 
 test-live: ## the tests against real servers
 	@$(NEED) rust npm java python kafka-client
-	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka apicurio protobuf
+	@$(FETCH) postgres $(PG_VERSIONS) 18 duckdb kafka apicurio protobuf
 	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
 kill: ## kill -9 each wiring fifty times under a mixed write load (KILLS, default 50)

@@ -81,6 +81,11 @@ impl State {
                     number(meters.slot_seconds_to_limit.get()),
                 ),
                 (
+                    "tailwater_slot_catalog_xmin_age",
+                    "Transactions since the oldest catalog row that the slot keeps from VACUUM.",
+                    number(meters.slot_catalog_age.get()),
+                ),
+                (
                     "tailwater_quarantined_rows",
                     "Rows set aside because they could not be applied.",
                     Some(meters.quarantined.get().unwrap_or(0) as f64),

@@ -128,6 +128,8 @@ pub struct Meters {
     pub slot_safe: Gauge,
     /// Seconds until then at the present rate; unknown without a limit.
     pub slot_seconds_to_limit: Gauge,
+    /// How many transactions ago the slot's oldest catalog row was: VACUUM keeps what came since.
+    pub slot_catalog_age: Gauge,
     /// Rows set aside.
     pub quarantined: Gauge,
     /// Whether the source is connected and the sink takes batches.

@@ -283,6 +283,31 @@ fn everything_is_read_again_on_request_whatever_became_of_the_slot() {
     equal();
 }
 
+#[test]
+fn what_a_new_slot_waits_for_is_named() {
+    let server = Postgres::version(17).start();
+    let (source, target) = (server.database("s"), server.database("t"));
+    source.sql(TABLES);
+    let holder = source.session();
+    holder.sql("BEGIN; INSERT INTO t VALUES (2, 'open')");
+    let preparing = source.session();
+    preparing.sql("BEGIN; INSERT INTO t VALUES (3, 'prepared'); PREPARE TRANSACTION 'half-done'");
+    let pid = holder.one("SELECT pg_backend_pid()");
+    let pipeline = pipeline("in_waits", &source.url(), &target);
+    pipeline.check().code(0).says(&["may do more than it needs"]);
+    let mut running = pipeline.run();
+    running.wait_until("waiting for somebody", |running| {
+        let text = running.text();
+        text.contains(&format!("of processes {pid}")) && text.contains("'half-done'")
+    });
+    holder.sql("COMMIT");
+    preparing.sql("COMMIT PREPARED 'half-done'");
+    running.wait_ready();
+    running.terminate().code(0);
+    pipeline.run_until_current().success();
+    assert_all_equal(&source.session(), &["public.t"], Copy::Postgres(&target.session()));
+}
+
 #[cfg(feature = "kafka")]
 #[test]
 fn what_is_read_again_reaches_a_warehouse_behind_kafka() {

@@ -34,7 +34,11 @@ pub(super) struct Facts {
     pub(super) encoding: String,
     pub(super) wal_level: String,
     pub(super) database: String,
+    /// `version()`
+    pub(super) banner: String,
     pub(super) may_replicate: bool,
+    /// Whether our role has rights that a pipeline never needs.
+    pub(super) too_mighty: bool,
     pub(super) standby: bool,
 }
 
@@ -106,7 +110,9 @@ pub(super) async fn facts(client: &Client) -> Result<Facts> {
                 current_setting('wal_level'), current_database()::text, pg_catalog.pg_is_in_recovery(),
                 (SELECT rolsuper OR rolreplication OR EXISTS (SELECT FROM pg_catalog.pg_roles g
                      WHERE g.rolname = 'rds_replication' AND pg_catalog.pg_has_role(g.oid, 'MEMBER'))
-                 FROM pg_catalog.pg_roles WHERE rolname = current_user)",
+                 FROM pg_catalog.pg_roles WHERE rolname = current_user),
+                pg_catalog.version(),
+                (SELECT rolsuper OR rolbypassrls OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user)",
             &[],
         )
         .await
@@ -118,6 +124,8 @@ pub(super) async fn facts(client: &Client) -> Result<Facts> {
         database: row.get(3),
         standby: row.get(4),
         may_replicate: row.get::<_, Option<bool>>(5).unwrap_or(false),
+        banner: row.get(6),
+        too_mighty: row.get::<_, Option<bool>>(7).unwrap_or(false),
     })
 }
 

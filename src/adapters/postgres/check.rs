@@ -3,7 +3,7 @@
 use super::options::{Options, Partitioned};
 use super::snapshot::looks;
 use super::wire::Wire;
-use super::{catalog, failover, history, partitions, portion, publication, slot, sql};
+use super::{catalog, failover, history, partitions, portion, publication, server, slot, sql};
 use crate::model::{Error, Result, Table, TableName};
 
 /// What a check found.
@@ -30,7 +30,8 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
     let Findings { problems, notes, tables: names } = findings;
     let client = sql::connect(&options.endpoint, "tailwater check").await?;
     let facts = catalog::facts(&client).await?;
-    problems.extend(super::start::unfit(&facts));
+    problems.extend(server::unfit(&facts));
+    notes.extend(server::doubts(&facts));
     if facts.may_replicate {
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
         let connected = Wire::connect(&options.endpoint, "tailwater check", encoding, options.connect_timeout).await;

@@ -19,6 +19,7 @@ mod portion;
 mod publication;
 mod refusal;
 mod resnapshot;
+mod server;
 mod slot;
 mod snapshot;
 mod source;

@@ -11,17 +11,20 @@ use super::identity::{identify, same_cluster};
 use super::options::{Options, SnapshotMode};
 use super::publication;
 use super::refusal::sql_error;
-use super::resnapshot;
 use super::slot::{self, Exported, RESNAPSHOT, Slot};
 use super::snapshot::{Snapshot, Wanted};
 use super::source::{Pending, PostgresSource, Reading};
-use super::sql;
 use super::stream::Stream;
 use super::watch::Watch;
 use super::wire::Wire;
+use super::{resnapshot, server, sql};
 use crate::codecs::pgoutput::{Decoder, Streaming};
 use crate::logic::assemble::{Assembler, Gather};
 use crate::model::{ChangeId, Checkpoint, Error, Followed, Lsn, Meters, Phase, Result};
+
+/// How long making a slot may take before it is said what it waits for, and how often it is said again.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl PostgresSource {
     /// Checks the server, the publication and the slot, and goes on from `resume`, what the sink has stored.
@@ -29,8 +32,11 @@ impl PostgresSource {
         let tag = slot::tag(&options);
         let client = sql::connect(&options.endpoint, &tag).await?;
         let facts = catalog::facts(&client).await?;
-        if let Some(problem) = unfit(&facts).into_iter().next() {
+        if let Some(problem) = server::unfit(&facts).into_iter().next() {
             return Err(problem);
+        }
+        for note in server::doubts(&facts) {
+            tracing::warn!("{}; {}", note.what(), note.advice().unwrap_or_default());
         }
         let again = resnapshot::wanted(&options, resume.as_ref())?;
         if options.schema_history {
@@ -61,7 +67,7 @@ impl PostgresSource {
             }
         }
         let streaming = resume.as_ref().filter(|stored| stored.phase == Phase::Stream && again.is_none());
-        let exported = exported(&mut wire, &options, &facts, found.as_ref(), streaming).await?;
+        let exported = exported(&mut wire, &client, &options, &facts, found.as_ref(), streaming).await?;
         let start = match (&exported, streaming, &found) {
             (Some(exported), ..) => exported.point,
             (None, Some(stored), _) => stored.position.lsn,
@@ -128,6 +134,7 @@ fn followed(options: &Options, published: Followed, streaming: Option<&Checkpoin
 /// The snapshot to read the rows from, where there are rows to read or a slot to make.
 async fn exported(
     wire: &mut Wire,
+    client: &Client,
     options: &Options,
     facts: &Facts,
     found: Option<&Slot>,
@@ -137,7 +144,7 @@ async fn exported(
         (Some(slot), Some(stored)) => slot.behind(&options.slot, stored).map(|()| None),
         (Some(_), None) if options.snapshot == SnapshotMode::Never => Ok(None),
         (Some(_), None) => slot::snapshot(wire).await.map(Some),
-        (None, _) => created(wire, options, facts, streaming).await.map(Some),
+        (None, _) => created(wire, client, options, facts, streaming).await.map(Some),
     }
 }
 
@@ -166,33 +173,10 @@ async fn initial(
     Snapshot::begin(reader, wanted, Arc::clone(meters)).await
 }
 
-/// What keeps the server from being followed.
-pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
-    let mut problems = Vec::new();
-    if facts.version < 140_000 {
-        problems.push(
-            Error::blocked("the server is older than PostgreSQL 14")
-                .remedy("Tailwater follows PostgreSQL 14 and later"),
-        );
-    }
-    if facts.wal_level != "logical" {
-        problems.push(
-            Error::blocked(format!("the server's wal_level is {}", facts.wal_level))
-                .remedy("set wal_level = logical in postgresql.conf and restart the server"),
-        );
-    }
-    if !facts.may_replicate {
-        problems.push(
-            Error::blocked("the user of the database URL has no REPLICATION right")
-                .remedy("run: ALTER ROLE ... REPLICATION"),
-        );
-    }
-    problems
-}
-
 /// Makes the slot, unless the sink has been fed from one before: that one is gone, with the changes it kept.
 async fn created(
     wire: &mut Wire,
+    client: &Client,
     options: &Options,
     facts: &Facts,
     streaming: Option<&Checkpoint>,
@@ -211,17 +195,14 @@ async fn created(
     }
     let waiting = slot::create(wire, options, facts);
     let mut waiting = std::pin::pin!(waiting);
+    let mut patience = FIRST_PATIENCE;
     loop {
-        match tokio::time::timeout(Duration::from_secs(10), &mut waiting).await {
+        match tokio::time::timeout(patience, &mut waiting).await {
             Ok(created) => return created,
             Err(_) => {
-                let why = match facts.standby {
-                    true => {
-                        "its primary to tell which transactions run: SELECT pg_log_standby_snapshot() there hastens it"
-                    }
-                    false => "transactions that are open on the server",
-                };
-                tracing::warn!(slot = name, "creating the slot waits for {why}");
+                let holders = server::holders(client, facts).await?;
+                tracing::warn!(slot = name, "creating the slot waits for {holders}");
+                patience = PATIENCE;
             }
         }
     }

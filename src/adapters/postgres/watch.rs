@@ -109,7 +109,8 @@ impl Watcher {
         };
         let row = client
             .query_opt(
-                "SELECT w.lsn::text, pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn)::bigint, s.safe_wal_size
+                "SELECT w.lsn::text, pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn)::bigint, s.safe_wal_size,
+                    pg_catalog.age(s.catalog_xmin)::bigint
                  FROM pg_catalog.pg_replication_slots s,
                     (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END AS lsn) w
                  WHERE s.slot_name = $1",
@@ -126,6 +127,8 @@ impl Watcher {
             let safe: Option<i64> = row.get(2);
             retained.map_or_else(|| meters.slot_retained.clear(), |bytes| meters.slot_retained.set(bytes));
             safe.map_or_else(|| meters.slot_safe.clear(), |bytes| meters.slot_safe.set(bytes));
+            let age: Option<i64> = row.get(3);
+            age.map_or_else(|| meters.slot_catalog_age.clear(), |age| meters.slot_catalog_age.set(age));
             limit(safe, meters, &mut self.limit);
         }
         if tables {

@@ -170,9 +170,6 @@ async fn an_idle_database_does_not_keep_the_log_of_a_busy_neighbour() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publication_that_is_dropped_stops_the_stream_and_is_not_made_again() {
     for version in [15, 17, 18] {
-        if !crate::support::cache::postgres_versions().contains(&version) {
-            continue;
-        }
         let database = Postgres::shared(version).database("unpublished");
         database.sql("create table t (id int primary key, body text)");
         let mut mirror = Mirror::default();
