@@ -79,7 +79,7 @@ pub async fn check(config: &Config) -> ExitCode {
     match &config.sink {
         #[cfg(feature = "kafka")]
         Sink::Kafka(options) => {
-            let options = SinkOptions { origins, ..options.clone() };
+            let options = SinkOptions { origins, ..(**options).clone() };
             report(
                 &format!("brokers {}", options.cluster.bootstrap),
                 crate::adapters::kafka::check_sink(&options, &tables).await,

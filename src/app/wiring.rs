@@ -108,14 +108,20 @@ async fn once(config: &Config, run: &Run, attempts: &mut Attempts) -> Result<()>
                 commits: options.transaction_metadata,
                 ..(**from).clone()
             };
-            let options = SinkOptions { origins: origins.clone(), ..options.clone() };
+            let options = SinkOptions { origins: origins.clone(), reading: from.reading(), ..(**options).clone() };
             let (mut sink, stored) = KafkaSink::start(options, Arc::clone(&run.meters)).await?;
             let from = attempts.source(from, stored.as_ref());
-            let source = PostgresSource::start(from, stored, Arc::clone(&run.meters)).await?;
-            attempts.started = true;
-            let mut source = Projected::new(source, config.rules.clone(), origins);
-            let result = pipeline::run(&mut source, &mut sink, run).await;
-            source.into_inner().close().await;
+            let result = match PostgresSource::start(from, stored, Arc::clone(&run.meters)).await {
+                Ok(source) => {
+                    attempts.started = true;
+                    let mut source = Projected::new(source, config.rules.clone(), origins);
+                    let result = pipeline::run(&mut source, &mut sink, run).await;
+                    source.into_inner().close().await;
+                    result
+                }
+                Err(error) => Err(error),
+            };
+            sink.close().await;
             result
         }
         #[allow(unreachable_patterns)]

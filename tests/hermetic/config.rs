@@ -86,7 +86,7 @@ fn what_is_not_in_this_version_is_refused_and_not_ignored() {
         ("prefix = \"x\"", "sink.kafka.format"),
         ("format = \"avro\"", "sink.kafka.registry"),
         ("format = \"avro\"\nregistry = \"registry:8081\"", "sink.kafka.registry"),
-        ("format = \"json\"\ndelivery = \"exactly-once\"", "sink.kafka.delivery"),
+        ("format = \"json\"\ndelivery = \"at-most-once\"", "sink.kafka.delivery"),
         ("format = \"json\"\n[sink.kafka.envelope]\nkind = \"raw\"", "sink.kafka.envelope.kind"),
         ("format = \"json\"\n[[table]]\nmatch = \"public.x\"\nmode = \"history\"", "table.mode"),
         ("format = \"json\"\n[table]\nmatch = \"public.x\"", "table"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use tailwater::adapters::kafka::{Cluster, KafkaSink, KafkaSource, Properties, SinkOptions, SourceOptions};
+use tailwater::adapters::kafka::{Cluster, Guarantee, KafkaSink, KafkaSource, Properties, SinkOptions, SourceOptions};
 use tailwater::codecs::event::Settings;
 use tailwater::logic::pipeline::{Batch, Sink, Source};
 use tailwater::model::{
@@ -55,6 +55,9 @@ fn sink_options(prefix: &str) -> SinkOptions {
         transaction_metadata: false,
         context_headers: true,
         buffer_bytes: 64 << 20,
+        guarantee: Guarantee::AtLeastOnce,
+        reading: String::new(),
+        epoch: Arc::default(),
     }
 }
 
@@ -72,6 +75,12 @@ fn source_options(prefix: &str) -> SourceOptions {
 
 async fn sink(prefix: &str) -> (KafkaSink, Option<Checkpoint>) {
     KafkaSink::start(sink_options(prefix), Meters::new()).await.unwrap()
+}
+
+const BOTH: [Guarantee; 2] = [Guarantee::AtLeastOnce, Guarantee::ExactlyOnce];
+
+async fn sink_with(prefix: &str, guarantee: Guarantee) -> (KafkaSink, Option<Checkpoint>) {
+    KafkaSink::start(SinkOptions { guarantee, ..sink_options(prefix) }, Meters::new()).await.unwrap()
 }
 
 async fn source(prefix: &str, resume: Option<Checkpoint>) -> KafkaSource {
@@ -196,35 +205,37 @@ fn script(orders: &Arc<Table>, events: &Arc<Table>) -> Vec<Vec<Change>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_sink_writes_comes_back_in_the_same_order_from_all_partitions() {
-    let prefix = prefix("order");
-    let (orders, events) = (table("orders", &[0]), table("events", &[]));
-    let script = script(&orders, &events);
-    let (mut sink, stored) = sink(&prefix).await;
-    assert_eq!(stored, None);
-    let mut deliveries = Vec::new();
-    for transaction in &script {
-        deliveries.push(sink.apply(batch(transaction.clone())).await.unwrap());
-    }
-    for delivery in deliveries {
-        delivery.await.unwrap();
-    }
-    let (changes, checkpoint) = drain(&mut source(&prefix, None).await, None).await;
-    let written: Vec<Change> = script.into_iter().flatten().collect();
-    assert_eq!(gists(&changes), gists(&written));
-    assert_eq!(checkpoint.change, written.last().unwrap().id);
-    let partitions = checkpoint.offsets.iter().filter(|(topic, ..)| topic.ends_with(".orders")).count();
-    assert_eq!(partitions, 4, "{:?}", checkpoint.offsets);
-    let spread = checkpoint.offsets.iter().filter(|(topic, ..)| topic.ends_with(".events")).count();
-    assert_eq!(spread, 4, "rows without a key are spread over all partitions: {:?}", checkpoint.offsets);
+    for guarantee in BOTH {
+        let prefix = prefix("order");
+        let (orders, events) = (table("orders", &[0]), table("events", &[]));
+        let script = script(&orders, &events);
+        let (mut sink, stored) = sink_with(&prefix, guarantee).await;
+        assert_eq!(stored, None);
+        let mut deliveries = Vec::new();
+        for transaction in &script {
+            deliveries.push(sink.apply(batch(transaction.clone())).await.unwrap());
+        }
+        for delivery in deliveries {
+            delivery.await.unwrap();
+        }
+        let (changes, checkpoint) = drain(&mut source(&prefix, None).await, None).await;
+        let written: Vec<Change> = script.into_iter().flatten().collect();
+        assert_eq!(gists(&changes), gists(&written));
+        assert_eq!(checkpoint.change, written.last().unwrap().id);
+        let partitions = checkpoint.offsets.iter().filter(|(topic, ..)| topic.ends_with(".orders")).count();
+        assert_eq!(partitions, 4, "{:?}", checkpoint.offsets);
+        let spread = checkpoint.offsets.iter().filter(|(topic, ..)| topic.ends_with(".events")).count();
+        assert_eq!(spread, 4, "rows without a key are spread over all partitions: {:?}", checkpoint.offsets);
 
-    // The next writer is told where this one came to, and a reader with these offsets goes on behind them.
-    drop(sink);
-    let (mut sink, stored) = self::sink(&prefix).await;
-    assert_eq!(stored.unwrap().change, checkpoint.change);
-    let more = vec![insert(&orders, 10_000, 0), insert(&events, 10_000, 1)];
-    sink.apply(batch(more.clone())).await.unwrap().await.unwrap();
-    let (changes, _) = drain(&mut source(&prefix, Some(checkpoint.clone())).await, Some(checkpoint)).await;
-    assert_eq!(gists(&changes), gists(&more));
+        // The next writer is told where this one came to, and a reader with these offsets goes on behind them.
+        drop(sink);
+        let (mut sink, stored) = sink_with(&prefix, guarantee).await;
+        assert_eq!(stored.unwrap().change, checkpoint.change);
+        let more = vec![insert(&orders, 10_000, 0), insert(&events, 10_000, 1)];
+        sink.apply(batch(more.clone())).await.unwrap().await.unwrap();
+        let (changes, _) = drain(&mut source(&prefix, Some(checkpoint.clone())).await, Some(checkpoint)).await;
+        assert_eq!(gists(&changes), gists(&more));
+    }
 }
 
 /// Writes records of `from` whose commit is in `commits` under `to` as well: what a writer leaves that has died between
@@ -288,90 +299,99 @@ async fn what_a_crashed_writer_left_without_a_marker_is_not_yielded_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_transaction_comes_in_pieces_and_its_position_only_at_its_end() {
-    let prefix = prefix("large");
-    let orders = table("orders", &[0]);
-    let (mut sink, _) = sink(&prefix).await;
-    let before = vec![insert(&orders, 8, 0)];
-    sink.apply(batch(before.clone())).await.unwrap().await.unwrap();
-    let all: Vec<Change> = (0..60_000).map(|seq| insert(&orders, 800, seq)).collect();
-    for chunk in all.chunks(5_000) {
-        let last = chunk.last().unwrap().id.seq == 59_999;
-        let upto = last.then(|| after(chunk.last().unwrap().id));
-        sink.apply(piece(chunk.to_vec(), upto)).await.unwrap().await.unwrap();
+    for guarantee in BOTH {
+        let prefix = prefix("large");
+        let orders = table("orders", &[0]);
+        let (mut sink, _) = sink_with(&prefix, guarantee).await;
+        let before = vec![insert(&orders, 8, 0)];
+        sink.apply(batch(before.clone())).await.unwrap().await.unwrap();
+        let all: Vec<Change> = (0..60_000).map(|seq| insert(&orders, 800, seq)).collect();
+        for chunk in all.chunks(5_000) {
+            let last = chunk.last().unwrap().id.seq == 59_999;
+            let upto = last.then(|| after(chunk.last().unwrap().id));
+            sink.apply(piece(chunk.to_vec(), upto)).await.unwrap().await.unwrap();
+        }
+        let mut source = source(&prefix, None).await;
+        let (mut changes, mut positions, mut batches) = (Vec::new(), Vec::new(), 0);
+        while changes.len() < 60_001 {
+            let batch = next(&mut source).await;
+            batches += 1;
+            assert!(batch.bytes <= 2 << 20, "{} bytes", batch.bytes);
+            changes.extend(batch.changes);
+            positions.extend(batch.upto.map(|upto| (changes.len(), upto.checkpoint().change)));
+        }
+        assert!(batches > 5, "{batches}");
+        assert_eq!(positions.first(), Some(&(1, before[0].id)));
+        assert_eq!(positions.last(), Some(&(60_001, all.last().unwrap().id)));
+        assert_eq!(positions.len(), 2, "{positions:?}");
+        let written: Vec<Change> = before.into_iter().chain(all).collect();
+        assert_eq!(gists(&changes), gists(&written));
     }
-    let mut source = source(&prefix, None).await;
-    let (mut changes, mut positions, mut batches) = (Vec::new(), Vec::new(), 0);
-    while changes.len() < 60_001 {
-        let batch = next(&mut source).await;
-        batches += 1;
-        assert!(batch.bytes <= 2 << 20, "{} bytes", batch.bytes);
-        changes.extend(batch.changes);
-        positions.extend(batch.upto.map(|upto| (changes.len(), upto.checkpoint().change)));
-    }
-    assert!(batches > 5, "{batches}");
-    assert_eq!(positions.first(), Some(&(1, before[0].id)));
-    assert_eq!(positions.last(), Some(&(60_001, all.last().unwrap().id)));
-    assert_eq!(positions.len(), 2, "{positions:?}");
-    let written: Vec<Change> = before.into_iter().chain(all).collect();
-    assert_eq!(gists(&changes), gists(&written));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_beyond_kafkas_limit_stops_with_the_table_its_key_and_the_sizes() {
-    let prefix = prefix("huge");
-    let orders = table("orders", &[0]);
-    Kafka::shared().create_topic(&format!("{prefix}.public.orders"), 4, &[("max.message.bytes", "1048588")]);
-    let (mut sink, _) = sink(&prefix).await;
-    // Not to be compressed.
-    let mut state = 88_172_645_463_325_252u64;
-    let noise: String = (0..3_000_000)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            char::from(b'0' + (state % 75) as u8)
-        })
-        .map(|c| if c == '\\' || c == '"' { 'x' } else { c })
-        .collect();
-    let huge = change(&orders, 8, 0, Op::Insert { new: row(1, &noise) });
-    let outcome = tokio::time::timeout(Duration::from_secs(20), async { sink.apply(batch(vec![huge])).await?.await });
-    let error: Error = outcome.await.expect("an answer in time").unwrap_err();
-    assert_eq!(error.class(), Class::Blocked);
-    let text = error.to_string();
-    for part in ["public.orders", "key id", "limit of 1048588 bytes", "max.message.bytes"] {
-        assert!(text.contains(part), "{part}: {text}");
+    for guarantee in BOTH {
+        let prefix = prefix("huge");
+        let orders = table("orders", &[0]);
+        Kafka::shared().create_topic(&format!("{prefix}.public.orders"), 4, &[("max.message.bytes", "1048588")]);
+        let (mut sink, _) = sink_with(&prefix, guarantee).await;
+        // Not to be compressed.
+        let mut state = 88_172_645_463_325_252u64;
+        let noise: String = (0..3_000_000)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                char::from(b'0' + (state % 75) as u8)
+            })
+            .map(|c| if c == '\\' || c == '"' { 'x' } else { c })
+            .collect();
+        let huge = change(&orders, 8, 0, Op::Insert { new: row(1, &noise) });
+        let outcome =
+            tokio::time::timeout(Duration::from_secs(20), async { sink.apply(batch(vec![huge])).await?.await });
+        let error: Error = outcome.await.expect("an answer in time").unwrap_err();
+        assert_eq!(error.class(), Class::Blocked);
+        let text = error.to_string();
+        for part in ["public.orders", "key id", "limit of 1048588 bytes", "max.message.bytes"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains(&noise[..20]));
+        let again = sink.apply(batch(vec![insert(&orders, 16, 0)])).await.unwrap_err();
+        assert_eq!(again.class(), Class::Blocked, "nothing goes on behind a failure");
     }
-    assert!(!text.contains(&noise[..20]));
-    let again = sink.apply(batch(vec![insert(&orders, 16, 0)])).await.unwrap_err();
-    assert_eq!(again.class(), Class::Blocked, "nothing goes on behind a failure");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_is_reached_already_is_said_so() {
-    let prefix = prefix("current");
-    let orders = table("orders", &[0]);
-    let (mut sink, _) = sink(&prefix).await;
-    let (changes, nothing) = drain(&mut source(&prefix, None).await, None).await;
-    assert!(changes.is_empty());
-    assert_eq!(nothing.change, ChangeId::ZERO);
-    sink.apply(batch(vec![insert(&orders, 8, 0)])).await.unwrap().await.unwrap();
-    // A transaction that its writer never ended is not waited for.
-    sink.apply(piece(vec![insert(&orders, 16, 0)], None)).await.unwrap().await.unwrap();
-    let (changes, stored) = drain(&mut source(&prefix, None).await, None).await;
-    assert_eq!(changes.len(), 1);
-    let (changes, _) = drain(&mut source(&prefix, Some(stored.clone())).await, Some(stored)).await;
-    assert!(changes.is_empty());
+    for guarantee in BOTH {
+        let prefix = prefix("current");
+        let orders = table("orders", &[0]);
+        let (mut sink, _) = sink_with(&prefix, guarantee).await;
+        let (changes, nothing) = drain(&mut source(&prefix, None).await, None).await;
+        assert!(changes.is_empty());
+        assert_eq!(nothing.change, ChangeId::ZERO);
+        sink.apply(batch(vec![insert(&orders, 8, 0)])).await.unwrap().await.unwrap();
+        // A transaction that its writer never ended is not waited for.
+        sink.apply(piece(vec![insert(&orders, 16, 0)], None)).await.unwrap().await.unwrap();
+        let (changes, stored) = drain(&mut source(&prefix, None).await, None).await;
+        assert_eq!(changes.len(), 1);
+        let (changes, _) = drain(&mut source(&prefix, Some(stored.clone())).await, Some(stored)).await;
+        assert!(changes.is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_pipeline_may_not_write_under_the_same_prefix() {
-    let prefix = prefix("owner");
-    let (mut sink, _) = sink(&prefix).await;
-    sink.apply(batch(vec![insert(&table("orders", &[0]), 8, 0)])).await.unwrap().await.unwrap();
-    let options = SinkOptions { pipeline: "other".into(), ..sink_options(&prefix) };
-    let error = KafkaSink::start(options, Meters::new()).await.err().unwrap();
-    assert_eq!(error.class(), Class::Blocked);
-    assert!(error.to_string().contains("belongs to the pipeline shop"), "{error}");
+    for guarantee in BOTH {
+        let prefix = prefix("owner");
+        let (mut sink, _) = sink_with(&prefix, guarantee).await;
+        sink.apply(batch(vec![insert(&table("orders", &[0]), 8, 0)])).await.unwrap().await.unwrap();
+        let options = SinkOptions { pipeline: "other".into(), guarantee, ..sink_options(&prefix) };
+        let error = KafkaSink::start(options, Meters::new()).await.err().unwrap();
+        assert_eq!(error.class(), Class::Blocked);
+        assert!(error.to_string().contains("belongs to the pipeline shop"), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -386,31 +406,35 @@ async fn two_tables_that_come_to_one_topic_are_refused_with_both_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_keeps_its_version_number_over_a_restart_and_gets_a_new_one_with_a_new_shape() {
-    let prefix = prefix("version");
-    let orders = table("orders", &[0]);
-    for commit in [8, 16] {
-        let (mut sink, _) = sink(&prefix).await;
-        // The source counts from 1 again, in an allocation of its own.
-        let same = Arc::new(Table::clone(&orders));
-        sink.apply(batch(vec![insert(&same, commit, 0)])).await.unwrap().await.unwrap();
+    for guarantee in BOTH {
+        let prefix = prefix("version");
+        let orders = table("orders", &[0]);
+        for commit in [8, 16] {
+            let (mut sink, _) = sink_with(&prefix, guarantee).await;
+            // The source counts from 1 again, in an allocation of its own.
+            let same = Arc::new(Table::clone(&orders));
+            sink.apply(batch(vec![insert(&same, commit, 0)])).await.unwrap().await.unwrap();
+        }
+        let mut wider = Table::clone(&orders);
+        wider.columns[1].optional = false;
+        let (mut sink, _) = sink_with(&prefix, guarantee).await;
+        sink.apply(batch(vec![insert(&Arc::new(wider), 24, 0)])).await.unwrap().await.unwrap();
+        let (changes, _) = drain(&mut source(&prefix, None).await, None).await;
+        assert_eq!(changes.iter().map(|change| change.table.version).collect::<Vec<_>>(), [1, 1, 2]);
     }
-    let mut wider = Table::clone(&orders);
-    wider.columns[1].optional = false;
-    let (mut sink, _) = sink(&prefix).await;
-    sink.apply(batch(vec![insert(&Arc::new(wider), 24, 0)])).await.unwrap().await.unwrap();
-    let (changes, _) = drain(&mut source(&prefix, None).await, None).await;
-    assert_eq!(changes.iter().map(|change| change.table.version).collect::<Vec<_>>(), [1, 1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_appears_while_reading_joins_without_a_restart() {
-    let prefix = prefix("join");
-    let (mut sink, _) = sink(&prefix).await;
-    let mut source = source(&prefix, None).await;
-    for (n, name) in ["one", "two", "three"].into_iter().enumerate() {
-        let written = vec![insert(&table(name, &[0]), 8 * (n as u64 + 1), 0)];
-        sink.apply(batch(written.clone())).await.unwrap().await.unwrap();
-        assert_eq!(gists(&next(&mut source).await.changes), gists(&written));
+    for guarantee in BOTH {
+        let prefix = prefix("join");
+        let (mut sink, _) = sink_with(&prefix, guarantee).await;
+        let mut source = source(&prefix, None).await;
+        for (n, name) in ["one", "two", "three"].into_iter().enumerate() {
+            let written = vec![insert(&table(name, &[0]), 8 * (n as u64 + 1), 0)];
+            sink.apply(batch(written.clone())).await.unwrap().await.unwrap();
+            assert_eq!(gists(&next(&mut source).await.changes), gists(&written));
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::ledger::{Ledger, Route};
+use super::parcel::Outlet;
 use super::producer::{Producer, Record, Tag};
-use super::scribe::publish;
+use super::scribe::{control_record, publish};
 use super::topics::{Purpose, Topics};
 use super::{OutboxOptions, OutboxSource, SinkOptions, murmur};
 use crate::codecs::event::{Notices, Outbox, OutboxError, Routed, Transactions, header, route_message};
@@ -50,24 +51,26 @@ struct Seen {
 
 /// See the module.
 pub(super) struct Apart {
-    producer: Arc<Producer>,
+    outlet: Arc<Outlet>,
     ledger: Arc<Ledger>,
     lanes: HashMap<String, Lane>,
     pub(super) transactions: Option<Transactions>,
     outboxes: Vec<OutboxOptions>,
     /// By the table's address.
     tables: HashMap<usize, Seen>,
+    /// Whether what follows from changes is only counted: it has been told before.
+    pub(super) muted: bool,
 }
 
 impl Apart {
     pub(super) fn new(
-        producer: Arc<Producer>,
+        outlet: Arc<Outlet>,
         ledger: Arc<Ledger>,
         transactions: Option<Transactions>,
         options: &SinkOptions,
     ) -> Apart {
         let outboxes = options.outboxes.clone();
-        Apart { producer, ledger, lanes: HashMap::new(), transactions, outboxes, tables: HashMap::new() }
+        Apart { outlet, ledger, lanes: HashMap::new(), transactions, outboxes, tables: HashMap::new(), muted: false }
     }
 
     /// Whether there is nothing to look for in changes.
@@ -169,6 +172,9 @@ impl Apart {
     }
 
     async fn send(&mut self, told: Told<'_>, batch: u64, topics: &mut Topics, sent: &mut Sent) -> Result<()> {
+        if self.muted {
+            return Ok(());
+        }
         let topic = told.topic;
         if !self.lanes.contains_key(topic) {
             let lane = lane(topic, told.about, topics, &self.ledger).await?;
@@ -186,7 +192,7 @@ impl Apart {
         };
         sent.records += 1;
         sent.bytes += record.size();
-        match self.producer.send(record, Tag { route: lane.route, batch }).await? {
+        match self.outlet.send(record, Tag { route: lane.route, batch }).await? {
             Ok(()) => Ok(()),
             Err(refused) => Err(self.ledger.refusal(lane.route, refused)),
         }
@@ -223,8 +229,7 @@ pub(super) async fn beat(
     notices: Notices,
     prefix: String,
     every: Duration,
-    producer: Arc<Producer>,
-    ledger: Arc<Ledger>,
+    (outlet, producer, ledger): (Arc<Outlet>, Arc<Producer>, Arc<Ledger>),
     meters: Arc<Meters>,
 ) {
     let mut clock = tokio::time::interval(every);
@@ -235,7 +240,11 @@ pub(super) async fn beat(
             continue;
         }
         let record = notices.heartbeat(&prefix, PgTimestamp::now());
-        if let Err(error) = publish(&producer, &ledger, notices.topic(), &record, "telling a heartbeat").await {
+        let told = match outlet.transactional() {
+            true => outlet.alone(control_record(notices.topic(), &record.0, &record.1)).await,
+            false => publish(&producer, &ledger, notices.topic(), &record, "telling a heartbeat").await,
+        };
+        if let Err(error) = told {
             tracing::warn!(%error, "a heartbeat was not told");
         }
     }

@@ -58,7 +58,8 @@ pub async fn stored(options: &SinkOptions) -> Result<Option<Checkpoint>> {
             true => control.last_marker(&progress)?,
             false => None,
         };
-        Ok(last.map(|marked| marked.marker.checkpoint))
+        // Before the first position a marker has none.
+        Ok(last.map(|marked| marked.marker.checkpoint).filter(|checkpoint| checkpoint.position.system_id != 0))
     })
     .await
 }
@@ -167,6 +168,9 @@ mod tests {
             transaction_metadata: false,
             context_headers: true,
             buffer_bytes: 1,
+            guarantee: super::super::Guarantee::default(),
+            reading: String::new(),
+            epoch: Arc::default(),
         }
     }
 

@@ -21,6 +21,9 @@ const YOUNG: Duration = Duration::from_secs(10);
 /// How long a record may be retried before the pipeline is torn down and set up again.
 const DELIVERY: Duration = Duration::from_secs(300);
 
+/// How long a transaction may stay open before the brokers abort it, and so how long a record in one may be retried.
+const TRANSACTION: Duration = Duration::from_secs(60);
+
 /// The largest record the producer accepts; below the brokers' `socket.request.max.bytes`, beyond which they would
 /// hang up without an answer.
 pub(super) const LARGEST_RECORD: usize = 64 * 1024 * 1024;
@@ -74,33 +77,37 @@ fn config(cluster: &Cluster, ours: &[(&str, &str)]) -> Result<ClientConfig> {
     Ok(config)
 }
 
-/// The producer's configuration; `buffer` bytes may be on their way.
-pub(super) fn producer_config(cluster: &Cluster, buffer: usize) -> Result<ClientConfig> {
+/// The producer's configuration; `buffer` bytes may be on their way. With a transactional id it writes in transactions.
+pub(super) fn producer_config(cluster: &Cluster, buffer: usize, id: Option<&str>) -> Result<ClientConfig> {
     // librdkafka's own limit lies above ours, or a record larger than the buffer would never find room.
     let kbytes = (buffer.saturating_add(2 * LARGEST_RECORD) / 1024).min(2_097_151).to_string();
     let delivery = DELIVERY.as_millis().to_string();
     let largest = LARGEST_RECORD.to_string();
-    config(
-        cluster,
-        &[
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("max.in.flight", "5"),
-            ("partitioner", "murmur2_random"),
-            ("compression.type", "lz4"),
-            ("linger.ms", "5"),
-            ("batch.size", "1000000"),
-            ("batch.num.messages", "100000"),
-            ("message.max.bytes", &largest),
-            ("message.timeout.ms", &delivery),
-            // A leader that has frozen is given up after the second; a replica that has, the leader waits for until then.
-            ("request.timeout.ms", "15000"),
-            ("socket.timeout.ms", "20000"),
-            ("queue.buffering.max.messages", "2000000"),
-            ("queue.buffering.max.kbytes", &kbytes),
-            ("socket.nagle.disable", "true"),
-        ],
-    )
+    let transaction = TRANSACTION.as_millis().to_string();
+    let delivery = if id.is_some() { transaction.clone() } else { delivery };
+    let of_transactions = id.map(|id| [("transactional.id", id), ("transaction.timeout.ms", transaction.as_str())]);
+    let mut ours = of_transactions.into_iter().flatten().collect::<Vec<_>>();
+    // Records go out in parcels then, and nobody should wait for one that is not full.
+    let linger = if id.is_some() { "1" } else { "5" };
+    ours.extend([
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        ("max.in.flight", "5"),
+        ("partitioner", "murmur2_random"),
+        ("compression.type", "lz4"),
+        ("linger.ms", linger),
+        ("batch.size", "1000000"),
+        ("batch.num.messages", "100000"),
+        ("message.max.bytes", &largest),
+        ("message.timeout.ms", &delivery),
+        // A leader that has frozen is given up after the second; a replica that has, the leader waits for until then.
+        ("request.timeout.ms", "15000"),
+        ("socket.timeout.ms", "20000"),
+        ("queue.buffering.max.messages", "2000000"),
+        ("queue.buffering.max.kbytes", &kbytes),
+        ("socket.nagle.disable", "true"),
+    ]);
+    config(cluster, &ours)
 }
 
 /// A consumer's configuration; `queue` bytes may be fetched ahead of each partition.
@@ -242,6 +249,8 @@ pub(super) fn classify(code: Code) -> Class {
         | Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::InvalidTransactionTimeout
         | Code::MessageSizeTooLarge
         | Code::MessageBatchTooLarge
         | Code::InvalidMessageSize
@@ -275,6 +284,11 @@ fn remedy(code: Code) -> Option<&'static str> {
         Code::TopicAuthorizationFailed => "grant this user Describe, Create, Read and Write on the pipeline's topics",
         Code::GroupAuthorizationFailed => "grant this user Read on the consumer group",
         Code::ClusterAuthorizationFailed => "grant this user Create and IdempotentWrite on the cluster",
+        Code::TransactionalIdAuthorizationFailed => {
+            "grant this user Write and Describe on the transactional id (its name begins with tailwater-), or set \
+             delivery = \"at-least-once\""
+        }
+        Code::InvalidTransactionTimeout => "raise transaction.max.timeout.ms of the brokers to a minute or more",
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
             "raise max.message.bytes of the topic (or message.max.bytes of the brokers)"
         }
@@ -335,7 +349,7 @@ mod tests {
             ("group.id", "x"),
             ("bootstrap.servers", "elsewhere:9092"),
         ] {
-            let error = producer_config(&cluster(&[(key, value)]), 1 << 20).unwrap_err();
+            let error = producer_config(&cluster(&[(key, value)]), 1 << 20, None).unwrap_err();
             assert_eq!(error.class(), Class::Blocked);
             assert!(error.to_string().contains(key), "{error}");
         }
@@ -343,14 +357,15 @@ mod tests {
 
     #[test]
     fn other_properties_win_over_ours() {
-        let config = producer_config(&cluster(&[("compression.type", "zstd"), ("acks", "all")]), 1 << 20).unwrap();
+        let config =
+            producer_config(&cluster(&[("compression.type", "zstd"), ("acks", "all")]), 1 << 20, None).unwrap();
         assert_eq!(config.get("compression.type"), Some("zstd"));
         assert_eq!(config.get("acks"), Some("all"));
     }
 
     #[test]
     fn a_refused_property_is_named_without_its_value() {
-        let config = producer_config(&cluster(&[("sasl.pasword", "hunter2")]), 1 << 20).unwrap();
+        let config = producer_config(&cluster(&[("sasl.pasword", "hunter2")]), 1 << 20, None).unwrap();
         let error = create::<rdkafka::consumer::BaseConsumer<Context>>(&config, Context::default()).err().unwrap();
         assert!(error.to_string().contains("sasl.pasword"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");

@@ -1,4 +1,7 @@
 //! Reading the control topics, which have one partition each: table versions from the start, markers from the end.
+//!
+//! A topic's last offsets may be taken by the ends of transactions, and by records of such as were aborted: a reading
+//! ends where the client says that there is no more, not only at a record.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -55,7 +58,9 @@ impl Control {
     /// A consumer of its own, for the time of a start.
     pub(super) fn connect(cluster: &Cluster, group: &str) -> Result<Control> {
         let context = Context::default();
-        let consumer = create(&consumer_config(cluster, group, 4 << 20)?, context.clone())?;
+        let mut config = consumer_config(cluster, group, 4 << 20)?;
+        config.set("enable.partition.eof", "true");
+        let consumer = create(&config, context.clone())?;
         Ok(Control { consumer, context })
     }
 
@@ -112,6 +117,9 @@ impl Control {
                         return self.consumer.unassign().map_err(|error| failed(&doing, &error));
                     }
                 }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    return self.consumer.unassign().map_err(|error| failed(&doing, &error));
+                }
                 Some(Err(KafkaError::MessageConsumption(code))) if classify(code) != Class::Transient => {
                     return Err(coded(format!("{doing}: {code}"), code));
                 }
@@ -125,31 +133,31 @@ impl Control {
 
     /// The last marker.
     pub(super) fn last_marker(&self, topic: &str) -> Result<Option<Marked>> {
-        let (_, high) = self.range(topic)?;
-        let mut last = None;
-        self.read(topic, high - 1, |message| {
-            last = Some(Marked::read(message)?);
-            Ok(())
-        })?;
-        Ok(last)
+        self.last(topic, |_| true)
     }
 
     /// The offset after the last marker that ends complete; 0 when there is none.
     pub(super) fn complete_end(&self, topic: &str) -> Result<i64> {
+        let last = self.last(topic, |marker| marker.inside.is_none())?;
+        Ok(last.map_or(0, |marked| marked.offset + 1))
+    }
+
+    /// The last marker of this kind.
+    fn last(&self, topic: &str, kind: impl Fn(&Marker) -> bool) -> Result<Option<Marked>> {
         let (low, high) = self.range(topic)?;
-        let mut window = 1;
+        let mut window = 2;
         loop {
             let from = (high - window).max(low);
-            let mut end = 0;
+            let mut last = None;
             self.read(topic, from, |message| {
                 let marked = Marked::read(message)?;
-                if marked.marker.inside.is_none() {
-                    end = marked.offset + 1;
+                if kind(&marked.marker) {
+                    last = Some(marked);
                 }
                 Ok(())
             })?;
-            if end > 0 || from <= low {
-                return Ok(end);
+            if last.is_some() || from <= low {
+                return Ok(last);
             }
             window *= 16;
         }

@@ -7,6 +7,10 @@
 //! Batches leave in the order they came: one is taken only when every batch before it is finished, and markers are
 //! confirmed in the order they were sent, because they lie in one partition of an idempotent producer.
 //! A failure ends all of them: nothing after it is ever called durable.
+//!
+//! In transactions a marker's confirmation says nothing yet: its batches are durable when [`Ledger::committed`] is
+//! called. A record that is refused there is not the end by itself, since what refused it may have come from a writer
+//! that took over: it is kept for the one who commits, who finds out and says how it ends.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -116,6 +120,16 @@ struct State {
     /// The next offset of each partition, as far as this process has written.
     next: HashMap<(u32, i32), i64>,
     failure: Option<Failure>,
+    /// Whether markers count from the commit on.
+    transactional: bool,
+    /// In transactions: the first record that was refused.
+    refused: Option<(u32, Refused)>,
+}
+
+impl State {
+    fn refusal(&self) -> Option<Error> {
+        self.refused.map(|(route, refused)| refusal(self.routes.get(route as usize), refused))
+    }
 }
 
 /// See the module.
@@ -130,6 +144,13 @@ pub(super) struct Ledger {
 impl Ledger {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A ledger of batches that are durable when their transaction is committed.
+    pub(super) fn transactional() -> Ledger {
+        let ledger = Ledger::default();
+        ledger.state().transactional = true;
+        ledger
     }
 
     /// Adds a route; its index goes into tags.
@@ -159,6 +180,9 @@ impl Ledger {
                 }
                 if state.open.front().is_some_and(Open::finished) {
                     self.finished.notify_one();
+                }
+                if state.transactional {
+                    self.settled.notify_waiters();
                 }
             }
         }
@@ -239,25 +263,49 @@ impl Ledger {
 
     /// Resolves when nothing is on its way, or at a failure.
     pub(super) async fn idle(&self) -> Result<()> {
-        self.until(|state| state.open.is_empty() && state.marked.is_empty()).await
+        self.until(|state| (state.open.is_empty() && state.marked.is_empty()).then_some(Ok(()))).await
     }
 
     /// Resolves when every marker that was sent is confirmed, or at a failure.
     pub(super) async fn marked(&self) -> Result<()> {
-        self.until(|state| state.marked.is_empty()).await
+        self.until(|state| state.marked.is_empty().then_some(Ok(()))).await
     }
 
-    async fn until(&self, reached: impl Fn(&State) -> bool) -> Result<()> {
+    /// Resolves when all records of the batches up to this one are confirmed, or one is refused, or at a failure.
+    pub(super) async fn confirmed(&self, batch: u64) -> Result<()> {
+        self.until(|state| {
+            if let Some(error) = state.refusal() {
+                return Some(Err(error));
+            }
+            let count = usize::try_from((batch + 1).saturating_sub(state.first)).unwrap_or(usize::MAX);
+            state.open.iter().take(count).all(Open::finished).then_some(Ok(()))
+        })
+        .await
+    }
+
+    /// Resolves when a record is refused, and at a failure.
+    pub(super) async fn trouble(&self) -> Error {
+        let trouble = self.until(|state| state.refusal().map(Err)).await;
+        trouble.err().unwrap_or_else(|| Error::bug("trouble without an error"))
+    }
+
+    /// The error of the record that was refused, if one was.
+    pub(super) fn refused(&self) -> Result<()> {
+        self.state().refusal().map_or(Ok(()), Err)
+    }
+
+    async fn until(&self, reached: impl Fn(&State) -> Option<Result<()>>) -> Result<()> {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
             {
                 let state = self.state();
-                match &state.failure {
-                    Some(failure) => return Err(failure.error()),
-                    None if reached(&state) => return Ok(()),
-                    None => {}
+                if let Some(failure) = &state.failure {
+                    return Err(failure.error());
+                }
+                if let Some(outcome) = reached(&state) {
+                    return outcome;
                 }
             }
             settled.await;
@@ -287,16 +335,32 @@ impl Ledger {
         if let Some(batch) = index.and_then(|index| state.open.get_mut(index)) {
             batch.outstanding -= 1;
             batch.offsets.insert((tag.route, placed.partition), placed.offset + 1);
-            if index == Some(0) && batch.finished() {
-                self.finished.notify_one();
+            if batch.finished() {
+                if state.transactional {
+                    self.settled.notify_waiters();
+                } else if index == Some(0) {
+                    self.finished.notify_one();
+                }
             }
         }
         Ok(())
     }
 
     fn marker_confirmed(&self) {
-        let batches = self.state().marked.pop_front().unwrap_or_default();
+        let batches = {
+            let mut state = self.state();
+            if state.transactional { Vec::new() } else { state.marked.pop_front().unwrap_or_default() }
+        };
         for done in batches {
+            let _ = done.send(Ok(()));
+        }
+        self.settled.notify_waiters();
+    }
+
+    /// The transaction with all markers that were sent is committed.
+    pub(super) fn committed(&self) {
+        let marked = std::mem::take(&mut self.state().marked);
+        for done in marked.into_iter().flatten() {
             let _ = done.send(Ok(()));
         }
         self.settled.notify_waiters();
@@ -317,7 +381,16 @@ impl Reports for Ledger {
                 Ok(())
             }
             (_, Ok(placed)) => self.placed(tag, placed),
-            (route, Err(refused)) => Err(self.refusal(route, refused)),
+            (route, Err(refused)) => {
+                let mut state = self.state();
+                if state.transactional {
+                    state.refused.get_or_insert((route, refused));
+                    drop(state);
+                    self.settled.notify_waiters();
+                    return;
+                }
+                Err(refusal(state.routes.get(route as usize), refused))
+            }
         };
         if let Err(error) = result {
             self.fail(&error);
@@ -341,7 +414,7 @@ fn refusal(route: Option<&Route>, refused: Refused) -> Error {
             Error::blocked(format!("a record of {size} bytes of {table} is beyond the limit{limit} of topic {topic}"))
                 .remedy("raise max.message.bytes of the topic (records are compressed before they are measured)")
         }
-        Code::MessageTimedOut => Error::transient(format!("Kafka has not confirmed records of {topic} for 5 minutes"))
+        Code::MessageTimedOut => Error::transient(format!("Kafka has not confirmed records of {topic} for minutes"))
             .remedy("check that its partitions have leaders and enough replicas in sync"),
         _ if classify(code) == Class::Transient => coded(format!("writing to {topic}: {code}"), code),
         _ => coded(format!("a record of {size} bytes of {table} was refused by topic {topic}: {code}"), code),

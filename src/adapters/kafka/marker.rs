@@ -12,6 +12,17 @@ pub(super) struct Marker {
     pub(super) checkpoint: Checkpoint,
     /// The last change below the offsets, where that is inside a transaction whose rest follows under a later marker.
     pub(super) inside: Option<ChangeId>,
+    /// Who wrote it.
+    pub(super) writer: Writer,
+}
+
+/// Who writes the topics, and how it reads the source.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Writer {
+    /// Counts the writers of a prefix: the highest is the present one. 0 in markers from before there was a count.
+    pub(super) epoch: u64,
+    /// What the ids of changes inside a transaction depend on, beside the log: after another they can't be compared.
+    pub(super) reading: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,6 +40,10 @@ struct Json<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inside: Option<JsonChange>,
     offsets: Vec<(String, i32, i64)>,
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    reading: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +80,8 @@ impl Marker {
             },
             inside: self.inside.map(|id| JsonChange { commit_lsn: id.commit.to_string(), seq: id.seq }),
             offsets: offsets.clone(),
+            epoch: self.writer.epoch,
+            reading: self.writer.reading.clone(),
         };
         serde_json::to_vec(&json).expect("texts and numbers are always JSON")
     }
@@ -94,6 +111,7 @@ impl Marker {
                 Some(id) => Some(ChangeId { commit: lsn(&id.commit_lsn)?, seq: id.seq }),
                 None => None,
             },
+            writer: Writer { epoch: json.epoch, reading: json.reading },
         })
     }
 }
@@ -114,6 +132,7 @@ mod tests {
                 followed: None,
             },
             inside: Some(ChangeId { commit: Lsn::new(0x1_0000_0040), seq: 9 }),
+            writer: Writer { epoch: 3, reading: "a1".into() },
         };
         assert_eq!(Marker::decode(&marker.encode()).unwrap(), marker);
     }

@@ -9,6 +9,8 @@ mod claims;
 #[cfg(feature = "kafka")]
 mod client;
 #[cfg(feature = "kafka")]
+mod committer;
+#[cfg(feature = "kafka")]
 mod control;
 #[cfg(feature = "kafka")]
 mod ledger;
@@ -19,11 +21,15 @@ mod murmur;
 
 mod options;
 #[cfg(feature = "kafka")]
+mod parcel;
+#[cfg(feature = "kafka")]
 mod partitions;
 #[cfg(feature = "kafka")]
 mod plans;
 #[cfg(feature = "kafka")]
 mod producer;
+#[cfg(feature = "kafka")]
+mod progress;
 #[cfg(feature = "kafka")]
 mod reader;
 #[cfg(feature = "kafka")]
@@ -37,15 +43,19 @@ mod sink;
 #[cfg(feature = "kafka")]
 mod source;
 #[cfg(feature = "kafka")]
+mod start;
+#[cfg(feature = "kafka")]
 mod topics;
+#[cfg(feature = "kafka")]
+mod transaction;
 
 #[cfg(feature = "kafka")]
 pub use check::{check_sink, check_source, stored};
 #[cfg(feature = "kafka")]
 pub use ledger::Delivery;
 pub use options::{
-    Cluster, Login, OutboxOptions, OutboxSource, Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions,
-    Subjects,
+    Cluster, GUARANTEES, Guarantee, Login, OutboxOptions, OutboxSource, Properties, RegistryOptions, SUBJECTS,
+    SinkOptions, SourceOptions, Subjects,
 };
 #[cfg(feature = "kafka")]
 pub use sink::KafkaSink;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use secrecy::SecretString;
 
@@ -92,6 +94,20 @@ pub enum OutboxSource {
     Messages(Pattern),
 }
 
+/// What a reader of the topics may rely on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Guarantee {
+    /// Who reads only what is committed sees each change once.
+    #[default]
+    ExactlyOnce,
+    /// A restart repeats what was not confirmed; each change says which it is.
+    AtLeastOnce,
+}
+
+/// The names of [`Guarantee`], the default first.
+pub const GUARANTEES: [(&str, Guarantee); 2] =
+    [("exactly-once", Guarantee::ExactlyOnce), ("at-least-once", Guarantee::AtLeastOnce)];
+
 /// What the sink has to be told.
 #[derive(Clone, Debug)]
 pub struct SinkOptions {
@@ -123,9 +139,20 @@ pub struct SinkOptions {
     pub context_headers: bool,
     /// Bytes that may be on their way to the brokers.
     pub buffer_bytes: usize,
+    /// What a reader of the topics may rely on.
+    pub guarantee: Guarantee,
+    /// What the ids of changes depend on beside the source's log, in any form that can be compared.
+    pub reading: String,
+    /// The epoch of this process's last writer, 0 before the first: who finds a higher one has been replaced.
+    pub epoch: Arc<AtomicU64>,
 }
 
 impl SinkOptions {
+    /// The id under which a writer's transactions are its own, whichever process it is.
+    pub fn transactional_id(&self) -> String {
+        format!("tailwater-{}-{}", self.pipeline, self.events.prefix)
+    }
+
     /// The topic of the table that events tell under this name.
     pub fn topic(&self, told: &TableName) -> Topic {
         self.topics.topic(&self.events.prefix, &self.origins.of(told), told)

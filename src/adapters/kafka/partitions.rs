@@ -14,7 +14,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{self, Context, classify, coded, failed};
+use super::Cluster;
+use super::client::{self, Context, classify, coded, consumer_config, create, failed};
 use crate::model::{Class, Error, Result};
 
 /// How long one look into a queue waits.
@@ -40,17 +41,46 @@ struct Partition {
     ahead: Option<OwnedMessage>,
 }
 
+/// Knows how far partitions reach, transactions that are open or not yet told of included. A marker can be seen a
+/// moment before the end of its transaction reaches the other partitions, and that moment lasts while a broker is away.
+pub(super) struct Judge {
+    cluster: Cluster,
+    group: String,
+}
+
+impl Judge {
+    pub(super) fn new(cluster: &Cluster, group: &str) -> Judge {
+        Judge { cluster: cluster.clone(), group: group.to_owned() }
+    }
+
+    /// The partition's first offset and the one after its last.
+    fn range(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        let mut config = consumer_config(&self.cluster, &self.group, 64 << 10)?;
+        config.set("isolation.level", "read_uncommitted");
+        let context = Context::default();
+        let consumer: BaseConsumer<Context> = create(&config, context.clone())?;
+        let range = client::range(&consumer, topic, partition);
+        range.map_err(|error| context.explain(&format!("asking for the range of {topic}[{partition}]"), &error))
+    }
+}
+
 /// See the module. Its calls block, and end with an error soon after `stop` is set.
 pub(super) struct Partitions {
     consumer: Arc<BaseConsumer<Context>>,
+    judge: Judge,
     context: Context,
     joined: HashMap<String, HashMap<i32, Partition>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Partitions {
-    pub(super) fn new(consumer: Arc<BaseConsumer<Context>>, context: Context, stop: Arc<AtomicBool>) -> Partitions {
-        Partitions { consumer, context, joined: HashMap::new(), stop }
+    pub(super) fn new(
+        consumer: Arc<BaseConsumer<Context>>,
+        judge: Judge,
+        context: Context,
+        stop: Arc<AtomicBool>,
+    ) -> Partitions {
+        Partitions { consumer, judge, context, joined: HashMap::new(), stop }
     }
 
     /// Whether the partition is being read.
@@ -88,6 +118,13 @@ impl Partitions {
     fn ask(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
         let range = client::range(&self.consumer, topic, partition);
         range.map_err(|error| self.context.explain(&format!("asking for the range of {topic}[{partition}]"), &error))
+    }
+
+    /// Whether no transaction is open in the partition, or committed and not yet told of there.
+    pub(super) fn settled(&self, topic: &str, partition: i32) -> Result<bool> {
+        let (_, end) = self.judge.range(topic, partition)?;
+        self.serve()?;
+        Ok(self.range(topic, partition)?.1 >= end)
     }
 
     /// The next record, if one arrives soon.
@@ -131,7 +168,7 @@ impl Partitions {
             if moved.elapsed() > SUSPICIOUS && looked.elapsed() > SUSPICIOUS {
                 looked = Instant::now();
                 // While no broker answers, this says nothing.
-                if let Ok((low, high)) = self.ask(topic, partition) {
+                if let Ok((low, high)) = self.judge.range(topic, partition) {
                     check_range(topic, partition, next, (low, high))?;
                     check_range(topic, partition, upto, (low, high))?;
                 }

@@ -1,22 +1,35 @@
 //! The producer: idempotent, all replicas, bounded by bytes; one thread of its own serves the delivery reports.
 //!
+//! With a transactional id it has transactions too. Their calls are made in slices, so that whoever waits for one can be
+//! dropped; a call whose outcome stays unknown is never taken for one that did nothing.
+//!
 //! A record's fate is told to [`Reports`] under the tag it was sent with: a number, so that nothing is allocated for
 //! a record but librdkafka's own copy of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use tokio::sync::Notify;
 
 use super::Cluster;
-use super::client::{Context, creation, producer_config};
+use super::client::{Context, creation, failed, producer_config};
+use super::topics::blocking;
 use crate::model::{Error, Result};
+
+/// One look at a call that takes its time.
+const SLICE: Duration = Duration::from_millis(500);
+/// How long the settling of a predecessor may take.
+const INIT: Duration = Duration::from_secs(30);
+/// How long a commit may take: beyond this the brokers have aborted the transaction.
+const COMMIT: Duration = Duration::from_secs(60);
+/// How long an abort may take.
+const ABORT: Duration = Duration::from_secs(5);
 
 /// What a record belongs to: a batch, and within it a route (topic).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +42,8 @@ pub(super) struct Tag {
 
 impl Tag {
     const BATCH_BITS: u32 = 40;
+    /// Of records that belong to no batch; nobody waits for one of them alone.
+    pub(super) const CONTROL: Tag = Tag { route: 0xFF_FFFF, batch: 0 };
 
     fn pack(self) -> usize {
         (usize::try_from(self.route).unwrap_or_default() << Self::BATCH_BITS)
@@ -155,12 +170,18 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    /// Connects in the background; at most `buffer` bytes are on their way at a time.
-    pub(super) fn start(cluster: &Cluster, buffer: usize, reports: Arc<dyn Reports>) -> Result<Producer> {
+    /// Connects in the background; at most `buffer` bytes are on their way at a time. With a transactional id nothing
+    /// can be sent before [`Producer::settle`].
+    pub(super) fn start(
+        cluster: &Cluster,
+        buffer: usize,
+        id: Option<&str>,
+        reports: Arc<dyn Reports>,
+    ) -> Result<Producer> {
         let context = Context::default();
         let budget = Arc::new(Budget { limit: buffer.max(1), used: AtomicUsize::new(0), freed: Notify::new() });
         let outbox = Outbox { context: context.clone(), budget: Arc::clone(&budget), reports: Arc::clone(&reports) };
-        let config = producer_config(cluster, buffer)?;
+        let config = producer_config(cluster, buffer, id)?;
         let inner: BaseProducer<Outbox> = config.create_with_context(outbox).map_err(creation)?;
         let inner = Arc::new(inner);
         let stop = Arc::new(AtomicBool::new(false));
@@ -218,6 +239,65 @@ impl Producer {
                     let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
                     return Ok(Err(Refused { code, size }));
                 }
+            }
+        }
+    }
+
+    /// Settles what a producer before left open under the same transactional id, and shuts it out.
+    pub(super) async fn settle(&self) -> Result<()> {
+        self.call("taking over the transactional id", INIT, |producer, slice| producer.init_transactions(slice)).await
+    }
+
+    /// Begins a transaction.
+    pub(super) fn begin(&self) -> Result<()> {
+        self.inner.begin_transaction().map_err(|error| failed("beginning a Kafka transaction", &error))
+    }
+
+    /// Commits. After an error nobody knows whether it did.
+    pub(super) async fn commit(&self) -> Result<()> {
+        self.call("committing a Kafka transaction", COMMIT, |producer, slice| {
+            // The client's own flush looks again only after a tenth of a second.
+            let begun = Instant::now();
+            while producer.in_flight_count() > 0 && begun.elapsed() < slice {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            producer.commit_transaction(slice)
+        })
+        .await
+    }
+
+    /// Aborts, so that readers need not wait for the transaction's time-out. After an error nobody knows whether it did.
+    pub(super) async fn abort(&self) -> Result<()> {
+        self.call("aborting a Kafka transaction", ABORT, |producer, slice| producer.abort_transaction(slice)).await
+    }
+
+    /// Why this producer can never be used again, if so.
+    pub(super) fn fatal(&self) -> Option<Code> {
+        self.inner.client().fatal_error().map(|(code, _)| code)
+    }
+
+    /// A call that may be taken up again where its time was over.
+    async fn call(
+        &self,
+        doing: &'static str,
+        limit: Duration,
+        call: impl Fn(&BaseProducer<Outbox>, Duration) -> KafkaResult<()> + Copy + Send + 'static,
+    ) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let (inner, context) = (Arc::clone(&self.inner), self.context.clone());
+            let outcome = blocking(move || Ok(call(&inner, SLICE))).await?;
+            let Err(error) = outcome else { return Ok(()) };
+            let again = match &error {
+                KafkaError::Transaction(error) => error.is_retriable(),
+                KafkaError::Flush(code) => *code == Code::OperationTimedOut,
+                _ => false,
+            };
+            if !again || begun.elapsed() > limit {
+                return Err(context.explain(doing, &error));
+            }
+            if let Some(error) = context.blocked() {
+                return Err(error.within(doing));
             }
         }
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::message::{BorrowedHeaders, Headers, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, Headers, Message, OwnedHeaders};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::client::Context;
+use super::control::Control;
 use super::marker::Marker;
-use super::partitions::Partitions;
+use super::partitions::{Judge, Partitions};
 use super::source::{Handed, TopicPosition};
 use crate::codecs::event::{Decoder, Format, Shapes, Stamp, TableRecord, decode_table, message_id, version_name};
 use crate::logic::pipeline::Batch;
@@ -24,6 +25,8 @@ const CHANGE_BYTES: usize = 128;
 /// What the reading begins with.
 pub(super) struct Start {
     pub(super) consumer: Arc<BaseConsumer<Context>>,
+    pub(super) control: Control,
+    pub(super) judge: Judge,
     pub(super) context: Context,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) progress_topic: String,
@@ -101,11 +104,11 @@ pub(super) struct Reader {
 impl Reader {
     /// Joins the control topics and reads the table versions.
     pub(super) fn start(start: Start) -> Result<Reader> {
-        let mut partitions = Partitions::new(start.consumer, start.context, start.stop);
+        let mut partitions = Partitions::new(start.consumer, start.judge, start.context, start.stop);
         partitions.join(&start.progress_topic, 0, start.at.progress)?;
-        let mut tables =
-            Tables { topic: start.tables_topic, format: start.format, joined: false, decoders: HashMap::new() };
-        tables.refresh(&mut partitions)?;
+        let (topic, control, format) = (start.tables_topic, start.control, start.format);
+        let mut tables = Tables { topic, control, format, next: 0, decoders: HashMap::new() };
+        tables.refresh()?;
         let stored = start.resume.map(|resume| {
             resume.offsets.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect()
         });
@@ -229,7 +232,7 @@ impl Reader {
             first = new;
         }
         let watermark = self.at.change;
-        // Table versions are read with the same client, so an event of an unknown one waits until this reading is done.
+        // An event of an unknown table version waits until this reading is done.
         let mut waiting: Vec<Waiting> = Vec::new();
         let (tables, begun) = (&mut self.tables, self.begun);
         self.partitions.read(topic, partition, next, |event| {
@@ -264,16 +267,30 @@ impl Reader {
             }
             Ok(())
         })?;
-        if !waiting.is_empty() {
-            self.tables.refresh(&mut self.partitions)?;
-        }
         for Waiting { headers, value, place } in waiting {
             let stamp = stamp(headers.as_borrowed()).ok_or_else(|| foreign(&place))?;
+            self.meet(&stamp)?;
             let change = self.tables.decode(&stamp, &value, || place.clone()).ok_or_else(|| {
                 Error::blocked(format!("{place}: {} holds no table version {}", self.tables.topic, stamp.table))
                     .remedy("the topic lost records or belongs to another writer: start over with a new snapshot")
             })?;
             changes.extend(change?);
+        }
+        Ok(())
+    }
+
+    /// Reads the table versions until the event's is there. Event and version may be of one transaction, whose end
+    /// reaches one partition after the other.
+    fn meet(&mut self, stamp: &Stamp<'_>) -> Result<()> {
+        if !self.tables.decoders.contains_key(stamp.table) {
+            self.tables.refresh()?;
+        }
+        while !self.tables.decoders.contains_key(stamp.table) {
+            let whole = self.partitions.settled(&self.tables.topic, 0)?;
+            self.tables.refresh()?;
+            if whole {
+                break;
+            }
         }
         Ok(())
     }
@@ -324,9 +341,11 @@ fn late(topic: &str) -> Error {
 /// The table versions known so far.
 struct Tables {
     topic: String,
+    control: Control,
     /// What the configuration says of the events, where it does.
     format: Option<Format>,
-    joined: bool,
+    /// The offset after the last record that was read.
+    next: i64,
     /// By the versions' names.
     decoders: HashMap<String, Decoder>,
 }
@@ -353,16 +372,13 @@ impl Tables {
     }
 
     /// Reads what the topic has got since the last time.
-    fn refresh(&mut self, partitions: &mut Partitions) -> Result<()> {
-        let (low, high) = partitions.range(&self.topic, 0)?;
-        if !self.joined {
-            partitions.join(&self.topic, 0, low)?;
-            self.joined = true;
-        }
-        let Tables { topic, decoders, .. } = self;
-        partitions.read(topic, 0, high, |event| {
-            let record = decode_table(event.value.unwrap_or_default())
-                .map_err(|error| Error::corrupt(format!("{topic} at offset {}: {error}", event.offset)))?;
+    fn refresh(&mut self) -> Result<()> {
+        let Tables { topic, control, next, decoders, .. } = self;
+        let from = *next;
+        control.read(topic, from, |event| {
+            *next = event.offset() + 1;
+            let record = decode_table(event.payload().unwrap_or_default())
+                .map_err(|error| Error::corrupt(format!("{topic} at offset {}: {error}", event.offset())))?;
             if let TableRecord::Version(table, modes) = record {
                 if modes.kind == Shapes::Flat {
                     return Err(Error::blocked(format!(

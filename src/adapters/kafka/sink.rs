@@ -1,8 +1,9 @@
 //! Kafka as a sink: events, then a progress marker that makes them count.
 //!
 //! ```text
-//! apply ─▶ encode ─▶ producer ─▶ events confirmed ─▶ marker "up to this change, below these offsets"
-//!                                                          └─▶ confirmed ─▶ the delivery resolves ─▶ acknowledgement
+//! at least once   apply ─▶ encode ─▶ producer ─▶ events confirmed ─▶ marker "up to this change, below these offsets"
+//!                                                                      └─▶ confirmed ─▶ the delivery resolves
+//! exactly once    apply ─▶ encode ─▶ parcels ─▶ ( begin ─▶ events confirmed ─▶ marker ─▶ commit ) ─▶ it resolves
 //! ```
 //!
 //! Why this is safe. A marker is written only when every record of its batches, and of all batches before, is
@@ -14,33 +15,44 @@
 //! order of one producer, so nothing of a later batch lies below them except leftovers of a writer before, and those
 //! come again. A marker inside a large transaction says that it is not complete, and carries the position of the
 //! last complete one, so a writer that goes on there begins the transaction again and the reader drops what it has.
+//!
+//! Exactly once, marker and records are of one Kafka transaction, so there is nothing that was written and not marked
+//! for those who read what is committed: `committer.rs` says how. The start settles the writer before and shuts it out
+//! (`init_transactions`) before it reads the last marker: after that nobody else can add one. Inside a large source
+//! transaction the writer begins it again and leaves out the changes up to the marker's, whose ids are the same as long
+//! as the source is read in the same way; after another way it stops. A writer that was shut out finds a marker with a
+//! higher epoch, which each writer leaves at its start, and stops too: the newer one goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
+use tokio::sync::{mpsc, oneshot};
 
 use super::apart::{Apart, Sent, beat, id_bytes};
 use super::claims::Claims;
-use super::control::{Control, check_pipeline};
+use super::committer::Committer;
 use super::ledger::{Delivery, End, Ledger, Route};
-use super::plans::{Known, Plan, Plans, Versions};
+use super::parcel::Outlet;
+use super::plans::{Plan, Plans, Versions};
 use super::producer::{Producer, Record, Reports, Tag};
 use super::schemas::Schemas;
-use super::scribe::{Scribe, nowhere, publish};
-use super::topics::{Purpose, Topics, blocking};
-use super::{SinkOptions, murmur};
+use super::scribe::{Scribe, control_record, publish};
+use super::start::{Began, begin};
+use super::topics::{Purpose, Topics};
+use super::{Guarantee, SinkOptions, murmur};
 use crate::codecs::event::{
-    EncodeError, Encoder, Notice, Notices, Records, Topic, Transactions, encode_table, progress_topic, tables_topic,
+    EncodeError, Encoder, Notice, Notices, Records, Topic, Transactions, encode_table, tables_topic,
 };
 use crate::logic::pipeline::{Batch, Sink};
-use crate::model::{Change, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
+use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
 
 /// Publishes changes. See the module.
 pub struct KafkaSink {
     options: SinkOptions,
     topics: Topics,
     producer: Arc<Producer>,
+    outlet: Arc<Outlet>,
     ledger: Arc<Ledger>,
     versions: Versions,
     claims: Claims,
@@ -50,6 +62,9 @@ pub struct KafkaSink {
     /// Tells the records of this run from those of others.
     run: String,
     records: Records,
+    /// The last change of a transaction that a writer before left unfinished: up to it all are in the topics.
+    had: ChangeId,
+    closer: Option<mpsc::Sender<oneshot::Sender<()>>>,
     _tasks: Vec<Task>,
 }
 
@@ -65,43 +80,27 @@ impl Drop for Task {
 impl KafkaSink {
     /// Connects, creates the control topics, and reads where the writer before has come to.
     pub async fn start(options: SinkOptions, meters: Arc<Meters>) -> Result<(KafkaSink, Option<Checkpoint>)> {
-        let control = Arc::new(Control::connect(&options.cluster, &format!("tailwater-{}", options.pipeline))?);
-        let mut topics =
-            Topics::start(&options.cluster, Arc::clone(&control), options.partitions, options.replication).await?;
-        let (progress, tables) = (progress_topic(&options.events.prefix), tables_topic(&options.events.prefix));
-        // A reader takes the progress topic for the sign that both are there.
-        topics.ensure(&tables, Purpose::Tables).await?;
-        topics.ensure(&progress, Purpose::Progress).await?;
-        let (prefix, pipeline, topic) = (options.events.prefix.clone(), options.pipeline.clone(), progress.clone());
-        let names = options.topics.clone();
-        let (stored, known) = blocking({
-            let tables = tables.clone();
-            move || {
-                let last = control.last_marker(&topic)?;
-                if let Some(marked) = &last {
-                    check_pipeline(&topic, marked, &pipeline)?;
-                }
-                let known = Known::read(&control, &tables, &prefix, &names)?;
-                let followed = Some(Arc::new(known.followed.clone())).filter(|followed| !followed.is_empty());
-                let last = last.map(|marked| Checkpoint { offsets: Vec::new(), followed, ..marked.marker.checkpoint });
-                Ok((last, known))
-            }
-        })
-        .await?;
+        let Began { control, mut topics, producer, ledger, progress, known, stored, had } = begin(&options).await?;
         let schemas = Schemas::new(options.registry.clone(), options.events.modes.format)?;
-        let ledger = Arc::new(Ledger::default());
-        let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
-        let producer = Arc::new(Producer::start(&options.cluster, options.buffer_bytes, reports)?);
-        let scribe = Scribe {
-            producer: Arc::clone(&producer),
-            ledger: Arc::clone(&ledger),
-            topic: progress,
-            tables,
-            pipeline: options.pipeline.clone(),
-            last: stored.clone().unwrap_or_else(nowhere),
-            followed: known.followed.clone(),
+        let (outlet, parcels) = match options.guarantee {
+            Guarantee::ExactlyOnce => {
+                let (outlet, parcels) = Outlet::queued(Arc::clone(&producer), Arc::clone(&ledger));
+                (Arc::new(outlet), Some(parcels))
+            }
+            Guarantee::AtLeastOnce => (Arc::new(Outlet::direct(Arc::clone(&producer))), None),
         };
-        let mut tasks = vec![Task(tokio::spawn(scribe.run()))];
+        let (closer, close) = mpsc::channel(1);
+        let (for_task, of_ledger) = (Arc::clone(&producer), Arc::clone(&ledger));
+        let mut tasks = vec![Task(match parcels {
+            Some(parcels) => {
+                let epoch = Arc::clone(&options.epoch);
+                let closing = outlet.closing();
+                let (producer, ledger) = (for_task, of_ledger);
+                let committer = Committer { producer, ledger, progress, parcels, control, epoch, close, closing };
+                tokio::spawn(committer.run())
+            }
+            None => tokio::spawn(Scribe { producer: for_task, ledger: of_ledger, progress }.run()),
+        })];
         let notices = async |notice| -> Result<Notices> {
             let mut notices = Notices::new(notice, &options.events);
             if let Some((key, value)) = notices.schemas()
@@ -114,27 +113,20 @@ impl KafkaSink {
         if options.heartbeat_seconds > 0 {
             let (notices, every) = (notices(Notice::Heartbeat).await?, Duration::from_secs(options.heartbeat_seconds));
             topics.ensure(notices.topic(), Purpose::Heartbeats).await?;
-            let (producer, ledger) = (Arc::clone(&producer), Arc::clone(&ledger));
-            tasks.push(Task(tokio::spawn(beat(
-                notices,
-                options.events.prefix.clone(),
-                every,
-                producer,
-                ledger,
-                meters,
-            ))));
+            let ways = (Arc::clone(&outlet), Arc::clone(&producer), Arc::clone(&ledger));
+            tasks.push(Task(tokio::spawn(beat(notices, options.events.prefix.clone(), every, ways, meters))));
         }
         let transactions = match options.transaction_metadata {
             true => Some(Transactions::new(notices(Notice::Transaction).await?)),
             false => None,
         };
-        let apart = Apart::new(Arc::clone(&producer), Arc::clone(&ledger), transactions, &options);
-        // A writer before that never reached a complete position has left nothing to go on from.
-        let stored = stored.filter(|checkpoint| checkpoint.position.system_id != 0);
+        let apart = Apart::new(Arc::clone(&outlet), Arc::clone(&ledger), transactions, &options);
+        let transactional = options.guarantee == Guarantee::ExactlyOnce;
         let sink = KafkaSink {
             options,
             topics,
             producer,
+            outlet,
             ledger,
             versions: known.versions,
             claims: known.claims,
@@ -143,9 +135,21 @@ impl KafkaSink {
             schemas,
             apart,
             records: Records::new(),
+            had,
+            closer: Some(closer).filter(|_| transactional),
             _tasks: tasks,
         };
         Ok((sink, stored))
+    }
+
+    /// Ends in good order: a transaction that is open is aborted, so that no reader has to wait for its time-out.
+    pub async fn close(mut self) {
+        let Some(closer) = self.closer.take() else { return };
+        let (done, closed) = oneshot::channel();
+        if closer.send(done).await.is_ok() {
+            // Nobody answers where the task has ended by itself.
+            let _ = closed.await;
+        }
     }
 
     /// Sends the records of a batch.
@@ -153,6 +157,16 @@ impl KafkaSink {
         let mut sent = Sent::default();
         let now = PgTimestamp::now();
         for change in changes {
+            let had = change.id.commit == self.had.commit && change.id <= self.had;
+            if !had {
+                // Anything else, and it is not that transaction that goes on.
+                self.had = ChangeId::ZERO;
+            }
+            if had && self.apart.transactions.is_none() {
+                continue;
+            }
+            // What is in the topics is still counted, where transactions tell of how much they are.
+            self.apart.muted = had;
             if !self.apart.idle() && self.apart.take(change, number, &mut self.topics, &mut sent).await? {
                 continue;
             }
@@ -161,6 +175,9 @@ impl KafkaSink {
                 None => self.plan(&change.table).await?,
             };
             self.encode(index, change, now).await?;
+            if had {
+                continue;
+            }
             let plan = self.plans.plans.get(index).expect("plans are never removed");
             for event in self.records.iter() {
                 let count = event.headers().count();
@@ -172,7 +189,7 @@ impl KafkaSink {
                 let record = Record { topic: &plan.topic.name, partition, key, value, headers, timestamp: None };
                 let size = record.size();
                 let tag = Tag { route: plan.route, batch: number };
-                if let Err(refused) = self.producer.send(record, tag).await? {
+                if let Err(refused) = self.outlet.send(record, tag).await? {
                     return Err(self.ledger.refusal(plan.route, refused));
                 }
                 sent.records += 1;
@@ -229,7 +246,12 @@ impl KafkaSink {
         if new {
             let doing = format!("publishing the shape of {}", table.name);
             let record = encode_table(&table, &self.options.events.modes);
-            publish(&self.producer, &self.ledger, &tables_topic(&self.options.events.prefix), &record, &doing).await?;
+            let topic = tables_topic(&self.options.events.prefix);
+            match self.outlet.transactional() {
+                // With the events that need it, or not at all.
+                true => self.outlet.announce(control_record(&topic, &record.0, &record.1)),
+                false => publish(&self.producer, &self.ledger, &topic, &record, &doing).await?,
+            }
         }
         self.versions.learn(Arc::clone(&table), self.options.events.modes);
         let limit = self.topics.largest_batch(&topic.name).await;
@@ -314,7 +336,9 @@ impl<P: Position> Sink<P> for KafkaSink {
         match self.send(number, &batch.changes).await {
             Ok(Sent { records, bytes }) => {
                 unsealed.0 = None;
-                Ok(self.ledger.seal(records, bytes, end))
+                let delivery = self.ledger.seal(records, bytes, end);
+                self.outlet.end(number).await?;
+                Ok(delivery)
             }
             Err(error) => {
                 self.ledger.fail(&error);

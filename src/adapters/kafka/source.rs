@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::SourceOptions;
 use super::client::{ANSWER, Context, consumer_config, create};
 use super::control::{Control, Listing};
+use super::partitions::Judge;
 use super::reader::{Reader, Start};
 use super::topics::blocking;
 use crate::codecs::event::{progress_topic, tables_topic};
@@ -71,7 +72,7 @@ impl KafkaSource {
     /// Connects and goes on where `resume`, which the warehouse stored, says; without it from the beginning.
     pub async fn start(options: SourceOptions, resume: Option<Checkpoint>, meters: Arc<Meters>) -> Result<KafkaSource> {
         let control = Control::connect(&options.cluster, &options.group)?;
-        let listing = blocking(move || control.list(ANSWER)).await?;
+        let (control, listing) = blocking(move || control.list(ANSWER).map(|listing| (control, listing))).await?;
         let prefix = match &options.prefix {
             Some(prefix) => prefix.clone(),
             None => detect(&listing, &options.topics)?,
@@ -92,6 +93,8 @@ impl KafkaSource {
         let (sender, batches) = mpsc::channel(1024);
         let start = Start {
             consumer: Arc::clone(&consumer),
+            control,
+            judge: Judge::new(&options.cluster, &options.group),
             context,
             stop: Arc::clone(&stop),
             progress_topic: progress_topic.clone(),

@@ -72,3 +72,11 @@ pub struct Options {
     /// How long connecting may take.
     pub connect_timeout: Duration,
 }
+
+impl Options {
+    /// What the ids of changes depend on beside the log: two readings under the same text number them alike.
+    pub fn reading(&self) -> String {
+        let messages = if self.messages.is_some() { " messages" } else { "" };
+        format!("{}/{}{messages}", self.slot, self.publication)
+    }
+}

@@ -32,7 +32,7 @@ pub enum Source {
 #[derive(Clone, Debug)]
 pub enum Sink {
     /// Topics.
-    Kafka(kafka::SinkOptions),
+    Kafka(Box<kafka::SinkOptions>),
     /// PostgreSQL tables.
     Postgres(warehouse::Options, postgres::Endpoint),
     /// Tables of a DuckDB file.
@@ -127,7 +127,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     }
     let rules = tables::read(&mut root, told, problems);
     let topics = match &mut to {
-        Some(Sink::Kafka(options)) => Some(options),
+        Some(Sink::Kafka(options)) => Some(options.as_mut()),
         _ => None,
     };
     outbox::read(&mut root, topics, problems);

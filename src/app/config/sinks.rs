@@ -1,5 +1,6 @@
 //! `[sink.*]`
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -40,7 +41,7 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
     if to_kafka.present() {
         let options = to_topics(&mut to_kafka, name, database, problems);
         to_kafka.finish(problems);
-        options.map(Sink::Kafka)
+        options.map(|options| Sink::Kafka(Box::new(options)))
     } else if to_postgres.present() {
         let endpoint = endpoint(&mut to_postgres, problems);
         // One second of lag, or as much as merges well at once.
@@ -97,7 +98,14 @@ fn to_topics(
         section.problem("format", "is missing", remedy, problems);
     }
     let registry = registry(section, format, problems);
-    section.later("delivery", "at-least-once", problems);
+    let guarantee = section.text("delivery", problems).map(|name| {
+        let known = kafka::GUARANTEES.iter().find(|(known, _)| *known == name);
+        if known.is_none() {
+            let remedy = format!("use {}", kafka::GUARANTEES.map(|(name, _)| name).join(" or "));
+            section.problem("delivery", format!("is {name:?}, which is none"), remedy, problems);
+        }
+        known.map(|(_, guarantee)| *guarantee).unwrap_or_default()
+    });
     let mut topic = section.section("topic", problems);
     let small = |given: Option<i64>, default: i32| given.and_then(|n| i32::try_from(n).ok()).unwrap_or(default);
     let partitions = small(topic.number("partitions", 1..=10_000, problems), 4);
@@ -152,6 +160,10 @@ fn to_topics(
         heartbeat_seconds: heartbeat.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0),
         outboxes: Vec::new(),
         buffer_bytes: BUFFER,
+        guarantee: guarantee.unwrap_or_default(),
+        // What the source is asked for is known later.
+        reading: String::new(),
+        epoch: Arc::default(),
     })
 }
 

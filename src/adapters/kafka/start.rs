@@ -1,0 +1,137 @@
+//! How a writer begins: it shuts out the one before, and only then reads where that one has come to.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::committer::taken_over;
+use super::control::{Control, Marked, check_pipeline};
+use super::ledger::Ledger;
+use super::marker::{Marker, Writer};
+use super::plans::Known;
+use super::producer::{Producer, Reports, Tag};
+use super::progress::{Progress, nowhere};
+use super::scribe::control_record;
+use super::topics::{Purpose, Topics, blocking};
+use super::{Guarantee, SinkOptions};
+use crate::codecs::event::{progress_topic, tables_topic};
+use crate::model::{ChangeId, Checkpoint, Error, Result};
+
+/// What a beginning has found.
+pub(super) struct Began {
+    pub(super) control: Arc<Control>,
+    pub(super) topics: Topics,
+    pub(super) producer: Arc<Producer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) progress: Progress,
+    pub(super) known: Known,
+    /// Where the source goes on.
+    pub(super) stored: Option<Checkpoint>,
+    /// Up to this change, what comes is in the topics already.
+    pub(super) had: ChangeId,
+}
+
+/// Connects, creates the control topics, takes over, and reads where the writer before has come to.
+pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
+    let control = Arc::new(Control::connect(&options.cluster, &format!("tailwater-{}", options.pipeline))?);
+    let mut topics =
+        Topics::start(&options.cluster, Arc::clone(&control), options.partitions, options.replication).await?;
+    let (progress, tables) = (progress_topic(&options.events.prefix), tables_topic(&options.events.prefix));
+    // A reader takes the progress topic for the sign that both are there.
+    topics.ensure(&tables, Purpose::Tables).await?;
+    topics.ensure(&progress, Purpose::Progress).await?;
+    let own = options.epoch.load(Ordering::Relaxed);
+    if own > 0 {
+        let last = last_marker(&control, &progress, &options.pipeline).await?;
+        if last.is_some_and(|marked| marked.marker.writer.epoch > own) {
+            return Err(taken_over(&options.pipeline));
+        }
+    }
+    let exactly = options.guarantee == Guarantee::ExactlyOnce;
+    let ledger = Arc::new(if exactly { Ledger::transactional() } else { Ledger::default() });
+    let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
+    let id = exactly.then(|| options.transactional_id());
+    let producer = Arc::new(Producer::start(&options.cluster, options.buffer_bytes, id.as_deref(), reports)?);
+    if exactly {
+        producer.settle().await?;
+    }
+    let last = last_marker(&control, &progress, &options.pipeline).await?;
+    let known = {
+        let (control, tables, prefix, names) =
+            (Arc::clone(&control), tables.clone(), options.events.prefix.clone(), options.topics.clone());
+        blocking(move || Known::read(&control, &tables, &prefix, &names)).await?
+    };
+    let epoch = last.as_ref().map_or(0, |marked| marked.marker.writer.epoch).max(own) + 1;
+    options.epoch.store(epoch, Ordering::Relaxed);
+    let writer = Writer { epoch, reading: options.reading.clone() };
+    let had = if exactly { unfinished(last.as_ref(), &writer)? } else { ChangeId::ZERO };
+    if exactly {
+        announce(&producer, &progress, &options.pipeline, last.as_ref(), &writer).await?;
+    }
+    let followed = Some(Arc::new(known.followed.clone())).filter(|followed| !followed.is_empty());
+    let stored = last.map(|marked| Checkpoint { offsets: Vec::new(), followed, ..marked.marker.checkpoint });
+    let progress = Progress {
+        topic: progress,
+        tables,
+        pipeline: options.pipeline.clone(),
+        last: stored.clone().unwrap_or_else(nowhere),
+        followed: known.followed.clone(),
+        writer,
+    };
+    // A writer before that never reached a complete position has left nothing to go on from.
+    let stored = stored.filter(|checkpoint| checkpoint.position.system_id != 0);
+    Ok(Began { control, topics, producer, ledger, progress, known, stored, had })
+}
+
+async fn last_marker(control: &Arc<Control>, topic: &str, pipeline: &str) -> Result<Option<Marked>> {
+    let (control, topic, pipeline) = (Arc::clone(control), topic.to_owned(), pipeline.to_owned());
+    blocking(move || {
+        let last = control.last_marker(&topic)?;
+        if let Some(marked) = &last {
+            check_pipeline(&topic, marked, &pipeline)?;
+        }
+        Ok(last)
+    })
+    .await
+}
+
+/// The last change of a transaction that is in the topics in part. A snapshot is taken anew, with other ids.
+fn unfinished(last: Option<&Marked>, writer: &Writer) -> Result<ChangeId> {
+    let marker = last.map(|marked| &marked.marker);
+    let Some((marker, inside)) = marker.and_then(|m| Some((m, m.inside.filter(|id| !id.of_snapshot())?))) else {
+        return Ok(ChangeId::ZERO);
+    };
+    if inside == ChangeId::ZERO || marker.writer.reading == writer.reading {
+        return Ok(inside);
+    }
+    Err(Error::blocked(format!(
+        "the transaction that commits at {} is in the topics up to its change {}, and the source is to be read in \
+         another way now: its changes can't be told from those that are there",
+        inside.commit, inside.seq
+    ))
+    .remedy(
+        "set envelope.messages, publication and slot as they were until that transaction is written; or set \
+         delivery = \"at-least-once\" for that long, which repeats its changes",
+    ))
+}
+
+/// Writes the last marker again, as this writer's: the one before finds itself replaced, and what may not write in
+/// transactions is told so before anything else.
+async fn announce(
+    producer: &Producer,
+    topic: &str,
+    pipeline: &str,
+    last: Option<&Marked>,
+    writer: &Writer,
+) -> Result<()> {
+    let marker = match last {
+        Some(marked) => Marker { writer: writer.clone(), ..marked.marker.clone() },
+        // Of no position, and so not a complete one.
+        None => Marker { checkpoint: nowhere(), inside: Some(ChangeId::ZERO), writer: writer.clone() },
+    };
+    let value = marker.encode();
+    producer.begin()?;
+    if let Err(refused) = producer.send(control_record(topic, pipeline.as_bytes(), &value), Tag::CONTROL).await? {
+        return Err(super::client::coded(format!("writing to {topic}: {}", refused.code), refused.code));
+    }
+    producer.commit().await
+}
