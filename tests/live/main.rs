@@ -24,6 +24,7 @@ mod kill;
 mod large;
 #[cfg(feature = "kafka")]
 mod messages;
+mod model;
 mod names;
 mod outage;
 #[cfg(feature = "kafka")]

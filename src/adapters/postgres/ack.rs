@@ -23,6 +23,14 @@ impl Ledger {
         Ledger { received: start, durable: start, told: Lsn::ZERO }
     }
 
+    /// A stream after a snapshot at `start` whose rows are still to be made durable: until then nothing is.
+    ///
+    /// A process that stood still since it read the sink's position may not know that another one has stored much more:
+    /// it learns of that from the sink, with its first rows, and must not have moved the slot before.
+    pub fn at_snapshot(start: Lsn) -> Ledger {
+        Ledger { received: start, durable: Lsn::ZERO, told: Lsn::ZERO }
+    }
+
     /// Bytes up to `end` have arrived. Row LSNs go back and forth; the largest counts.
     pub fn receive(&mut self, end: Lsn) {
         self.received = self.received.max(end);
@@ -38,14 +46,15 @@ impl Ledger {
         self.received
     }
 
-    /// The position to acknowledge now.
+    /// The position to acknowledge now. What is durable but was received on an earlier connection may lie ahead of
+    /// this one.
     pub fn position(&self) -> Lsn {
-        self.durable
+        self.durable.min(self.received)
     }
 
     /// Whether the server does not know of the newest durable position yet, as far as it was received.
     pub fn news(&self) -> bool {
-        self.durable.min(self.received) > self.told
+        self.position() > self.told
     }
 
     /// Writes a status update that acknowledges `position`.
@@ -90,6 +99,16 @@ mod tests {
         assert!(ledger.allow(Lsn::new(151)).is_err());
         ledger.confirm(Lsn::new(300));
         assert_eq!(ledger.allow(Lsn::new(201)), Err("an acknowledgement beyond what was received"));
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_before_a_snapshot_is_durable() {
+        let mut ledger = Ledger::at_snapshot(Lsn::new(100));
+        ledger.receive(Lsn::new(200));
+        assert_eq!((ledger.position(), ledger.news()), (Lsn::ZERO, false));
+        assert!(ledger.allow(Lsn::new(100)).is_err());
+        ledger.confirm(Lsn::new(100));
+        assert_eq!((ledger.position(), ledger.news()), (Lsn::new(100), true));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
+use super::ack::Ledger;
 use super::catalog::{self, Facts, Found};
 use super::history;
 use super::identity::{identify, same_cluster};
@@ -89,8 +90,9 @@ impl PostgresSource {
         }
         let status = sender_timeout(&client).await? / 3;
         wire.copy_both(&slot::start(&options, start), "starting the stream").await?;
+        let ledger = if reading.is_some() { Ledger::at_snapshot(start) } else { Ledger::new(start) };
         let stream =
-            Stream::spawn(wire, start, options.buffer_bytes, status, options.endpoint.clone(), Arc::clone(&meters));
+            Stream::spawn(wire, ledger, options.buffer_bytes, status, options.endpoint.clone(), Arc::clone(&meters));
         tracing::info!(slot = options.slot, from = %start, tables = tables.len(), "following the log");
         let last = streaming.map_or(ChangeId::snapshot(start, 0), |stored| stored.change);
         let followed = followed(&options, published, streaming);

@@ -72,23 +72,23 @@ struct Room {
 }
 
 impl Stream {
-    /// Takes over a connection that is in CopyBoth and has been started at `start`.
+    /// Takes over a connection that is in CopyBoth and has been started where the ledger begins.
     pub(super) fn spawn(
         wire: Wire,
-        start: Lsn,
+        ledger: Ledger,
         limit: usize,
         status: Duration,
         endpoint: Endpoint,
         meters: Arc<Meters>,
     ) -> Stream {
         let (hand_over, arrived) = mpsc::unbounded_channel();
-        let (durable, told) = watch::channel(start);
+        let (durable, told) = watch::channel(ledger.position());
         let room = Arc::new(Room { waiting: AtomicUsize::new(0), limit, freed: Notify::new() });
         let now = Instant::now();
-        meters.received.set(start);
+        meters.received.set(ledger.received());
         let mut owner = Owner {
             wire,
-            ledger: Ledger::new(start),
+            ledger,
             hand_over,
             durable: told,
             room: Arc::clone(&room),
@@ -258,8 +258,7 @@ impl Owner {
 
     /// The one way out for acknowledgements.
     async fn tell(&mut self, reply: bool) -> Result<()> {
-        // What is durable but was received on an earlier connection may lie ahead of this one.
-        let position = self.ledger.position().min(self.ledger.received());
+        let position = self.ledger.position();
         let mut status = BytesMut::with_capacity(34);
         self.ledger.acknowledge(position, reply, &mut status);
         let mut out = BytesMut::with_capacity(48);

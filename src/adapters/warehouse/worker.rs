@@ -110,16 +110,18 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         loop {
             let due = self.due;
             tokio::select! {
+                biased;
+                // First, or a busy inbox would keep it waiting.
+                () = sleep_until(due.unwrap_or_else(far)), if due.is_some() => {
+                    self.due = None;
+                    self.wanted = true;
+                }
                 command = inbox.recv() => match command {
                     None => return Ok(()),
                     Some(Command::Flush) => self.wanted = true,
                     Some(Command::Room) => self.pressed = true,
                     Some(Command::Take(taken)) => self.take(taken).await?,
                 },
-                () = sleep_until(due.unwrap_or_else(far)), if due.is_some() => {
-                    self.due = None;
-                    self.wanted = true;
-                }
             }
             self.flush_if_due().await?;
         }
