@@ -6,15 +6,10 @@ use serde_json::Value;
 use tailwater::codecs::event::{Decoder, Encoder, Modes, Records, Settings, Shapes, Stamp, describe};
 use tailwater::model::*;
 
+use crate::cases::named;
+
 fn settings(modes: Modes) -> Settings {
     Settings { modes, inline_schema: true, ..Settings::new("srv", "shop") }
-}
-
-fn named(name: &str) -> PgType {
-    match name.strip_suffix("[]") {
-        Some(element) => PgType::Array(Box::new(named(element))),
-        None => PgType::named(name).unwrap_or_else(|| PgType::Other { name: name.into() }),
-    }
 }
 
 /// Type, modifier, value.

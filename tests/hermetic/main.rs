@@ -6,6 +6,7 @@
 mod ack;
 mod assemble;
 mod avro;
+mod cases;
 mod cli;
 mod config;
 mod corpus;

@@ -5,12 +5,7 @@ use std::sync::Arc;
 use tailwater::codecs::event::{Decoder, Encoder, Modes, Records, Settings, Stamp};
 use tailwater::model::*;
 
-fn named(name: &str) -> PgType {
-    match name.strip_suffix("[]") {
-        Some(element) => PgType::Array(Box::new(named(element))),
-        None => PgType::named(name).unwrap_or_else(|| PgType::Other { name: name.into() }),
-    }
-}
+use crate::cases::{cases, modes, named};
 
 fn table(pg_type: PgType, modifier: i32) -> Arc<Table> {
     let column = |name: &str, pg_type, modifier| Column {
@@ -29,15 +24,6 @@ fn table(pg_type: PgType, modifier: i32) -> Arc<Table> {
         identity: ReplicaIdentity::Default,
         key: vec![0],
     })
-}
-
-fn modes(text: &str) -> Modes {
-    let mut modes = Modes::default();
-    for word in text.split_whitespace() {
-        let (key, name) = word.split_once('=').unwrap();
-        assert!(modes.set(key, name), "{word}");
-    }
-    modes
 }
 
 /// The JSON of a value after a change, and the text that it is read back as; `None` where the column is left out.
@@ -64,21 +50,14 @@ fn around(pg_type: &PgType, modifier: i32, cell: Cell<'_>, modes: Modes) -> (Opt
     (json, back)
 }
 
-/// Type, modifier, modes, text, JSON, and the text that comes back where it is another one.
-const CASES: &str = include_str!("../golden/types.txt");
-
 #[test]
 fn every_type_has_its_form_in_every_mode_and_leads_back_to_its_text() {
-    let mut cases = 0;
-    for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
-        let [name, modifier, told, text, json, ..] = fields[..] else { panic!("{line}") };
-        let back = fields.get(5).copied().unwrap_or(text);
-        let found = around(&named(name), modifier.parse().unwrap(), Cell::Text(text.as_bytes()), modes(told));
-        assert_eq!(found, (Some(json.to_owned()), Some(back.to_owned())), "{line}");
-        cases += 1;
+    let cases = cases();
+    for case in &cases {
+        let found = around(&case.pg_type, case.modifier, Cell::Text(case.text.as_bytes()), case.told);
+        assert_eq!(found, (Some(case.json.to_owned()), Some(case.back().to_owned())), "{case:?}");
     }
-    assert!(cases > 80, "{cases}");
+    assert!(cases.len() > 80, "{}", cases.len());
 }
 
 /// The page for users is made of the same lines, so that it says what is so: `BLESS=1` writes it.
@@ -87,23 +66,21 @@ fn the_page_of_types_says_what_the_cases_say() {
     let mut page = String::from(
         "# Types\n\nWhat PostgreSQL prints and what an event says, in JSON, in each mode of `[sink.kafka.envelope]`. This page is made of\nthe cases that `tests/hermetic/types.rs` checks. The last column is filled where a reader gets another text back.\n\n| type | modifier | mode | PostgreSQL | JSON | read back as |\n|---|---|---|---|---|---|\n",
     );
-    for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let mut fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
-        fields.resize(6, "");
+    for case in cases() {
         let code =
             |text: &str| if text.is_empty() { String::new() } else { format!("`` {} ``", text.replace('|', "\\|")) };
-        let modifier = match pg_type::numeric_modifier(fields[1].parse().unwrap()) {
-            _ if fields[1] == "-1" => String::new(),
-            Some((precision, scale)) if fields[0].starts_with("numeric") => format!("{precision},{scale}"),
-            _ => fields[1].to_owned(),
+        let [name, modifier, told, text] = case.words;
+        let modifier = match pg_type::numeric_modifier(case.modifier) {
+            _ if modifier == "-1" => String::new(),
+            Some((precision, scale)) if name.starts_with("numeric") => format!("{precision},{scale}"),
+            _ => modifier.to_owned(),
         };
         page.push_str(&format!(
-            "| {} | {modifier} | {} | {} | {} | {} |\n",
-            fields[0].replace('[', "\\["),
-            fields[2],
-            code(fields[3]),
-            code(fields[4]),
-            code(fields[5])
+            "| {} | {modifier} | {told} | {} | {} | {} |\n",
+            name.replace('[', "\\["),
+            code(text),
+            code(case.json),
+            code(case.loss.unwrap_or_default())
         ));
     }
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/types.md");

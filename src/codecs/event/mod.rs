@@ -15,6 +15,7 @@ mod avro;
 mod count;
 mod decode;
 mod describe;
+mod draft;
 mod encode;
 mod flat;
 mod form;

@@ -105,6 +105,12 @@ mod tests {
             "-?[0-9]{1,17}\\.[0-9]{0,17}",
             "-?[0-9]{0,9}[.eE+:/ -][0-9]{0,9}",
             any::<i64>().prop_map(|number| number.to_string()),
+            // Around what is exact.
+            ((1_u64 << 50)..(1 << 57), 1_usize..16).prop_map(|(number, places)| {
+                let mut text = number.to_string();
+                text.insert(text.len() - places, '.');
+                text
+            }),
             any::<f64>().prop_map(|number| number.to_string()),
             (any::<i32>(), 0_i32..12)
                 .prop_map(|(number, places)| (f64::from(number) / 10_f64.powi(places)).to_string()),

@@ -8,11 +8,12 @@ use tailwater::codecs::event::{Decoder, Encoder, Format, Modes, Records, Setting
 use tailwater::model::value::{Finite, Interval, Shape, ShapedWriter, print, special};
 use tailwater::model::*;
 
+/// The same types as elsewhere, and an enumeration.
 pub fn named(name: &str) -> PgType {
     match name.strip_suffix("[]") {
         Some(element) => PgType::Array(Box::new(named(element))),
         None if name == "mood" => PgType::Enum { name: "public.mood".into(), labels: vec!["sad".into(), "ok".into()] },
-        None => PgType::named(name).unwrap_or(PgType::Other { name: name.into() }),
+        None => crate::cases::named(name),
     }
 }
 
