@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill failover sim compat bench bench-encode lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover sim compat bench bench-encode lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -56,6 +56,11 @@ kill: ## kill -9 each wiring fifty times under a mixed write load (KILLS, defaul
 	@$(NEED) rust npm java kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
 	$(TEST_ENV) TAILWATER_KILLS=$${KILLS:-50} cargo test --locked --test live -- kill:: --nocapture --test-threads=2
+
+storm: ## everything killed, frozen, cut off and restarted at random (STORM seconds, default 300; BROKERS, default 1)
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres 17 duckdb kafka
+	$(TEST_ENV) TAILWATER_STORM=$${STORM:-300} TAILWATER_BROKERS=$${BROKERS:-1} cargo test --locked --test live -- storm:: --nocapture
 
 failover: ## promote a standby under load, with and without what keeps it complete (FAILOVERS each, default 20)
 	@$(NEED) rust npm kafka-client

@@ -36,6 +36,8 @@ mod project;
 mod registry;
 mod serve;
 mod services;
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
+mod storm;
 #[cfg(feature = "kafka")]
 mod transactions;
 #[cfg(feature = "kafka")]

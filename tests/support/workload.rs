@@ -81,6 +81,35 @@ impl Load {
         Load { stop, writers: tasks, progress }
     }
 
+    /// Starts writers that outlive their server: each goes on when it is back. They pause between transactions, but for
+    /// one more, which commits single rows back to back, so that transactions begin exactly where the last one ended.
+    pub async fn patient(url: &str, writers: u32, largest: u32, seed: u64, pause: std::time::Duration) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(Progress::default());
+        let mut tasks = Vec::new();
+        for writer in 0..=writers {
+            let mut work = Writer {
+                client: connect(url).await,
+                writer,
+                n: 0,
+                largest,
+                random: StdRng::seed_from_u64(seed.wrapping_add(u64::from(writer))),
+                progress: Arc::clone(&progress),
+            };
+            let (stop, url) = (Arc::clone(&stop), url.to_owned());
+            tasks.push(tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let transaction = if writer == writers { work.single() } else { work.sql() };
+                    if work.run(&transaction).await.is_err() {
+                        work.come_back(&url, &stop).await;
+                    }
+                    tokio::time::sleep(if writer == writers { pause / 10 } else { pause }).await;
+                }
+            }));
+        }
+        Load { stop, writers: tasks, progress }
+    }
+
     /// Ends the writers after their present transactions.
     pub async fn stop(self) -> Arc<Progress> {
         self.stop.store(true, Ordering::Relaxed);
@@ -101,8 +130,15 @@ struct Writer {
 }
 
 impl Writer {
-    /// One transaction: some statements, the ledger rows, and an end. Deadlocks between writers are tried no further.
+    /// One transaction: some statements, the ledger rows, and an end.
     async fn transaction(&mut self) {
+        let transaction = self.sql();
+        if let Err(error) = self.run(&transaction).await {
+            panic!("the write load lost its server: {error}");
+        }
+    }
+
+    fn sql(&mut self) -> Vec<String> {
         let n = self.n;
         self.n += 1;
         let large = self.random.random_ratio(1, 25);
@@ -122,19 +158,41 @@ impl Writer {
         sql.push(format!("INSERT INTO ledger_plain VALUES ({writer}, {n}, {random})"));
         let rollback = self.random.random_ratio(1, 10);
         sql.push(if rollback { "ROLLBACK" } else { "COMMIT" }.to_owned());
-        for statement in &sql {
+        sql
+    }
+
+    /// One row of the ledger, committed by itself.
+    fn single(&mut self) -> Vec<String> {
+        let n = self.n;
+        self.n += 1;
+        vec![format!("INSERT INTO ledger_plain VALUES ({}, {n}, 0)", self.writer)]
+    }
+
+    /// Runs a transaction. A collision with another writer ends it, and is tried no further; the error is the server's loss.
+    async fn run(&mut self, sql: &[String]) -> Result<(), tokio_postgres::Error> {
+        for statement in sql {
             match self.client.execute(statement.as_str(), &[]).await {
                 Ok(rows) => _ = self.progress.rows.fetch_add(rows, Ordering::Relaxed),
-                // A collision with another writer ends the transaction; the next one goes on.
-                Err(error) if error.as_db_error().is_some() => {
-                    self.client.batch_execute("ROLLBACK").await.unwrap();
-                    return;
-                }
-                Err(error) => panic!("the write load lost its server: {error}"),
+                Err(error) if error.as_db_error().is_some() => return self.client.batch_execute("ROLLBACK").await,
+                Err(error) => return Err(error),
             }
         }
-        let count = if rollback { &self.progress.rolled_back } else { &self.progress.committed };
+        let rolled_back = sql.last().is_some_and(|last| last == "ROLLBACK");
+        let count = if rolled_back { &self.progress.rolled_back } else { &self.progress.committed };
         count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Connects again as soon as the server takes connections. Whether the last transaction committed, the ledger says.
+    async fn come_back(&mut self, url: &str, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            if let Ok((client, connection)) = tokio_postgres::connect(url, NoTls).await {
+                tokio::spawn(connection);
+                self.client = client;
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 
     fn statement(&mut self, rows: u32) -> String {
