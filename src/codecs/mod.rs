@@ -4,3 +4,4 @@ pub mod copy;
 pub mod dialect;
 pub mod event;
 pub mod pgoutput;
+pub mod send;

@@ -33,6 +33,10 @@ fn a_good_file_becomes_options_and_shows_no_secret() {
     let Source::Postgres(options) = config.source else { panic!("a slot is the source") };
     assert_eq!((options.slot.as_str(), options.publication.as_str()), ("tailwater_shop", "tailwater_shop"));
     assert!(matches!(config.sink, Sink::Duckdb(..)));
+    assert!(!options.binary);
+    let config = Config::parse(&GOOD.replace("[source.postgres]", "[source.postgres]\nbinary = true")).unwrap();
+    let Source::Postgres(options) = config.source else { panic!("a slot is the source") };
+    assert!(options.binary);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod pgoutput;
 mod pipeline;
 mod project;
 mod proto;
+mod send;
 mod sql;
 mod types;
 mod value;

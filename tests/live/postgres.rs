@@ -12,6 +12,7 @@ use tailwater::model::{
 use crate::support::postgres::Database;
 
 mod access;
+mod binary;
 mod facts;
 mod join;
 mod slot;
@@ -36,6 +37,7 @@ fn options(url: &str, pipeline: &str) -> Options {
         messages: None,
         commits: false,
         schema_history: false,
+        binary: false,
         buffer_bytes: 16 << 20,
         connect_timeout: Duration::from_secs(10),
     }

@@ -136,8 +136,13 @@ fn rows(kafka: &Kafka, prefix: &str) -> Vec<(String, Value)> {
 }
 
 fn publish(database: &Database<'_>, prefix: &str, envelope: &str) -> Tailwater {
+    publish_in("", database, prefix, envelope)
+}
+
+fn publish_in(form: &str, database: &Database<'_>, prefix: &str, envelope: &str) -> Tailwater {
     Tailwater::new(prefix)
         .source_postgres(&database.url(), &["public.types"])
+        .toml(form)
         .sink_kafka(&Kafka::shared().bootstrap(), prefix)
         .toml("[sink.kafka.topic]\npartitions = 1\nreplication = 1\n[sink.kafka.envelope]")
         .toml(envelope)
@@ -151,13 +156,16 @@ fn a_snapshot_and_the_stream_tell_every_type_alike_whatever_the_databases_settin
         insert(&database, 1);
         for envelope in [
             "",
+            // Rows are read as text and streamed in binary.
+            "# binary",
             "decimal = \"string\"\ntime = \"isostring\"\ninterval = \"string\"\nbinary = \"hex\"",
             "decimal = \"double\"\ntime = \"microseconds\"\nbinary = \"base64-url-safe\"\nunknown = \"omit\"",
             "time = \"nanoseconds\"\nhstore = \"map\"",
             "time = \"connect\"",
         ] {
             let prefix = Kafka::shared().prefix("types_alike");
-            let pipeline = publish(&database, &prefix, envelope);
+            let form = if envelope == "# binary" { "binary = true" } else { "" };
+            let pipeline = publish_in(form, &database, &prefix, envelope);
             pipeline.run_until_current().success();
             insert(&database, 2);
             pipeline.run_until_current().success();

@@ -3,7 +3,7 @@
 use super::options::{Options, Partitioned};
 use super::snapshot::looks;
 use super::wire::Wire;
-use super::{catalog, failover, history, partitions, portion, publication, server, slot, sql};
+use super::{catalog, failover, forms, history, partitions, portion, publication, server, slot, sql};
 use crate::model::{Error, Result, Table, TableName};
 
 /// What a check found.
@@ -61,6 +61,9 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
                     .remedy("give it a primary key or REPLICA IDENTITY FULL, or exclude it; fine as it is if it only gets INSERTs"),
             );
         }
+    }
+    if options.binary {
+        problems.extend(forms::refused(&client, options, facts.version, &tables).await?);
     }
     if !facts.standby {
         for (found, portion) in publication::portions(options, &tables) {

@@ -1,7 +1,7 @@
 //! PostgreSQL as a source.
 //!
 //! `endpoint`, `tls`, `wire` reach a server; `sql` does it for everything that is SQL; `catalog`, `history`, `publication`, `slot`
-//! prepare; `snapshot` and `stream` deliver; `start` begins and `source` makes batches of both; `newcomers` and
+//! prepare; `snapshot` and `stream` deliver, `forms` and `texts` read a stream in binary; `start` begins and `source` makes batches of both; `newcomers` and
 //! `join` let tables join; `watch` looks after all of it; `ack` guards what the server is told.
 
 mod ack;
@@ -9,6 +9,7 @@ mod catalog;
 mod check;
 mod endpoint;
 mod failover;
+mod forms;
 mod history;
 mod identity;
 mod join;
@@ -26,6 +27,7 @@ mod source;
 mod sql;
 mod start;
 mod stream;
+mod texts;
 mod tls;
 mod types;
 mod watch;
@@ -34,6 +36,7 @@ mod wire;
 pub use ack::Ledger;
 pub use check::{Findings, check, tables};
 pub use endpoint::{Endpoint, SslMode};
+pub use forms::Known;
 pub use history::HISTORY_SQL;
 pub use options::{Options, Partitioned, Portion, SnapshotMode};
 pub use slot::{SlotStatus, slot_status};

@@ -67,6 +67,8 @@ pub struct Options {
     pub messages: Option<Patterns>,
     /// Whether the database keeps a history of what the log does not say of tables.
     pub schema_history: bool,
+    /// Whether the stream's values come in binary form.
+    pub binary: bool,
     /// Bytes of changes that may wait between the socket and the sink.
     pub buffer_bytes: usize,
     /// How long connecting may take.

@@ -35,6 +35,23 @@ impl Notice {
         notice
     }
 
+    /// The error it stands for, where a value's form has to do with it: one that is too large in text, one without a
+    /// binary form.
+    pub(super) fn streaming(&self) -> Error {
+        let error = self.error("streaming");
+        let too_large = ["invalid memory alloc request size", "out of memory", "string buffer exceeds"];
+        let remedy = match self.code.as_str() {
+            "XX000" | "54000" if too_large.iter().any(|said| self.message.starts_with(said)) => {
+                "a row is too large to be sent as text: binary = true in [source.postgres] sends values as they are stored"
+            }
+            "42883" if self.message.starts_with("no binary output function") => {
+                "a type has no binary form: set binary = false in [source.postgres]"
+            }
+            _ => return error,
+        };
+        error.remedy(remedy)
+    }
+
     /// The error it stands for.
     pub(super) fn error(&self, doing: &str) -> Error {
         refusal(&self.code, &self.message, doing)
@@ -99,6 +116,20 @@ mod tests {
         }
         let error = refusal("22023", "invalid value for parameter \"x\"", "connecting").to_string();
         assert!(error.contains("parameter"), "{error}");
+        let streaming = |code: &str, message: &str| {
+            let notice = Notice { severity: "ERROR".into(), code: code.into(), message: message.into() };
+            notice.streaming()
+        };
+        for (code, message, advised) in [
+            ("XX000", "invalid memory alloc request size 1258291203", "binary = true"),
+            ("54000", "out of memory", "binary = true"),
+            ("42883", "no binary output function available for type isbn", "binary = false"),
+            ("XX000", "could not open relation", "its own log"),
+        ] {
+            let error = streaming(code, message);
+            assert!(error.advice().is_some_and(|advice| advice.contains(advised)), "{error}");
+            assert_eq!(error.class(), Class::Blocked);
+        }
         assert!(refusal("22021", "", "reading").advice().is_some_and(|advice| advice.contains("columns.exclude")));
     }
 }

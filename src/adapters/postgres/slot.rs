@@ -194,8 +194,9 @@ fn exported(rows: Vec<Vec<Option<String>>>) -> Result<Exported> {
 /// The command that starts the stream.
 pub(super) fn start(options: &Options, from: Lsn) -> String {
     let messages = if options.messages.is_some() { ", messages 'true'" } else { "" };
+    let binary = if options.binary { ", binary 'true'" } else { "" };
     format!(
-        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {}{messages})",
+        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {}{messages}{binary})",
         quoted(&options.slot),
         literal(&quoted(&options.publication)).trim_start()
     )

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::catalog;
+use super::forms;
 use super::join::{Hold, Join};
 use super::options::{Options, SnapshotMode};
 use super::refusal::sql_error;
 use super::snapshot::Snapshot;
 use super::stream::Stream;
+use super::texts::Texts;
 use super::watch::Watch;
 use crate::codecs::pgoutput::{Decoder, Frame, Message, Relation};
 use crate::logic::assemble::{Assembler, Gather, Portion, Step, shape};
@@ -46,6 +48,8 @@ pub struct PostgresSource {
     pub(super) reading: Option<Reading>,
     pub(super) decoder: Decoder,
     pub(super) assembler: Assembler,
+    /// Where the stream comes in binary.
+    pub(super) texts: Option<Texts>,
     pub(super) gather: Gather,
     /// The cluster and its timeline.
     pub(super) identity: SourcePosition,
@@ -175,7 +179,7 @@ impl PostgresSource {
         match Frame::decode(payload)? {
             Frame::Keepalive(keepalive) => self.gather.keepalive(keepalive.end, self.assembler.inside()),
             Frame::XLogData(data) => {
-                let message = self.decoder.decode(&data.body)?;
+                let mut message = self.decoder.decode(&data.body)?;
                 if let (Some(begin), Some(join)) = (begins(&message), &self.join)
                     && begin >= join.point
                     && self.gather.at() < join.point
@@ -186,7 +190,11 @@ impl PostgresSource {
                     return Ok(());
                 }
                 self.assembler.sent(data.at);
-                let step = self.gather.feed(&mut self.assembler, message, data.start, payload.len())?;
+                let mut bytes = payload.len();
+                if let Some(texts) = &mut self.texts {
+                    bytes = bytes.max(texts.print(&mut message)?);
+                }
+                let step = self.gather.feed(&mut self.assembler, message, data.start, bytes)?;
                 if let Step::Describe(relation) = step {
                     self.pending.describe = Some(relation);
                 }
@@ -215,6 +223,11 @@ impl PostgresSource {
         let at = if self.options.schema_history { Some(self.upcoming().await?) } else { None };
         let described = catalog::describe_at(&self.client, &relation, at).await?;
         let table = shape(&relation, &described);
+        if let Some(texts) = &mut self.texts {
+            let wanted = self.options.wants(&table.name);
+            let plan = if wanted { Some(forms::plan(&self.client, &relation).await?) } else { None };
+            texts.define(&table, plan);
+        }
         let from = self.from(&table.name, table.oid);
         let table = self.assembler.define(relation, table, from);
         if table.version > 1 {

@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::ack::Ledger;
 use super::catalog::{self, Facts, Found};
+use super::forms;
 use super::history;
 use super::identity::{identify, same_cluster};
 use super::options::{Options, SnapshotMode};
@@ -16,6 +17,7 @@ use super::slot::{self, Exported, RESNAPSHOT, Slot};
 use super::snapshot::{Snapshot, Wanted};
 use super::source::{Pending, PostgresSource, Reading};
 use super::stream::Stream;
+use super::texts::Texts;
 use super::watch::Watch;
 use super::wire::Wire;
 use super::{resnapshot, server, sql};
@@ -47,6 +49,11 @@ impl PostgresSource {
         let tables = catalog::matching(&client, &options).await?;
         let mut found = slot::find(&client, &options.slot, &facts).await?;
         let published = publication::ensure(&client, &options, &facts, &tables).await?;
+        if options.binary
+            && let Some(refused) = forms::refused(&client, &options, facts.version, &tables).await?.into_iter().next()
+        {
+            return Err(refused);
+        }
         let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
         let mut wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
         let identity = identify(&mut wire).await?;
@@ -103,6 +110,7 @@ impl PostgresSource {
             reading,
             decoder: Decoder::new(Streaming::Off),
             assembler,
+            texts: options.binary.then(Texts::default),
             gather: Gather::new(start, last, Instant::now()),
             identity,
             pending: Pending::default(),

@@ -291,7 +291,7 @@ impl Owner {
                 }
                 b'N' => notice(&Notice::read(&body))?,
                 b'S' => {}
-                b'E' => return Err(Notice::read(&body).error("streaming")),
+                b'E' => return Err(Notice::read(&body).streaming()),
                 b'c' => return Err(shutting_down()),
                 other => {
                     return Err(Error::corrupt(format!("the server sent message 0x{other:02x} inside the stream")));

@@ -54,6 +54,7 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
     }
     let create = section.flag("create", problems).unwrap_or(true);
     let schema_history = section.flag("schema_history", problems).unwrap_or(false);
+    let binary = section.flag("binary", problems).unwrap_or(false);
     let snapshot = match section.text("snapshot", problems).as_deref() {
         None | Some("initial") => postgres::SnapshotMode::Initial,
         Some("never") => postgres::SnapshotMode::Never,
@@ -88,6 +89,7 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
         messages: None,
         commits: false,
         schema_history,
+        binary,
         buffer_bytes: BUFFER,
         connect_timeout: Duration::from_secs(10),
     })

@@ -150,6 +150,7 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             messages: None,
             commits: false,
             schema_history: false,
+            binary: false,
             snapshot: SnapshotMode::Initial,
             resnapshot: false,
             buffer_bytes: 32 << 20,

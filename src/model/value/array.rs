@@ -152,7 +152,8 @@ pub(super) fn push_element(out: &mut Vec<u8>, delimiter: u8, element: Option<&[u
     out.push(b'"');
 }
 
-fn needs_quotes(text: &[u8], delimiter: u8) -> bool {
+/// Whether an element's text is quoted inside an array.
+pub fn needs_quotes(text: &[u8], delimiter: u8) -> bool {
     let special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'{' | b'}' | b' ' | 9..=13) || *byte == delimiter;
     text.is_empty() || text.eq_ignore_ascii_case(b"NULL") || text.iter().any(special)
 }

@@ -9,6 +9,7 @@ mod array;
 mod bytes;
 mod decimal;
 mod digits;
+mod float;
 mod interval;
 mod moment;
 mod number;
@@ -17,7 +18,7 @@ pub mod print;
 mod shape;
 pub mod special;
 
-pub use array::{Array, ArrayWriter, Elements};
+pub use array::{Array, ArrayWriter, Elements, needs_quotes};
 pub use bytes::{bytea, uuid};
 pub use interval::Interval;
 pub use moment::{date, of_utc, pg_timestamp, pg_timestamptz, time, timestamp, timestamptz, timetz};

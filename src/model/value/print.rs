@@ -1,5 +1,6 @@
 //! Printers: each appends what PostgreSQL prints, and the parser of the same name reads it back.
 
+use super::float::Shortest;
 use super::moment::{DAY, EPOCH_DAYS, SECOND, civil};
 use super::{Finite, decimal as big};
 
@@ -15,34 +16,46 @@ pub fn boolean(value: bool, out: &mut Vec<u8>) {
     out.push(if value { b't' } else { b'f' });
 }
 
-/// A `real`, in the fewest digits that lead back to it. Where several texts do, PostgreSQL may choose another last digit.
+/// A `real`, in the fewest digits that lead back to it.
 pub fn float4(value: f32, out: &mut Vec<u8>) {
-    float(&format!("{value:e}"), 6, out);
+    float(f64::from(value), |_| Shortest::single(value.abs()), 6, out);
 }
 
-/// A `double precision`, in the fewest digits that lead back to it; as for [`float4`], another text of the same number is possible.
+/// A `double precision`, in the fewest digits that lead back to it.
 pub fn float8(value: f64, out: &mut Vec<u8>) {
-    float(&format!("{value:e}"), 15, out);
+    float(value, |value| Shortest::double(value.abs()), 15, out);
 }
 
-/// Lays out `d.ddde±x` as PostgreSQL does: with an exponent below -4 and from `limit` on.
-fn float(scientific: &str, limit: i32, out: &mut Vec<u8>) {
-    let text = scientific.strip_prefix('-').unwrap_or(scientific);
-    if scientific.len() > text.len() {
+/// Lays out a number's digits as PostgreSQL does: with an exponent below -4 and from `limit` on.
+fn float(value: f64, shortest: impl Fn(f64) -> Shortest, limit: i32, out: &mut Vec<u8>) {
+    if value.is_nan() {
+        return out.extend_from_slice(b"NaN");
+    }
+    if value.is_sign_negative() {
         out.push(b'-');
     }
-    let Some((mantissa, exponent)) = text.split_once('e') else {
-        out.extend(if text == "inf" { &b"Infinity"[..] } else { &b"NaN"[..] });
-        return;
-    };
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    if !(-4..limit).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        out.extend(format!("{mantissa}e{sign}{:02}", exponent.abs()).into_bytes());
-        return;
+    if value.is_infinite() {
+        return out.extend_from_slice(b"Infinity");
     }
-    let digits: Vec<u8> = mantissa.bytes().filter(|byte| *byte != b'.').collect();
-    point(&digits, exponent + 1, out);
+    if value == 0.0 {
+        return out.push(b'0');
+    }
+    let shortest = shortest(value);
+    let (digits, exponent) = (shortest.digits(), shortest.exponent);
+    if (-4..limit).contains(&exponent) {
+        return point(digits, exponent + 1, out);
+    }
+    let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, &[]));
+    out.extend_from_slice(first);
+    if !rest.is_empty() {
+        out.push(b'.');
+        out.extend_from_slice(rest);
+    }
+    out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
+    if exponent.abs() < 10 {
+        out.push(b'0');
+    }
+    int(i64::from(exponent.abs()), out);
 }
 
 /// Digits with the decimal point after the first `whole` of them, zeros filled in where there are none.
