@@ -1,5 +1,6 @@
 //! What the meters say, in Prometheus' words.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
@@ -31,6 +32,8 @@ struct State {
     stages: Vec<(&'static str, f64)>,
     tables: Vec<(String, f64)>,
     events: Vec<(String, &'static str, u64)>,
+    /// 1 for a stopped table, 0 for another; and how many of its changes wait.
+    stopped: Vec<(String, u8, u64)>,
     restarts: u64,
 }
 
@@ -48,7 +51,10 @@ impl State {
         let bytes = meters.server.get().bytes_since(meters.durable.get());
         let known = meters.durable.get() > crate::model::Lsn::ZERO;
         let tables = meters.tables();
+        let mut stopped: BTreeMap<_, _> = tables.iter().map(|(name, _)| (name.to_string(), (0, 0))).collect();
+        stopped.extend(meters.stopped().into_iter().map(|(name, state)| (name.to_string(), (1, state.held))));
         State {
+            stopped: stopped.into_iter().map(|(name, (stopped, held))| (name, stopped, held)).collect(),
             gauges: vec![
                 (
                     "tailwater_up",
@@ -142,6 +148,19 @@ impl prometheus_client::collector::Collector for State {
         )?;
         for (table, value) in &self.tables {
             ConstGauge::new(*value).encode(family.encode_family(&[("table", table.as_str())])?)?;
+        }
+        for (name, help, value) in [
+            (
+                "tailwater_table_stopped",
+                "1 while a table is stopped and the others go on.",
+                (|table| table.1.into()) as fn(&(String, u8, u64)) -> f64,
+            ),
+            ("tailwater_table_held_changes", "Changes of a stopped table that wait.", |table| table.2 as f64),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, none, gauge.metric_type())?;
+            for table in &self.stopped {
+                ConstGauge::new(value(table)).encode(family.encode_family(&[("table", table.0.as_str())])?)?;
+            }
         }
         let counter = ConstCounter::new(0_u64);
         let mut family = encoder.encode_descriptor(

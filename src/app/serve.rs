@@ -55,9 +55,15 @@ async fn scrape(State(shared): State<Shared>) -> Response {
 
 async fn ready(State(shared): State<Shared>) -> Response {
     match unready(&shared.meters) {
-        None => "ready\n".into_response(),
+        None => format!("ready\n{}", stopped(&shared.meters)).into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
+}
+
+/// A line for each table that is stopped.
+fn stopped(meters: &Meters) -> String {
+    let stopped = meters.stopped().into_iter();
+    stopped.map(|(name, state)| format!("table {name} is stopped: {}\n", state.reason)).collect()
 }
 
 /// Why the process is of no use now; `None` when it is.

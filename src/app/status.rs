@@ -1,5 +1,6 @@
 //! `tailwater status`: how far everything is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +13,10 @@ use super::wiring;
 use crate::adapters::postgres;
 use crate::adapters::warehouse::{self, PostgresClient};
 use crate::codecs::dialect;
-use crate::model::{Checkpoint, Meters, Phase, Result};
+#[cfg(feature = "kafka")]
+use crate::model::Class;
+use crate::model::meters::StoppedTable;
+use crate::model::{Checkpoint, Meters, PgTimestamp, Phase, Result, TableName};
 
 /// What is known, as JSON with stable names.
 pub struct Report(Value);
@@ -20,18 +24,22 @@ pub struct Report(Value);
 impl Report {
     /// Of the process that these meters belong to.
     pub fn of_process(pipeline: &str, meters: &Meters) -> Report {
-        let tables: Vec<Value> = meters
+        let mut stopped: BTreeMap<_, _> = meters.stopped().into_iter().collect();
+        let mut tables: Vec<Value> = meters
             .tables()
             .into_iter()
             .map(|(name, meter)| {
                 let d = meter.durable;
-                json!({
+                let mut table = json!({
                     "table": name.to_string(), "read": d.read, "inserts": d.insert, "updates": d.update,
-                    "deletes": d.delete, "truncates": d.truncate,
+                    "deletes": d.delete, "truncates": d.truncate, "state": "following",
                     "newest_change": meter.newest.map(|at| at.unix_millis()),
-                })
+                });
+                stopped.remove(&name).iter().for_each(|state| stop(&mut table, state));
+                table
             })
             .collect();
+        tables.extend(stopped.iter().map(|(name, state)| stopped_table(name, state)));
         let reason = unready(meters);
         Report(json!({
             "pipeline": pipeline,
@@ -71,6 +79,25 @@ impl Report {
     }
 }
 
+/// A table that is stopped.
+fn stopped_table(name: &TableName, state: &StoppedTable) -> Value {
+    let mut table = json!({ "table": name.to_string() });
+    stop(&mut table, state);
+    table
+}
+
+fn stop(table: &mut Value, state: &StoppedTable) {
+    let Value::Object(fields) = table else { return };
+    let said = [
+        ("state", json!("stopped")),
+        ("since", json!(state.since.unix_millis())),
+        ("reason", json!(state.reason)),
+        ("remedy", json!(state.remedy)),
+        ("held", json!(state.held)),
+    ];
+    fields.extend(said.map(|(key, value)| (key.to_owned(), value)));
+}
+
 fn lines(out: &mut String, value: &Value, depth: usize) {
     let Value::Object(fields) = value else { return };
     for (name, value) in fields {
@@ -89,6 +116,13 @@ fn lines(out: &mut String, value: &Value, depth: usize) {
                         .filter_map(|name| Some(format!("{name} {}", plain(item.get(*name)?))))
                         .collect();
                     let _ = writeln!(out, "{table:<30} {}", counts.join("  "));
+                    if item.get("state").is_some_and(|state| state == "stopped") {
+                        let part = |key: &str| item.get(key).map(plain).unwrap_or_default();
+                        let since = item.get("since").and_then(Value::as_i64).unwrap_or_default() / 1000;
+                        let minutes = (PgTimestamp::now().unix_millis() / 1000 - since).max(0) / 60;
+                        let _ = writeln!(out, "  stopped for {minutes} minutes, {} changes wait", part("held"));
+                        let _ = writeln!(out, "  reason: {}\n  to do: {}", part("reason"), part("remedy"));
+                    }
                 }
             }
             other => _ = writeln!(out, "{:indent$}{name:<18} {}", "", plain(other), indent = depth * 2),
@@ -153,9 +187,22 @@ async fn at_rest(config: &Config) -> Result<Report> {
         // The slot is worth knowing though the sink does not answer.
         Err(error) => json!({ "state": "unknown", "error": error.what() }),
     };
+    let tables: Vec<Value> = stopped(config).await?.iter().map(|(name, state)| stopped_table(name, state)).collect();
     Ok(Report(json!({
-        "pipeline": config.name, "running": false, "ready": false, "slot": slot, "sink": sink, "tables": [],
+        "pipeline": config.name, "running": false, "ready": false, "slot": slot, "sink": sink, "tables": tables,
     })))
+}
+
+/// The tables that are stopped; what a sink that does not answer knows is told with what it has stored.
+async fn stopped(config: &Config) -> Result<Vec<(TableName, StoppedTable)>> {
+    match &config.sink {
+        #[cfg(feature = "kafka")]
+        Sink::Kafka(options) => {
+            let stopped = crate::adapters::kafka::stopped(&wiring::with_tables(options, config)).await;
+            stopped.or_else(|error| if error.class() == Class::Transient { Ok(Vec::new()) } else { Err(error) })
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// What the sink has stored.

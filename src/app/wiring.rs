@@ -18,6 +18,8 @@ use crate::adapters::warehouse::{Connect, PostgresClient, WarehouseSink};
 use crate::codecs::dialect;
 use crate::logic::pipeline::{self, Goal, Run};
 use crate::logic::project::Origins;
+#[cfg(feature = "kafka")]
+use crate::model::Patterns;
 use crate::model::{Checkpoint, Class, Error, Meters, Result, SourcePosition};
 
 /// The first pause after a failure; it doubles up to the longest.
@@ -36,6 +38,7 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
     loop {
         let (begin, progress) = (Instant::now(), run.meters.last_progress.get());
         let error = match once(config, &run, &mut attempts).await {
+            Ok(()) if run.goal == Goal::Current && !run.stop.is_cancelled() => return all_told(&run.meters),
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -85,6 +88,23 @@ impl Attempts {
     }
 }
 
+/// Fails where tables are stopped: all else has been delivered.
+fn all_told(meters: &Meters) -> Result<()> {
+    let stopped = meters.stopped();
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let each: Vec<String> =
+        stopped.iter().map(|(name, state)| format!("{name} ({} changes wait): {}", state.held, state.reason)).collect();
+    let mut remedies: Vec<&str> = stopped.iter().map(|(_, state)| state.remedy.as_str()).collect();
+    remedies.dedup();
+    let what = match each.as_slice() {
+        [one] => format!("all is delivered but a table that is stopped, {one}"),
+        many => format!("all is delivered but {} tables that are stopped: {}", many.len(), many.join("; ")),
+    };
+    Err(Error::blocked(what).remedy(remedies.join("; ")))
+}
+
 /// One attempt: builds both sides and joins them.
 async fn once(config: &Config, run: &Run, attempts: &mut Attempts) -> Result<()> {
     match &config.sink {
@@ -108,7 +128,8 @@ async fn once(config: &Config, run: &Run, attempts: &mut Attempts) -> Result<()>
                 commits: options.transaction_metadata,
                 ..(**from).clone()
             };
-            let options = SinkOptions { origins: origins.clone(), reading: from.reading(), ..(**options).clone() };
+            let options =
+                SinkOptions { origins: origins.clone(), reading: from.reading(), ..with_tables(options, config) };
             let (mut sink, stored) = KafkaSink::start(options, Arc::clone(&run.meters)).await?;
             let from = attempts.source(from, stored.as_ref());
             let result = match PostgresSource::start(from, stored, Arc::clone(&run.meters)).await {
@@ -177,6 +198,19 @@ pub(super) fn connector(endpoint: &Endpoint, pipeline: &str) -> Connect {
 pub(super) fn left_out() -> Error {
     Error::blocked("this binary was built without the feature that the configuration needs")
         .remedy("build it with --features kafka,duckdb")
+}
+
+/// The sink's options with what the other sections say of tables.
+#[cfg(feature = "kafka")]
+pub(super) fn with_tables(options: &SinkOptions, config: &Config) -> SinkOptions {
+    let wanted = match &config.source {
+        // Partitions go by names of their own there.
+        Source::Postgres(from) if from.partitions == postgres::Partitioned::Root => {
+            Patterns { include: from.tables.clone(), exclude: from.exclude.clone() }
+        }
+        _ => Patterns::default(),
+    };
+    SinkOptions { rules: config.rules.clone(), wanted, ..options.clone() }
 }
 
 #[cfg(feature = "kafka")]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Lsn, Op, PgTimestamp, TableName};
 
@@ -107,6 +107,19 @@ pub struct TableMeter {
     pub waiting_since: Option<PgTimestamp>,
 }
 
+/// A table that is stopped while the others go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoppedTable {
+    /// When it was stopped.
+    pub since: PgTimestamp,
+    /// What keeps it.
+    pub reason: String,
+    /// What to do.
+    pub remedy: String,
+    /// How many of its changes wait.
+    pub held: u64,
+}
+
 /// The state of one process, shared by all its parts.
 #[derive(Debug, Default)]
 pub struct Meters {
@@ -141,6 +154,7 @@ pub struct Meters {
     /// Times the source or the sink had to be set up again.
     pub restarts: AtomicU64,
     tables: Mutex<BTreeMap<TableName, TableMeter>>,
+    stopped: Mutex<BTreeMap<TableName, StoppedTable>>,
     last_error: Mutex<Option<(PgTimestamp, String)>>,
 }
 
@@ -162,6 +176,39 @@ impl Meters {
     pub fn tables(&self) -> Vec<(TableName, TableMeter)> {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.iter().map(|(name, meter)| (name.clone(), *meter)).collect()
+    }
+
+    fn stopped_tables(&self) -> MutexGuard<'_, BTreeMap<TableName, StoppedTable>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a table is stopped, or again how it is.
+    pub fn stop_table(&self, table: &TableName, state: StoppedTable) {
+        self.stopped_tables().insert(table.clone(), state);
+    }
+
+    /// Says that a table goes on.
+    pub fn table_goes_on(&self, table: &TableName) {
+        self.stopped_tables().remove(table);
+    }
+
+    /// Counts changes of a stopped table that wait, or do not wait any more.
+    pub fn table_held(&self, table: &TableName, more: i64) {
+        if let Some(state) = self.stopped_tables().get_mut(table) {
+            state.held = state.held.saturating_add_signed(more);
+        }
+    }
+
+    /// Says anew why a table is stopped.
+    pub fn table_because(&self, table: &TableName, reason: String, remedy: String) {
+        if let Some(state) = self.stopped_tables().get_mut(table) {
+            (state.reason, state.remedy) = (reason, remedy);
+        }
+    }
+
+    /// Every table that is stopped, in name order.
+    pub fn stopped(&self) -> Vec<(TableName, StoppedTable)> {
+        self.stopped_tables().iter().map(|(name, state)| (name.clone(), state.clone())).collect()
     }
 
     /// Remembers an error for the status page.

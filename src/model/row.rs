@@ -65,6 +65,11 @@ impl Row {
         self.cells().nth(index).unwrap_or(Cell::Null)
     }
 
+    /// The row as TupleData.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Bytes it takes.
     pub fn size(&self) -> usize {
         self.bytes.len()

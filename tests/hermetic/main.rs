@@ -15,6 +15,7 @@ mod event;
 mod flat;
 mod floors;
 mod fold;
+mod held;
 mod import;
 mod inline;
 mod messages;

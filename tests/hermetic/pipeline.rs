@@ -270,3 +270,61 @@ fn a_sink_that_does_not_finish_ends_the_stop_after_the_grace_time_without_an_ack
     assert!(error.to_string().contains("grace time"), "{error}");
     assert!(story.lock().unwrap().acks.is_empty());
 }
+
+/// Has three portions of work of its own, which it does not do in the middle of a transaction.
+struct Busy {
+    inner: Late,
+    left: u32,
+    complete: bool,
+}
+
+impl Sink<At> for Busy {
+    type Delivery = <Late as Sink<At>>::Delivery;
+
+    async fn apply(&mut self, batch: Batch<At>) -> Result<Self::Delivery> {
+        self.complete = batch.upto.is_some();
+        self.inner.apply(batch).await
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.inner.flush().await
+    }
+
+    async fn due(&mut self) {
+        if self.left == 0 {
+            std::future::pending().await
+        }
+    }
+
+    async fn tend(&mut self) -> Result<bool> {
+        assert!(self.complete, "asked for in the middle of a transaction");
+        self.left = self.left.saturating_sub(1);
+        Ok(self.left > 0)
+    }
+}
+
+#[test]
+fn what_a_sink_has_put_off_is_done_between_transactions_and_before_a_run_to_an_end_ends() {
+    // None of it, and then all of it, has been done when the last batch comes.
+    for (idle, script) in [(false, vec![Some(At(3))]), (true, vec![None, None, Some(At(1)), None, Some(At(3))])] {
+        let story = Arc::new(Mutex::new(Story::default()));
+        let mut source = Script { batches: script.into(), current: At(3), story: Arc::clone(&story) };
+        let inner = Late { lag: 0, fail_at: None, waiting: VecDeque::new(), story: Arc::clone(&story) };
+        let mut sink = Busy { inner, left: 3, complete: true };
+        let goal = if idle { Goal::Endless } else { Goal::Current };
+        let stop = CancellationToken::new();
+        let settings = Run { goal, stop: stop.clone(), grace: Duration::from_secs(5), meters: Meters::new() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime
+            .block_on(async {
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    stop.cancel();
+                });
+                run(&mut source, &mut sink, &settings).await
+            })
+            .unwrap();
+        assert_eq!(sink.left, 0);
+        assert_eq!(story.lock().unwrap().acks.last().unwrap().0, At(3));
+    }
+}

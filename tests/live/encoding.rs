@@ -81,7 +81,7 @@ fn a_text_that_is_not_utf_8_stops_before_kafka_and_leaving_it_out_goes_on() {
             .map(|record| record.key_text().to_owned())
             .collect::<std::collections::BTreeSet<_>>()
     };
-    for suffix in ["a", "c"] {
-        assert_eq!((events(suffix, "fine").len(), events(suffix, "odd").len()), (3, 2), "{suffix}");
+    for (suffix, odd) in [("a", 2), ("b", 1), ("c", 2)] {
+        assert_eq!((events(suffix, "fine").len(), events(suffix, "odd").len()), (3, odd), "{suffix}");
     }
 }

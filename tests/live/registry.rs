@@ -140,21 +140,113 @@ fn protobuf_is_framed_where_a_registry_is_named_and_read_without_it() {
     assert_eq!(target.sql("select concat_ws('|', id, note, amount) from orders"), [[Some("2|abc|12.34".to_owned())]]);
 }
 
+/// Each change that a table's events tell, in the order of its topic, as its identity.
+fn told(prefix: &str, table: &str) -> Vec<(u64, u64)> {
+    let number = |record: &Record, name: &str| record.header(name).unwrap().parse().unwrap();
+    let ids =
+        records(prefix, table).into_iter().map(|record| (number(&record, "tw.commit_lsn"), number(&record, "tw.seq")));
+    ids.collect()
+}
+
+/// What a warehouse behind the topics has of both tables.
+fn warehouse(prefix: &str, target: &Database<'_>) -> String {
+    Tailwater::new(&format!("{prefix}_apply"))
+        .source_kafka(&Kafka::shared().bootstrap(), &[&format!("{prefix}.public.*")], prefix)
+        .sink_postgres(&target.url(), None)
+        .run_until_current()
+        .success();
+    target.one("select (select count(*) || '/' || sum(id) from orders) || ' ' || (select count(*) from fine)")
+}
+
 #[test]
-fn an_incompatible_schema_stops_with_the_registrys_words_and_nothing_is_skipped_after_the_remedy() {
-    let source = source("registry_incompatible");
+fn a_table_whose_schema_is_refused_stops_alone_and_loses_nothing_until_it_goes_on() {
+    let (source, target) = (source("registry_incompatible"), Postgres::shared(17).database("registry_incompatible_t"));
+    source.sql("create table fine (id int primary key); insert into fine values (1)");
     let (registry, prefix) = (Registry::start(), Kafka::shared().prefix("registry_incompatible"));
-    let pipeline = publish(&source, &prefix, &registry.url());
-    pipeline.run_until_current().success();
-    // A type that readers of the old schema can't read.
-    source.sql("alter table orders alter column note drop default, alter column note type int using 5");
-    source.sql("insert into orders values (2, 6, 1)");
+    // Another time between attempts stands in the section of the sink, not of its topics.
+    let pipeline = Tailwater::new(&prefix)
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_kafka_avro(&Kafka::shared().bootstrap(), &prefix, &registry.url())
+        .toml("retry_stopped_seconds = 1\n[sink.kafka.topic]\npartitions = 1\nreplication = 1");
+    let mut running = pipeline.run();
+    running.wait_until("the snapshot", |_| records(&prefix, "orders").len() == 1);
+
+    // A column without a default: readers of the new schema can't read old events.
+    source.sql(
+        "alter table orders add column more int not null default 1; alter table orders alter column more drop default",
+    );
+    source.sql("insert into orders values (2, 'b', 1, 1); insert into fine values (2); update orders set amount = 7");
+    let written = source.one("select pg_current_wal_lsn()");
+    running.wait_until("the other table goes on", |_| records(&prefix, "fine").len() == 2);
+    running.wait_until("the slot moves on", |_| {
+        source.one(&format!("select bool_or(confirmed_flush_lsn >= '{written}') from pg_replication_slots where database = current_database()")) == "t"
+    });
     let subject = format!("{prefix}.public.orders-value");
-    pipeline.run_until_current().code(3).says(&["orders", &subject, "incompatible", "nothing is lost"]);
+    assert!(
+        [&subject[..], "incompatible", "the others go on", "nothing is lost"]
+            .iter()
+            .all(|part| running.text().contains(part)),
+        "{}",
+        running.text()
+    );
     assert_eq!(records(&prefix, "orders").len(), 1);
+    let (ready, page) = running.http("/readyz").unwrap();
+    assert!(ready == 200 && page.contains("public.orders is stopped"), "{page}");
+    let metrics = running.http("/metrics").unwrap().1;
+    for line in [
+        "stopped{table=\"public.orders\"} 1",
+        "stopped{table=\"public.fine\"} 0",
+        "held_changes{table=\"public.orders\"} 3",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    assert_eq!(warehouse(&prefix, &target), "2/3 2");
+    running.terminate().code(0);
+
+    // At rest, and through a new start, it is stopped.
+    source.sql("insert into orders values (3, 'c', 1, 1)");
+    pipeline.run_until_current().code(3).says(&["public.orders", &subject, "4 changes wait", "nothing is lost"]);
+    let status = pipeline.command(&["status", "--json"]).success().stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let table = &status["tables"][0];
+    assert!(table["state"] == "stopped" && table["held"] == 4 && table["table"] == "public.orders", "{status}");
+    pipeline.status().success().says(&["stopped for", "4 changes wait", "to do: "]);
+
+    // What waited comes before what comes, each once.
+    let mut running = pipeline.run();
+    running.wait_ready();
+    source.sql("insert into orders values (4, 'd', 1, 1)");
+    running.wait_until("it waits", |running| {
+        running.http("/metrics").unwrap().1.contains("held_changes{table=\"public.orders\"} 5")
+    });
     registry.set_config("NONE");
+    running.wait_until("it goes on", |_| records(&prefix, "orders").len() == 6);
+    source.sql("insert into orders values (5, 'e', 1, 1)");
+    running.wait_until("and on", |_| records(&prefix, "orders").len() == 7);
+    let ids = told(&prefix, "orders");
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    assert!(running.http("/metrics").unwrap().1.contains("stopped{table=\"public.orders\"} 0"));
+    running.terminate().code(0).says(&["goes on"]);
+    assert_eq!(warehouse(&prefix, &target), "5/15 2");
+
+    // Killed while it is going on, it goes on again: what was told before stands there twice, and counts once.
+    registry.set_config("BACKWARD");
+    source.sql(
+        "alter table orders add column last int not null default 1; alter table orders alter column last drop default",
+    );
+    source.sql("insert into orders select n, repeat('y', 200), 1, 1, 1 from generate_series(6, 60005) n");
+    pipeline.run_until_current().code(3).says(&["60000 changes wait"]);
+    registry.set_config("NONE");
+    let mut running = pipeline.run();
+    let end = || Kafka::shared().end_offsets(&format!("{prefix}.public.orders"))[0];
+    running.wait_until("some of it is told", |_| end() > 7);
+    running.kill9();
+    assert!(end() < 60_007, "it was killed too late");
     pipeline.run_until_current().success();
-    assert_eq!(records(&prefix, "orders").len(), 2);
+    let mut seen = std::collections::BTreeSet::new();
+    let first: Vec<_> = told(&prefix, "orders").into_iter().filter(|id| seen.insert(*id)).collect();
+    assert!(first.is_sorted() && first.len() == 60_007, "{}", first.len());
+    assert_eq!(warehouse(&prefix, &target), format!("60005/{} 2", 60_005_u64 * 60_006 / 2));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::registry::Registry;
 use super::source::detect;
 use super::topics::{Purpose, Topic, blocking, check_name, contradiction};
 use super::{SinkOptions, SourceOptions};
-use crate::codecs::event::{progress_topic, tables_topic};
+use crate::codecs::event::{held_topic, progress_topic, tables_topic};
 use crate::model::{Checkpoint, Error, Result, Table, TableName};
 
 /// What would keep a sink with these options from publishing these tables, each under the name that events tell.
@@ -113,7 +113,10 @@ fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Ve
     problems.extend(lookalikes(options, tables, listing));
     let events = tables.iter().map(|table| (options.topic(table).name, Purpose::Events));
     let mut missing = false;
-    for (topic, purpose) in control.into_iter().chain(events) {
+    // It is made when a table is stopped for the first time.
+    let held = held_topic(&options.events.prefix);
+    let held = listing.topics.contains_key(&held).then_some((held, Purpose::Held));
+    for (topic, purpose) in control.into_iter().chain(held).chain(events) {
         match listing.topics.get(&topic) {
             Some(&partitions) => {
                 problems.extend(contradiction(&topic, purpose, Topic { partitions }, options.partitions));
@@ -167,6 +170,9 @@ mod tests {
             heartbeat_seconds: 0,
             transaction_metadata: false,
             context_headers: true,
+            rules: Vec::new(),
+            wanted: Default::default(),
+            retry_seconds: 30,
             buffer_bytes: 1,
             guarantee: super::super::Guarantee::default(),
             reading: String::new(),

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::codecs::event::{NameAdjustment, Topic, progress_topic, tables_topic, topic};
+use crate::codecs::event::{NameAdjustment, Topic, held_topic, progress_topic, tables_topic, topic};
 use crate::model::{Error, Result, Table, TableName};
 
 /// The tables by the topics that they are written to; where several share one, the first of them.
 pub(super) struct Claims {
-    control: [String; 2],
+    control: [String; 3],
     messages: Option<String>,
     owners: HashMap<String, (Topic, TableName)>,
     schemas: HashMap<String, TableName>,
@@ -17,7 +17,7 @@ impl Claims {
     /// Nothing but the control topics of this prefix is taken.
     pub(super) fn new(prefix: &str) -> Claims {
         Claims {
-            control: [progress_topic(prefix), tables_topic(prefix)],
+            control: [progress_topic(prefix), tables_topic(prefix), held_topic(prefix)],
             messages: None,
             owners: HashMap::new(),
             schemas: HashMap::new(),
@@ -28,7 +28,7 @@ impl Claims {
     pub(super) fn claim(&mut self, topic: &Topic, table: &TableName) -> Result<()> {
         if self.control.contains(&topic.name) {
             return Err(Error::blocked(format!(
-                "table {table} would be written to {}, which says how far the others are",
+                "table {table} would be written to {}, which is not for events",
                 topic.name
             ))
             .remedy("give it another topic"));
@@ -75,6 +75,14 @@ impl Claims {
         }
         let what = format!("the tables {owner} and {} would both have the schema {schema}", table.name);
         Err(Error::blocked(what).remedy(remedy))
+    }
+
+    /// Notes whose an adjusted name has been; the first counts.
+    pub(super) fn keep_names(&mut self, prefix: &str, table: &TableName, adjustment: NameAdjustment) {
+        if adjustment != NameAdjustment::None {
+            let schema = adjustment.schema(&topic(prefix, table)).into_owned();
+            self.schemas.entry(schema).or_insert_with(|| table.clone());
+        }
     }
 
     /// Notes whose a topic has been; the first counts.

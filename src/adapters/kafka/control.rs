@@ -54,11 +54,23 @@ impl Marked {
     }
 }
 
+/// A part of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// The first offset.
+    pub(super) from: i64,
+    /// The offset after the last record that is known to be there, though its transaction's end may be on its way.
+    pub(super) sure: i64,
+    /// The offset after the last.
+    pub(super) upto: i64,
+}
+
 impl Control {
     /// A consumer of its own, for the time of a start.
     pub(super) fn connect(cluster: &Cluster, group: &str) -> Result<Control> {
         let context = Context::default();
         let mut config = consumer_config(cluster, group, 4 << 20)?;
+        // The end of a transaction takes an offset too: that nothing follows is known from the broker alone.
         config.set("enable.partition.eof", "true");
         let consumer = create(&config, context.clone())?;
         Ok(Control { consumer, context })
@@ -129,6 +141,43 @@ impl Control {
                 return Err(Error::transient(format!("{doing}: nothing arrives")));
             }
         }
+    }
+
+    /// Hands on records from `from` to below `upto`, or fewer, about `bytes` of values; the offset to go on at.
+    pub(super) fn read_some(
+        &self,
+        topic: &str,
+        Span { from, sure, upto }: Span,
+        bytes: usize,
+        mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
+    ) -> Result<i64> {
+        let doing = format!("reading {topic} from offset {from}");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(from)).map_err(|error| failed(&doing, &error))?;
+        self.consumer.assign(&list).map_err(|error| failed(&doing, &error))?;
+        let (mut next, mut read, mut moved) = (from, 0, Instant::now());
+        while next < upto && read < bytes {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) if message.offset() >= upto => next = upto,
+                Some(Ok(message)) => {
+                    moved = Instant::now();
+                    each(&message)?;
+                    next = message.offset() + 1;
+                    read += message.payload_len();
+                }
+                // Ends of transactions take offsets too; but what is sure to be there comes.
+                Some(Err(KafkaError::PartitionEOF(_))) if next >= sure.min(upto) => next = upto,
+                Some(Err(KafkaError::MessageConsumption(code))) if classify(code) != Class::Transient => {
+                    return Err(coded(format!("{doing}: {code}"), code));
+                }
+                _ => {}
+            }
+            if moved.elapsed() > STANDSTILL {
+                return Err(Error::transient(format!("{doing}: nothing arrives")));
+            }
+        }
+        self.consumer.unassign().map_err(|error| failed(&doing, &error))?;
+        Ok(next)
     }
 
     /// The last marker.

@@ -312,6 +312,11 @@ impl Ledger {
         }
     }
 
+    /// The offset after the last record of this route in a partition that is confirmed; 0 where this process has none.
+    pub(super) fn next(&self, route: u32, partition: i32) -> i64 {
+        self.state().next.get(&(route, partition)).copied().unwrap_or(0)
+    }
+
     /// The error for a record of this route that was refused.
     pub(super) fn refusal(&self, route: u32, refused: Refused) -> Error {
         refusal(self.state().routes.get(route as usize), refused)

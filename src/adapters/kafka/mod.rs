@@ -3,6 +3,8 @@
 #[cfg(feature = "kafka")]
 mod apart;
 #[cfg(feature = "kafka")]
+mod aside;
+#[cfg(feature = "kafka")]
 mod check;
 #[cfg(feature = "kafka")]
 mod claims;
@@ -12,6 +14,8 @@ mod client;
 mod committer;
 #[cfg(feature = "kafka")]
 mod control;
+#[cfg(feature = "kafka")]
+mod held;
 #[cfg(feature = "kafka")]
 mod ledger;
 #[cfg(feature = "kafka")]
@@ -35,6 +39,8 @@ mod reader;
 #[cfg(feature = "kafka")]
 mod registry;
 #[cfg(feature = "kafka")]
+mod release;
+#[cfg(feature = "kafka")]
 mod schemas;
 #[cfg(feature = "kafka")]
 mod scribe;
@@ -51,6 +57,8 @@ mod transaction;
 
 #[cfg(feature = "kafka")]
 pub use check::{check_sink, check_source, stored};
+#[cfg(feature = "kafka")]
+pub use held::stopped;
 #[cfg(feature = "kafka")]
 pub use ledger::Delivery;
 pub use options::{

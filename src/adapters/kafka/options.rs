@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use secrecy::SecretString;
 
 use crate::codecs::event::{Settings, Topic, TopicNames};
-use crate::logic::project::Origins;
+use crate::logic::project::{Origins, Rule};
 use crate::model::{Pattern, Patterns, TableName};
 
 /// What both directions need.
@@ -137,6 +137,12 @@ pub struct SinkOptions {
     pub transaction_metadata: bool,
     /// Debezium's headers of context on each event.
     pub context_headers: bool,
+    /// What is done with single tables, for changes that waited under older rules.
+    pub rules: Vec<Rule>,
+    /// The source's tables that are wanted: a stopped one that is not among them stays as it is.
+    pub wanted: Patterns,
+    /// Seconds between two attempts to have a stopped table go on.
+    pub retry_seconds: u64,
     /// Bytes that may be on their way to the brokers.
     pub buffer_bytes: usize,
     /// What a reader of the topics may rely on.

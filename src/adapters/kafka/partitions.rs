@@ -88,6 +88,11 @@ impl Partitions {
         self.joined.get(topic).is_some_and(|partitions| partitions.contains_key(&partition))
     }
 
+    /// Whether any partition of the topic is being read.
+    pub(super) fn has_any(&self, topic: &str) -> bool {
+        self.joined.get(topic).is_some_and(|partitions| !partitions.is_empty())
+    }
+
     /// Starts to read a partition at the offset `from`; refuses when that is no longer, or not yet, there.
     pub(super) fn join(&mut self, topic: &str, partition: i32, from: i64) -> Result<()> {
         let doing = format!("reading {topic}[{partition}]");

@@ -1,13 +1,14 @@
 //! How each table's changes become records, and which shapes of tables the topics hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rdkafka::Message;
 
+use super::SinkOptions;
 use super::claims::Claims;
 use super::control::Control;
-use crate::codecs::event::{Encoder, Modes, TableRecord, Topic, TopicNames, decode_table};
+use crate::codecs::event::{Encoder, Hold, Modes, TableRecord, Topic, decode_table};
 use crate::model::{Error, Followed, Result, Table, TableName};
 
 /// How the changes of one table, as the source knows it now, become records.
@@ -87,13 +88,17 @@ pub(super) struct Known {
     pub(super) claims: Claims,
     /// The tables whose rows are in the topics.
     pub(super) followed: Followed,
+    /// The tables that are stopped, by the source's names.
+    pub(super) held: BTreeMap<TableName, Hold>,
 }
 
 impl Known {
     /// Reads the topic to its end. Blocks.
-    pub(super) fn read(control: &Control, name: &str, prefix: &str, topics: &TopicNames) -> Result<Known> {
+    pub(super) fn read(control: &Control, name: &str, options: &SinkOptions) -> Result<Known> {
+        let (prefix, topics, adjustment) =
+            (&options.events.prefix, &options.topics, options.events.modes.name_adjustment);
         let (versions, claims, followed) = (Versions::default(), Claims::new(prefix), Followed::default());
-        let mut known = Known { versions, claims, followed };
+        let mut known = Known { versions, claims, followed, held: BTreeMap::new() };
         control.read(name, 0, |message| {
             let record = decode_table(message.payload().unwrap_or_default())
                 .map_err(|error| Error::corrupt(format!("{name} at offset {}: {error}", message.offset())))?;
@@ -103,8 +108,11 @@ impl Known {
                     if topics.plain() {
                         known.claims.keep(&topics.topic(prefix, &table.name, &table.name), &table.name);
                     }
+                    known.claims.keep_names(prefix, &table.name, adjustment);
                     known.versions.learn(Arc::new(table), modes);
                 }
+                TableRecord::Held(source, Some(hold)) => drop(known.held.insert(source, *hold)),
+                TableRecord::Held(source, None) => drop(known.held.remove(&source)),
                 TableRecord::Followed(name, Some(membership)) => drop(known.followed.insert(name, membership)),
                 TableRecord::Followed(name, None) => drop(known.followed.remove(&name)),
             }

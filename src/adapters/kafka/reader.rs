@@ -13,9 +13,11 @@ use super::control::Control;
 use super::marker::Marker;
 use super::partitions::{Judge, Partitions};
 use super::source::{Handed, TopicPosition};
-use crate::codecs::event::{Decoder, Format, Shapes, Stamp, TableRecord, decode_table, message_id, version_name};
+use crate::codecs::event::{
+    Decoder, Format, Shapes, Stamp, TableRecord, decode_table, header, message_id, version_name,
+};
 use crate::logic::pipeline::Batch;
-use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result};
+use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result, Table};
 
 /// Batches are cut at about this many bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -31,6 +33,7 @@ pub(super) struct Start {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) progress_topic: String,
     pub(super) tables_topic: String,
+    pub(super) held_topic: String,
     pub(super) topics: Vec<Pattern>,
     pub(super) format: Option<Format>,
     pub(super) resume: Option<Checkpoint>,
@@ -57,15 +60,15 @@ impl Outlet {
 }
 
 /// Which topics are read, and from where.
-struct Choice {
+pub(super) struct Choice {
     patterns: Vec<Pattern>,
     /// Offsets of the warehouse; `None` when it was empty.
-    stored: Option<HashMap<(String, i32), i64>>,
+    pub(super) stored: Option<HashMap<(String, i32), i64>>,
     known: HashMap<String, bool>,
 }
 
 impl Choice {
-    fn wants(&mut self, topic: &str) -> bool {
+    pub(super) fn wants(&mut self, topic: &str) -> bool {
         match self.known.get(topic) {
             Some(&wanted) => wanted,
             None => {
@@ -77,26 +80,39 @@ impl Choice {
     }
 
     /// The offset to start at, and whether the warehouse has never had anything of the topic although it has others'.
-    fn from(&self, topic: &str, partition: i32) -> (i64, bool) {
+    pub(super) fn from(&self, topic: &str, partition: i32) -> (i64, bool) {
         let Some(stored) = &self.stored else { return (0, false) };
         let from = stored.get(&(topic.to_owned(), partition)).copied();
-        (from.unwrap_or(0), !stored.keys().any(|(known, _)| known == topic))
+        (from.unwrap_or(0), !self.knows(topic))
+    }
+
+    /// Whether the warehouse has had something of the topic.
+    pub(super) fn knows(&self, topic: &str) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.keys().any(|(known, _)| known == topic))
+    }
+
+    /// The warehouse will have something of the topic.
+    pub(super) fn met(&mut self, partition: (String, i32)) {
+        if let Some(stored) = &mut self.stored {
+            stored.insert(partition, 0);
+        }
     }
 }
 
 /// See the module.
 pub(super) struct Reader {
-    partitions: Partitions,
+    pub(super) partitions: Partitions,
     progress_topic: String,
-    choice: Choice,
-    tables: Tables,
+    pub(super) held_topic: String,
+    pub(super) choice: Choice,
+    pub(super) tables: Tables,
     /// Where the last position stands, or the last piece of a transaction.
-    at: Checkpoint,
+    pub(super) at: Checkpoint,
     complete: bool,
     /// Offsets that moved since the last position: inside a transaction they wait for the position that ends it.
-    moved: BTreeMap<(String, i32), i64>,
+    pub(super) moved: BTreeMap<(String, i32), i64>,
     /// The first change that may be met in a topic that is new to the warehouse.
-    begun: ChangeId,
+    pub(super) begun: ChangeId,
     pipeline: Option<String>,
     meters: Arc<Meters>,
 }
@@ -115,6 +131,7 @@ impl Reader {
         Ok(Reader {
             partitions,
             progress_topic: start.progress_topic,
+            held_topic: start.held_topic,
             choice: Choice { patterns: start.topics, stored, known: HashMap::new() },
             tables,
             begun: start.at.checkpoint.change,
@@ -170,7 +187,9 @@ impl Reader {
         let last = marker.last();
         let mut changes = Vec::new();
         for (topic, partition, next) in &marker.checkpoint.offsets {
-            if self.choice.wants(topic) {
+            if *topic == self.held_topic {
+                self.collect_held(*next, last, &mut changes)?;
+            } else if self.choice.wants(topic) {
                 self.collect(topic, *partition, *next, last, &mut changes)?;
                 self.moved.insert((topic.clone(), *partition), *next);
             }
@@ -234,7 +253,7 @@ impl Reader {
         let watermark = self.at.change;
         // An event of an unknown table version waits until this reading is done.
         let mut waiting: Vec<Waiting> = Vec::new();
-        let (tables, begun) = (&mut self.tables, self.begun);
+        let (tables, choice, begun) = (&mut self.tables, &mut self.choice, self.begun);
         self.partitions.read(topic, partition, next, |event| {
             let Some(value) = event.value else { return Ok(()) };
             let Some(stamp) = event.headers.and_then(stamp) else {
@@ -242,7 +261,12 @@ impl Reader {
                 let message = event.headers.and_then(|headers| message_id(texts(headers)));
                 return message.map(drop).ok_or_else(|| foreign(&place(topic, partition, event.offset)));
             };
-            if std::mem::take(&mut first) && stamp.id <= begun {
+            // An event that waited has been met where it did.
+            let waited = waited(event.headers);
+            if let Some(own) = waited.filter(|own| *own != topic && !choice.wants(own)) {
+                return Err(unmet(&place(topic, partition, event.offset), own));
+            }
+            if waited.is_none() && std::mem::take(&mut first) && stamp.id <= begun {
                 if !stamp.id.of_snapshot() {
                     return Err(late(topic));
                 }
@@ -269,11 +293,9 @@ impl Reader {
         })?;
         for Waiting { headers, value, place } in waiting {
             let stamp = stamp(headers.as_borrowed()).ok_or_else(|| foreign(&place))?;
-            self.meet(&stamp)?;
-            let change = self.tables.decode(&stamp, &value, || place.clone()).ok_or_else(|| {
-                Error::blocked(format!("{place}: {} holds no table version {}", self.tables.topic, stamp.table))
-                    .remedy("the topic lost records or belongs to another writer: start over with a new snapshot")
-            })?;
+            self.meet(stamp.table)?;
+            let change = self.tables.decode(&stamp, &value, || place.clone());
+            let change = change.ok_or_else(|| self.tables.unknown(&place, stamp.table))?;
             changes.extend(change?);
         }
         Ok(())
@@ -281,11 +303,11 @@ impl Reader {
 
     /// Reads the table versions until the event's is there. Event and version may be of one transaction, whose end
     /// reaches one partition after the other.
-    fn meet(&mut self, stamp: &Stamp<'_>) -> Result<()> {
-        if !self.tables.decoders.contains_key(stamp.table) {
+    pub(super) fn meet(&mut self, version: &str) -> Result<()> {
+        if !self.tables.decoders.contains_key(version) {
             self.tables.refresh()?;
         }
-        while !self.tables.decoders.contains_key(stamp.table) {
+        while !self.tables.decoders.contains_key(version) {
             let whole = self.partitions.settled(&self.tables.topic, 0)?;
             self.tables.refresh()?;
             if whole {
@@ -314,11 +336,11 @@ struct Waiting {
     place: String,
 }
 
-fn place(topic: &str, partition: i32, offset: i64) -> String {
+pub(super) fn place(topic: &str, partition: i32, offset: i64) -> String {
     format!("{topic}[{partition}] at offset {offset}")
 }
 
-fn stamp(headers: &BorrowedHeaders) -> Option<Stamp<'_>> {
+pub(super) fn stamp(headers: &BorrowedHeaders) -> Option<Stamp<'_>> {
     Stamp::read(texts(headers))
 }
 
@@ -327,19 +349,31 @@ fn texts(headers: &BorrowedHeaders) -> impl Iterator<Item = (&str, &[u8])> {
 }
 
 /// The refusal of a record that is not ours.
-fn foreign(place: &str) -> Error {
+pub(super) fn foreign(place: &str) -> Error {
     Error::blocked(format!("{place}: the record has no tw.commit_lsn, tw.seq and tw.table headers"))
         .remedy("another program wrote it; reading topics of other producers is not supported yet")
 }
 
+/// The topic that an event was of while it waited.
+fn waited(headers: Option<&BorrowedHeaders>) -> Option<&str> {
+    let header = headers?.iter().find(|header| header.key == header::WAITED)?;
+    header.value.and_then(|topic| std::str::from_utf8(topic).ok())
+}
+
+/// The refusal of an event that waited as one of a topic that is not read.
+fn unmet(place: &str, own: &str) -> Error {
+    Error::blocked(format!("{place}: the event waited as one of topic {own}, which is not read"))
+        .remedy(format!("add {own} to `topics`, and start over with an empty warehouse"))
+}
+
 /// The refusal of a topic whose older records the warehouse has never had.
-fn late(topic: &str) -> Error {
+pub(super) fn late(topic: &str) -> Error {
     Error::blocked(format!("topic {topic} holds changes from before the warehouse's position, and it has none of them"))
         .remedy("`topics` matches more than it did: leave the topic out, or start over with an empty warehouse")
 }
 
 /// The table versions known so far.
-struct Tables {
+pub(super) struct Tables {
     topic: String,
     control: Control,
     /// What the configuration says of the events, where it does.
@@ -371,8 +405,19 @@ impl Tables {
         }))
     }
 
+    /// The table version of this name, where it is known.
+    pub(super) fn table(&self, version: &str) -> Option<Arc<Table>> {
+        self.decoders.get(version).map(|decoder| Arc::clone(decoder.table()))
+    }
+
+    /// The refusal of a record whose table version is nowhere.
+    pub(super) fn unknown(&self, place: &str, version: &str) -> Error {
+        Error::blocked(format!("{place}: {} holds no table version {version}", self.topic))
+            .remedy("the topic lost records or belongs to another writer: start over with a new snapshot")
+    }
+
     /// Reads what the topic has got since the last time.
-    fn refresh(&mut self) -> Result<()> {
+    pub(super) fn refresh(&mut self) -> Result<()> {
         let Tables { topic, control, next, decoders, .. } = self;
         let from = *next;
         control.read(topic, from, |event| {

@@ -37,6 +37,23 @@ pub(super) struct Registry {
     known: HashMap<(String, String), u32>,
 }
 
+/// Why a schema has no number.
+#[derive(Debug)]
+pub(super) enum Denied {
+    /// The registry refuses this schema: those of other tables may have numbers.
+    Schema(Error),
+    /// It gives none to anything.
+    All(Error),
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Error {
+        match denied {
+            Denied::Schema(error) | Denied::All(error) => error,
+        }
+    }
+}
+
 /// What the registry said.
 struct Answer {
     status: u16,
@@ -72,7 +89,7 @@ impl Registry {
     }
 
     /// The number of a schema under a subject, registered when it is new.
-    pub(super) fn number(&mut self, subject: &str, schema: &NamedSchema) -> Result<u32> {
+    pub(super) fn number(&mut self, subject: &str, schema: &NamedSchema) -> Result<u32, Denied> {
         let known = (subject.to_owned(), schema.text.clone());
         if let Some(number) = self.known.get(&known) {
             return Ok(*number);
@@ -80,14 +97,15 @@ impl Registry {
         let escaped: String = url::form_urlencoded::byte_serialize(subject.as_bytes()).collect();
         let path = format!("subjects/{}", escaped.replace('+', "%20"));
         let path = if self.options.register { format!("{path}/versions") } else { path };
-        let answer = self.call(&path, Some(&asked(schema)))?;
+        let answer = self.call(&path, Some(&asked(schema))).map_err(Denied::All)?;
         let number = answer.body.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
         match (answer.status, number) {
             (200, Some(number)) => {
                 self.known.insert(known, number);
                 Ok(number)
             }
-            _ => Err(refusal(subject, &answer)),
+            (404 | 409 | 422, _) => Err(Denied::Schema(refusal(subject, &answer))),
+            _ => Err(Denied::All(refusal(subject, &answer))),
         }
     }
 
@@ -353,8 +371,11 @@ mod tests {
         ] {
             let (port, asked) = serve(vec![(status, body)], None);
             let mut registry = Registry::new(options(vec![local(port)], Login::None)).unwrap();
-            let error = registry.number("s", &schema()).unwrap_err();
+            let denied = registry.number("s", &schema()).unwrap_err();
             asked.join().unwrap();
+            let of_one = matches!(denied, Denied::Schema(_));
+            assert_eq!(of_one, [404, 409, 422].contains(&status), "{status}: {denied:?}");
+            let error = Error::from(denied);
             assert_eq!(error.class(), class, "{status}: {error}");
             assert!(error.to_string().contains(says), "{status}: {error}");
         }
@@ -391,10 +412,11 @@ mod tests {
             asked.join().unwrap();
             match outcome {
                 Ok(number) => assert!(fine && number == 9),
-                Err(error) => assert!(
-                    !fine && error.class() == Class::Blocked && error.to_string().contains("trusted"),
-                    "{error}"
-                ),
+                Err(denied) => {
+                    let error = Error::from(denied);
+                    let told = error.class() == Class::Blocked && error.to_string().contains("trusted");
+                    assert!(!fine && told, "{error}");
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::RegistryOptions;
-use super::registry::{Part, Registry};
+use super::registry::{Denied, Part, Registry};
 use super::topics::blocking;
 use crate::codecs::event::{Format, NamedSchema};
 use crate::model::{Error, Result};
@@ -27,23 +27,23 @@ impl Schemas {
         topic: &str,
         key: Option<NamedSchema>,
         value: NamedSchema,
-    ) -> Result<Option<(u32, u32)>> {
+    ) -> Result<Option<(u32, u32)>, Denied> {
         let registry = match &self.registry {
             Some(registry) => Arc::clone(registry),
             // Whoever has the file reads its events.
             None if self.format == Format::Protobuf => return Ok(None),
-            None => return Err(Error::bug("a format without its registry")),
+            None => return Err(Denied::All(Error::bug("a format without its registry"))),
         };
         let topic = topic.to_owned();
-        blocking(move || {
+        let asked = blocking(move || {
             let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
             let mut number = |part: Part, schema: &NamedSchema| {
                 let subject = registry.subject(&topic, part, &schema.name);
                 registry.number(&subject, schema)
             };
-            let key = key.map_or(Ok(0), |schema| number(Part::Key, &schema))?;
-            Ok(Some((key, number(Part::Value, &value)?)))
-        })
-        .await
+            let key = key.map_or(Ok(0), |schema| number(Part::Key, &schema));
+            Ok(key.and_then(|key| Ok(Some((key, number(Part::Value, &value)?)))))
+        });
+        asked.await.map_err(Denied::All)?
     }
 }

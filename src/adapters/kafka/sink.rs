@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::apart::{Apart, Sent, beat, id_bytes};
 use super::claims::Claims;
 use super::committer::Committer;
+use super::held::{Barred, Held};
 use super::ledger::{Delivery, End, Ledger, Route};
 use super::parcel::Outlet;
 use super::plans::{Plan, Plans, Versions};
@@ -39,22 +40,25 @@ use super::producer::{Producer, Record, Reports, Tag};
 use super::schemas::Schemas;
 use super::scribe::{Scribe, control_record, publish};
 use super::start::{Began, begin};
-use super::topics::{Purpose, Topics};
+use super::topics::{Purpose, Topics, blocking};
 use super::{Guarantee, SinkOptions, murmur};
 use crate::codecs::event::{
-    EncodeError, Encoder, Notice, Notices, Records, Topic, Transactions, encode_table, tables_topic,
+    Cause, EncodeError, Encoder, Notice, Notices, Records, Topic, Transactions, encode_table, header, tables_topic,
 };
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
 
 /// Publishes changes. See the module.
 pub struct KafkaSink {
-    options: SinkOptions,
-    topics: Topics,
-    producer: Arc<Producer>,
-    outlet: Arc<Outlet>,
-    ledger: Arc<Ledger>,
-    versions: Versions,
+    pub(super) options: SinkOptions,
+    pub(super) topics: Topics,
+    pub(super) producer: Arc<Producer>,
+    pub(super) outlet: Arc<Outlet>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) versions: Versions,
+    pub(super) held: Held,
+    /// The last complete position that was taken.
+    pub(super) complete: Option<Checkpoint>,
     claims: Claims,
     plans: Plans,
     schemas: Schemas,
@@ -66,6 +70,17 @@ pub struct KafkaSink {
     had: ChangeId,
     closer: Option<mpsc::Sender<oneshot::Sender<()>>>,
     _tasks: Vec<Task>,
+}
+
+/// What is to become of a change's records.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling<'a> {
+    /// They are sent.
+    New,
+    /// They are in the topics, and only counted.
+    Counted,
+    /// They are sent, and say of which topic the change was while it waited. Its transaction has been told.
+    Waited(&'a str),
 }
 
 /// A task that ends with its owner.
@@ -80,7 +95,13 @@ impl Drop for Task {
 impl KafkaSink {
     /// Connects, creates the control topics, and reads where the writer before has come to.
     pub async fn start(options: SinkOptions, meters: Arc<Meters>) -> Result<(KafkaSink, Option<Checkpoint>)> {
-        let Began { control, mut topics, producer, ledger, progress, known, stored, had } = begin(&options).await?;
+        let Began { control, mut topics, producer, ledger, progress, mut known, stored, had } = begin(&options).await?;
+        let held = blocking({
+            let (control, options, meters) = (Arc::clone(&control), options.clone(), Arc::clone(&meters));
+            let holds = std::mem::take(&mut known.held);
+            move || Held::read(control, &options, holds, had, meters)
+        })
+        .await?;
         let schemas = Schemas::new(options.registry.clone(), options.events.modes.format)?;
         let (outlet, parcels) = match options.guarantee {
             Guarantee::ExactlyOnce => {
@@ -129,6 +150,8 @@ impl KafkaSink {
             outlet,
             ledger,
             versions: known.versions,
+            held,
+            complete: stored.clone(),
             claims: known.claims,
             plans: Plans::default(),
             run: run_id(),
@@ -170,41 +193,78 @@ impl KafkaSink {
             if !self.apart.idle() && self.apart.take(change, number, &mut self.topics, &mut sent).await? {
                 continue;
             }
-            let index = match self.plans.index(&change.table) {
-                Some(index) => index,
-                None => self.plan(&change.table).await?,
-            };
-            self.encode(index, change, now).await?;
-            if had {
+            if self.held.has(&change.table.name) {
+                if !had {
+                    self.hold(change, number, &mut sent).await?;
+                }
                 continue;
             }
-            let plan = self.plans.plans.get(index).expect("plans are never removed");
-            for event in self.records.iter() {
-                let count = event.headers().count();
-                let headers = event.headers().fold(OwnedHeaders::new_with_capacity(count), |headers, (key, value)| {
-                    headers.insert(Header { key, value: Some(value) })
-                });
-                let partition = event.key.is_none().then(|| murmur::partition(&id_bytes(change.id), plan.partitions));
-                let (key, value) = (event.key, event.value);
-                let record = Record { topic: &plan.topic.name, partition, key, value, headers, timestamp: None };
-                let size = record.size();
-                let tag = Tag { route: plan.route, batch: number };
-                if let Err(refused) = self.outlet.send(record, tag).await? {
-                    return Err(self.ledger.refusal(plan.route, refused));
+            let telling = if had { Telling::Counted } else { Telling::New };
+            match self.tell(change, number, now, telling, &mut sent).await {
+                Ok(()) => {}
+                // What is in the topics was told in another way.
+                Err(Barred::One(..)) if had => {}
+                Err(Barred::One(cause, error)) => {
+                    self.stop(change, cause, error).await?;
+                    self.hold(change, number, &mut sent).await?;
                 }
-                sent.records += 1;
-                sent.bytes += size;
+                Err(Barred::All(error)) => return Err(error),
             }
         }
         Ok(sent)
     }
 
+    /// Sends the records of a change.
+    pub(super) async fn tell(
+        &mut self,
+        change: &Change,
+        number: u64,
+        now: PgTimestamp,
+        telling: Telling<'_>,
+        sent: &mut Sent,
+    ) -> Result<(), Barred> {
+        let index = match self.plans.index(&change.table) {
+            Some(index) => index,
+            None => self.plan(&change.table).await?,
+        };
+        let waited = match telling {
+            Telling::New | Telling::Counted => None,
+            Telling::Waited(topic) => Some(topic),
+        };
+        self.encode(index, change, now, waited.is_none()).await?;
+        if telling == Telling::Counted {
+            return Ok(());
+        }
+        let plan = self.plans.plans.get(index).expect("plans are never removed");
+        for event in self.records.iter() {
+            let count = event.headers().count();
+            let headers = event.headers().fold(OwnedHeaders::new_with_capacity(count), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
+            });
+            let headers = waited.iter().fold(headers, |headers, topic| {
+                headers.insert(Header { key: header::WAITED, value: Some(topic.as_bytes()) })
+            });
+            let partition = event.key.is_none().then(|| murmur::partition(&id_bytes(change.id), plan.partitions));
+            let (key, value) = (event.key, event.value);
+            let record = Record { topic: &plan.topic.name, partition, key, value, headers, timestamp: None };
+            let size = record.size();
+            let tag = Tag { route: plan.route, batch: number };
+            if let Err(refused) = self.outlet.send(record, tag).await? {
+                return Err(self.ledger.refusal(plan.route, refused).into());
+            }
+            sent.records += 1;
+            sent.bytes += size;
+        }
+        Ok(())
+    }
+
     /// Makes the change's records.
-    async fn encode(&mut self, index: usize, change: &Change, now: PgTimestamp) -> Result<()> {
+    async fn encode(&mut self, index: usize, change: &Change, now: PgTimestamp, placed: bool) -> Result<(), Barred> {
         loop {
             let plan = self.plans.plans.get_mut(index).expect("plans are never removed");
             self.records.clear();
-            let mut orders = self.apart.transactions.as_ref().map(|told| told.orders(&change.table.name));
+            let told = self.apart.transactions.as_ref().filter(|_| placed);
+            let mut orders = told.map(|told| told.orders(&change.table.name));
             let Err(error) = plan.encoder.encode_placed(change, now, orders.as_mut(), &mut self.records) else {
                 if let (Some(told), Some(orders)) = (&mut self.apart.transactions, orders) {
                     told.count(&change.table.name, orders);
@@ -214,7 +274,7 @@ impl KafkaSink {
             let table = Arc::clone(plan.encoder.table());
             let nullable = table.columns.iter().any(|column| column.name == error.column && column.optional);
             if !error.of_null() || nullable {
-                return Err(unsaid(&table, &error));
+                return Err(Barred::One(Cause::Value, unsaid(&table, &error)));
             }
             // The catalog says what is so now; the row is from before. From here on the column may be null.
             let mut table = (*table).clone();
@@ -228,30 +288,25 @@ impl KafkaSink {
     }
 
     /// Makes the topic, publishes the table version when it is new, and only then a plan to use it.
-    async fn plan(&mut self, source: &Arc<Table>) -> Result<usize> {
+    async fn plan(&mut self, source: &Arc<Table>) -> Result<usize, Barred> {
         self.prepare(source, source).await
     }
 
     /// The same for a table whose changes the source gives as `source`'s.
-    async fn prepare(&mut self, source: &Arc<Table>, told: &Table) -> Result<usize> {
+    async fn prepare(&mut self, source: &Arc<Table>, told: &Table) -> Result<usize, Barred> {
         if source.is_of_messages() {
             return self.plan_messages(source).await;
         }
         let topic = self.options.topic(&source.name);
-        self.claims.claim(&topic, &source.name)?;
-        self.claims.claim_names(&self.options.events.prefix, source, self.options.events.modes.name_adjustment)?;
-        let found = self.topics.ensure(&topic.name, Purpose::Events).await?;
+        let (prefix, adjustment) = (&self.options.events.prefix, self.options.events.modes.name_adjustment);
+        self.claims.claim(&topic, &source.name).map_err(Barred::one(Cause::Names))?;
+        self.claims.claim_names(prefix, source, adjustment).map_err(Barred::one(Cause::Names))?;
+        let found = self.topics.ensure(&topic.name, Purpose::Events).await.map_err(Barred::one(Cause::Topic))?;
         let (table, new) = self.versions.number(told, &self.options.events.modes);
         let encoder = self.encoder(&topic.name, &table).await?;
         if new {
             let doing = format!("publishing the shape of {}", table.name);
-            let record = encode_table(&table, &self.options.events.modes);
-            let topic = tables_topic(&self.options.events.prefix);
-            match self.outlet.transactional() {
-                // With the events that need it, or not at all.
-                true => self.outlet.announce(control_record(&topic, &record.0, &record.1)),
-                false => publish(&self.producer, &self.ledger, &topic, &record, &doing).await?,
-            }
+            self.announce(&encode_table(&table, &self.options.events.modes), &doing).await?;
         }
         self.versions.learn(Arc::clone(&table), self.options.events.modes);
         let limit = self.topics.largest_batch(&topic.name).await;
@@ -259,18 +314,31 @@ impl KafkaSink {
         Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions: found.partitions, route }))
     }
 
+    /// Tells the tables topic something before the next record goes out.
+    pub(super) async fn announce(&self, record: &(Vec<u8>, Vec<u8>), doing: &str) -> Result<()> {
+        let topic = tables_topic(&self.options.events.prefix);
+        if self.outlet.transactional() {
+            // With what needs it, or not at all.
+            self.outlet.announce(control_record(&topic, &record.0, &record.1));
+            return Ok(());
+        }
+        publish(&self.producer, &self.ledger, &topic, record, doing).await
+    }
+
     /// The table version's encoder, its schemas registered where the format needs that.
-    async fn encoder(&self, topic: &str, table: &Arc<Table>) -> Result<Encoder> {
+    async fn encoder(&self, topic: &str, table: &Arc<Table>) -> Result<Encoder, Barred> {
         let mut encoder = Encoder::new(Arc::clone(table), &self.options.events).map_err(|error| {
-            Error::blocked(format!("table {}: {error}", table.name))
-                .remedy("set envelope.name_adjustment = \"avro\" or \"avro_unicode\", or leave the table or column out")
+            let error = Error::blocked(format!("table {}: {error}", table.name)).remedy(
+                "set envelope.name_adjustment = \"avro\" or \"avro_unicode\", or leave the table or column out",
+            );
+            Barred::One(Cause::Names, error)
         })?;
         if self.options.context_headers {
             encoder.tell_context(&self.options.events.prefix, &self.run);
         }
         if let Some((key, value)) = encoder.schemas() {
             let numbers = self.schemas.numbers(topic, key.cloned(), value.clone()).await;
-            if let Some((key, value)) = numbers.map_err(|error| error.within(format!("table {}", table.name)))? {
+            if let Some((key, value)) = numbers.map_err(Barred::denied(&table.name))? {
                 encoder.number(key, value);
             }
         }
@@ -288,14 +356,16 @@ fn run_id() -> String {
 
 impl KafkaSink {
     /// Makes the topic of messages.
-    async fn plan_messages(&mut self, source: &Arc<Table>) -> Result<usize> {
+    async fn plan_messages(&mut self, source: &Arc<Table>) -> Result<usize, Barred> {
         let topic = Topic::of_messages(&self.options.events.prefix);
         self.claims.claim_messages(&topic.name)?;
         let partitions = self.topics.ensure(&topic.name, Purpose::Events).await?.partitions;
         let limit = self.topics.largest_batch(&topic.name).await;
         let route = Route { topic: topic.name.clone(), table: "logical messages (key prefix)".to_owned(), limit };
         let route = self.ledger.route(route);
-        let encoder = self.encoder(&topic.name, source).await?;
+        let encoder = self.encoder(&topic.name, source).await.map_err(|barred| match barred {
+            Barred::One(_, error) | Barred::All(error) => Barred::All(error),
+        })?;
         Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions, route }))
     }
 }
@@ -307,7 +377,9 @@ fn unsaid(table: &Table, error: &EncodeError) -> Error {
         return Error::blocked(what)
             .remedy("mend the value, or leave the column out with columns.exclude of its [[table]]");
     }
-    Error::corrupt(what)
+    Error::blocked(what).remedy(
+        "leave the column out with columns.exclude of its [[table]], mask it, or choose a mode that can hold it",
+    )
 }
 
 /// `table public.orders (key tenant, id)`
@@ -332,10 +404,13 @@ impl<P: Position> Sink<P> for KafkaSink {
             (None, None) => return Err(Error::bug("a batch without changes and without a position")),
         };
         let number = self.ledger.begin();
-        let mut unsealed = Unsealed(Some(Arc::clone(&self.ledger)));
+        let mut unsealed = Unsealed::of(&self.ledger);
         match self.send(number, &batch.changes).await {
             Ok(Sent { records, bytes }) => {
-                unsealed.0 = None;
+                unsealed.sealed();
+                if let End::Complete(checkpoint) = &end {
+                    self.complete = Some(checkpoint.clone());
+                }
                 let delivery = self.ledger.seal(records, bytes, end);
                 self.outlet.end(number).await?;
                 Ok(delivery)
@@ -350,10 +425,31 @@ impl<P: Position> Sink<P> for KafkaSink {
     async fn flush(&mut self) -> Result<()> {
         self.ledger.idle().await
     }
+
+    async fn due(&mut self) {
+        match self.held.when() {
+            Some(when) => tokio::time::sleep_until(when).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn tend(&mut self) -> Result<bool> {
+        self.tend_tables().await
+    }
 }
 
 /// A batch of which only a part has been sent: without this, a dropped call would leave the rest waiting for ever.
-struct Unsealed(Option<Arc<Ledger>>);
+pub(super) struct Unsealed(Option<Arc<Ledger>>);
+
+impl Unsealed {
+    pub(super) fn of(ledger: &Arc<Ledger>) -> Unsealed {
+        Unsealed(Some(Arc::clone(ledger)))
+    }
+
+    pub(super) fn sealed(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Unsealed {
     fn drop(&mut self) {

@@ -26,7 +26,7 @@ use super::control::{Control, Listing};
 use super::partitions::Judge;
 use super::reader::{Reader, Start};
 use super::topics::blocking;
-use crate::codecs::event::{progress_topic, tables_topic};
+use crate::codecs::event::{held_topic, progress_topic, tables_topic};
 use crate::logic::pipeline::{Batch, Source};
 use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Pattern, Phase, Position, Result, SourcePosition};
 
@@ -99,6 +99,7 @@ impl KafkaSource {
             stop: Arc::clone(&stop),
             progress_topic: progress_topic.clone(),
             tables_topic: tables_topic(&prefix),
+            held_topic: held_topic(&prefix),
             topics: options.topics.clone(),
             format: options.format,
             resume,

@@ -56,9 +56,8 @@ pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
     }
     let last = last_marker(&control, &progress, &options.pipeline).await?;
     let known = {
-        let (control, tables, prefix, names) =
-            (Arc::clone(&control), tables.clone(), options.events.prefix.clone(), options.topics.clone());
-        blocking(move || Known::read(&control, &tables, &prefix, &names)).await?
+        let (control, tables, options) = (Arc::clone(&control), tables.clone(), options.clone());
+        blocking(move || Known::read(&control, &tables, &options)).await?
     };
     let epoch = last.as_ref().map_or(0, |marked| marked.marker.writer.epoch).max(own) + 1;
     options.epoch.store(epoch, Ordering::Relaxed);

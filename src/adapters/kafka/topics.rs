@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Progress,
     /// Table versions: all are kept for ever.
     Tables,
+    /// Changes of stopped tables: all are kept for ever, and none is refused for its size.
+    Held,
 }
 
 impl Purpose {
@@ -38,6 +40,12 @@ impl Purpose {
                 &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "1073741824")]
             }
             Purpose::Tables => &[("cleanup.policy", "compact")],
+            Purpose::Held => &[
+                ("cleanup.policy", "delete"),
+                ("retention.ms", "-1"),
+                ("retention.bytes", "-1"),
+                ("max.message.bytes", "67108864"),
+            ],
         }
     }
 }
@@ -140,7 +148,7 @@ impl Topics {
     /// Says where an existing topic contradicts the configuration.
     fn compare(&self, name: &str, purpose: Purpose, topic: Topic) -> Result<()> {
         match contradiction(name, purpose, topic, self.partitions) {
-            Some(error) if matches!(purpose, Purpose::Progress | Purpose::Tables) => Err(error),
+            Some(error) if matches!(purpose, Purpose::Progress | Purpose::Tables | Purpose::Held) => Err(error),
             Some(error) => {
                 tracing::warn!("{error}");
                 Ok(())

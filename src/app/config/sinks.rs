@@ -106,6 +106,7 @@ fn to_topics(
         }
         known.map(|(_, guarantee)| *guarantee).unwrap_or_default()
     });
+    let retry = section.number("retry_stopped_seconds", 1..=86_400, problems);
     let mut topic = section.section("topic", problems);
     let small = |given: Option<i64>, default: i32| given.and_then(|n| i32::try_from(n).ok()).unwrap_or(default);
     let partitions = small(topic.number("partitions", 1..=10_000, problems), 4);
@@ -159,6 +160,10 @@ fn to_topics(
         transaction_metadata,
         heartbeat_seconds: heartbeat.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0),
         outboxes: Vec::new(),
+        // Both are of other sections.
+        rules: Vec::new(),
+        wanted: Patterns::default(),
+        retry_seconds: retry.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30),
         buffer_bytes: BUFFER,
         guarantee: guarantee.unwrap_or_default(),
         // What the source is asked for is known later.

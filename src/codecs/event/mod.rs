@@ -19,6 +19,8 @@ mod draft;
 mod encode;
 mod flat;
 mod form;
+mod held;
+mod hold;
 mod json;
 mod kind;
 mod message;
@@ -41,6 +43,8 @@ pub use decode::{DecodeError, Decoder};
 pub use describe::{ColumnDescription, Description, describe};
 pub use encode::{EncodeError, Encoder, NamedSchema, Orders, PlanError, Settings};
 pub use flat::{ADDED, Added, DELETES, Deletes, Flat};
+pub use held::{Waiting, decode_held, encode_held};
+pub use hold::{Cause, Hold, encode_hold};
 pub use message::message_id;
 pub use modes::{Binaries, Decimals, FORMATS, Format, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
 pub use name::{ADJUSTMENTS, FieldCollision, NameAdjustment, is_avro_name};
@@ -49,7 +53,9 @@ pub use outbox::{Columns as OutboxColumns, Outbox, OutboxError, PAYLOADS, Payloa
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
 pub use tables::{TableRecord, decode_table, encode_followed, encode_table};
-pub use topic::{PLACEHOLDERS, TemplateError, Topic, TopicNames, TopicTemplate, progress_topic, tables_topic, topic};
+pub use topic::{
+    PLACEHOLDERS, TemplateError, Topic, TopicNames, TopicTemplate, held_topic, progress_topic, tables_topic, topic,
+};
 pub use transactions::{Told, Transactions};
 
 /// Stands in for a large value that the update did not touch and that is not known here.
@@ -63,6 +69,12 @@ pub mod header {
     pub const SEQ: &str = "tw.seq";
     /// `schema.table@version`: the record of the tables topic that explains the event.
     pub const TABLE: &str = "tw.table";
+    /// The topic that a change is of which waits in another.
+    pub const TOPIC: &str = "tw.topic";
+    /// The first change that waits beside it: `commit LSN/ordinal`, in decimal digits.
+    pub const SINCE: &str = "tw.since";
+    /// The topic that an event was of while it waited, where it did.
+    pub const WAITED: &str = "tw.waited";
     /// A JSON array of the columns that hold the placeholder.
     pub const UNCHANGED: &str = "tw.unchanged";
     /// A JSON object of texts, or nulls, by column: the values that the event's form has no way to say, an array of two

@@ -1,10 +1,11 @@
-//! The tables topic: a record for each table version, which says what an event's JSON alone does not, and one for each
-//! table that is followed.
+//! The tables topic: a record for each table version, which says what an event's JSON alone does not, one for each
+//! table that is followed, and one for each that is or was stopped.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::hold::{Hold, JsonHold};
 use super::modes::Modes;
 use super::{DecodeError, version_name};
 use crate::model::{Column, ColumnDefault, Membership, Oid, PgType, ReplicaIdentity, Table, TableName};
@@ -18,12 +19,16 @@ pub enum TableRecord {
     Version(Table, Modes),
     /// That a table's rows are in the topics, or are not kept up with any more.
     Followed(TableName, Option<Membership>),
+    /// That a table, by the source's name, is stopped, or that it goes on.
+    Held(TableName, Option<Box<Hold>>),
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum JsonRecord {
     Version(JsonTable),
+    // Before `Followed`, all of whose fields it has.
+    Held(JsonHold),
     Followed(JsonFollowed),
 }
 
@@ -128,6 +133,10 @@ pub fn decode_table(value: &[u8]) -> Result<TableRecord, DecodeError> {
                 return Err(ERROR);
             }
             version(json).map(|table| TableRecord::Version(table, modes))
+        }
+        JsonRecord::Held(json) => {
+            let source = TableName::new(json.schema.clone(), json.table.clone());
+            Ok(TableRecord::Held(source, json.read()?.map(Box::new)))
         }
         JsonRecord::Followed(json) => {
             let oids = json.followed.map(|(table, publication, entry)| Membership {

@@ -131,6 +131,11 @@ pub fn tables_topic(prefix: &str) -> String {
     format!("{prefix}._tailwater.tables")
 }
 
+/// The topic where changes of stopped tables wait.
+pub fn held_topic(prefix: &str) -> String {
+    format!("{prefix}._tailwater.held")
+}
+
 impl Topic {
     /// The topic of logical messages.
     pub fn of_messages(prefix: &str) -> Topic {

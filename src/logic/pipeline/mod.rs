@@ -57,4 +57,14 @@ pub trait Sink<P: Position>: Send {
 
     /// Makes what has been taken durable without waiting for more. Batches may follow.
     fn flush(&mut self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Resolves when the sink has work of its own for [`Sink::tend`]. Cancel-safe.
+    fn due(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Does a portion of the work that is due, between two batches that are complete; whether more of it can be done.
+    fn tend(&mut self) -> impl Future<Output = Result<bool>> + Send {
+        std::future::ready(Ok(false))
+    }
 }

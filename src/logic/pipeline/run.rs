@@ -64,7 +64,9 @@ pub async fn run<S: Source, K: Sink<S::Position>>(source: &mut S, sink: &mut K, 
             }
             // 2: stop before taking more.
             () = run.stop.cancelled() => break,
-            // 3: take and hand on.
+            // 3: what the sink has put off; it waits between two portions, so that batches are taken too.
+            () = sink.due(), if complete => drop(sink.tend().await?),
+            // 4: take and hand on.
             batch = source.next() => {
                 let batch = batch?;
                 let last = matches!((&goal, &batch.upto), (Some(goal), Some(upto)) if upto.reaches(goal));
@@ -73,6 +75,7 @@ pub async fn run<S: Source, K: Sink<S::Position>>(source: &mut S, sink: &mut K, 
                 deliveries.push_back(settled(sink.apply(batch).await?, entry));
                 run.meters.flowing.store(true, Ordering::Relaxed);
                 if last {
+                    while sink.tend().await? {}
                     sink.flush().await?;
                 }
             }
