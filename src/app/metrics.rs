@@ -92,6 +92,11 @@ impl State {
                     number(meters.slot_catalog_age.get()),
                 ),
                 (
+                    "tailwater_spool_bytes",
+                    "Bytes that transactions which have not committed yet take on our disk; absent without a spool.",
+                    number(meters.spool_bytes.get()),
+                ),
+                (
                     "tailwater_quarantined_rows",
                     "Rows set aside because they could not be applied.",
                     Some(meters.quarantined.get().unwrap_or(0) as f64),

@@ -30,6 +30,14 @@ impl ChangeId {
         ChangeId { commit: Lsn::new(point.get().saturating_sub(1)), seq: ordinal }
     }
 
+    /// The id of a message of no transaction whose record ends at `end`.
+    ///
+    /// A commit record may begin exactly at `end`, and a snapshot be consistent there, so it takes the second byte
+    /// before it.
+    pub fn message(end: Lsn) -> ChangeId {
+        ChangeId { commit: Lsn::new(end.get().saturating_sub(2)), seq: 0 }
+    }
+
     /// Whether it is a snapshot row's: no record begins one byte before an aligned position.
     pub fn of_snapshot(self) -> bool {
         self.commit.get() % 8 == 7

@@ -143,6 +143,8 @@ pub struct Meters {
     pub slot_seconds_to_limit: Gauge,
     /// How many transactions ago the slot's oldest catalog row was: VACUUM keeps what came since.
     pub slot_catalog_age: Gauge,
+    /// Bytes that transactions which are still open take in the spool's files; unknown without a spool.
+    pub spool_bytes: Gauge,
     /// Rows set aside.
     pub quarantined: Gauge,
     /// Whether the source is connected and the sink takes batches.

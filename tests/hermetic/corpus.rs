@@ -9,7 +9,7 @@ use tailwater::codecs::pgoutput::{Decoder, Message, Streaming};
 use tailwater::logic::assemble::{Assembler, Description, Step, shape};
 use tailwater::model::{Cell, Class, Error, Lsn, OldRow, Row, Xid};
 
-fn captures() -> Vec<PathBuf> {
+pub(super) fn captures() -> Vec<PathBuf> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let servers = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     let mut found: Vec<PathBuf> =
@@ -21,7 +21,7 @@ fn captures() -> Vec<PathBuf> {
 }
 
 /// The (lsn, data) pairs of a binary COPY: a header of 19 bytes, then for each field its length and bytes.
-fn messages(path: &Path) -> Vec<(Lsn, Bytes)> {
+pub(super) fn messages(path: &Path) -> Vec<(Lsn, Bytes)> {
     let bytes = Bytes::from(std::fs::read(path).unwrap());
     let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     assert_eq!(&bytes[..11], b"PGCOPY\n\xff\r\n\0");
@@ -36,9 +36,10 @@ fn messages(path: &Path) -> Vec<(Lsn, Bytes)> {
     messages
 }
 
-fn streaming(path: &Path) -> Streaming {
+pub(super) fn streaming(path: &Path) -> Streaming {
     match path.file_stem().unwrap().to_str().unwrap() {
-        "parallel" => Streaming::Parallel,
+        name if name.ends_with("parallel") => Streaming::Parallel,
+        name if name.ends_with("whole") => Streaming::Off,
         name if name.starts_with("streamed") => Streaming::On,
         _ => Streaming::Off,
     }
@@ -167,6 +168,7 @@ fn protocol_1_is_assembled_and_all_else_is_refused() {
         match name {
             "plain" => assert_eq!(outcome, Ok((33, 22)), "{}", path.display()),
             "binary" => assert_eq!(outcome, Ok((4, 3)), "{}", path.display()),
+            "streamed_savepoints_whole" => assert!(outcome.is_ok(), "{}", path.display()),
             "prepared" => assert_eq!(outcome, Err(Class::Blocked), "{}", path.display()),
             _ => assert_eq!(outcome, Err(Class::Bug), "{}", path.display()),
         }

@@ -27,6 +27,8 @@ mod pipeline;
 mod project;
 mod proto;
 mod send;
+mod spool;
 mod sql;
+mod streamed;
 mod types;
 mod value;

@@ -39,6 +39,7 @@ mod serve;
 mod services;
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 mod storm;
+mod streamed;
 #[cfg(feature = "kafka")]
 mod transactions;
 #[cfg(feature = "kafka")]

@@ -17,6 +17,7 @@ mod facts;
 mod join;
 mod slot;
 mod stream;
+mod streamed;
 mod versions;
 mod writers;
 
@@ -38,6 +39,8 @@ fn options(url: &str, pipeline: &str) -> Options {
         commits: false,
         schema_history: false,
         binary: false,
+        streaming: Some(false),
+        spool: Default::default(),
         buffer_bytes: 16 << 20,
         connect_timeout: Duration::from_secs(10),
     }

@@ -1,7 +1,8 @@
 //! PostgreSQL as a source.
 //!
 //! `endpoint`, `tls`, `wire` reach a server; `sql` does it for everything that is SQL; `catalog`, `history`, `publication`, `slot`
-//! prepare; `snapshot` and `stream` deliver, `forms` and `texts` read a stream in binary; `start` begins and `source` makes batches of both; `newcomers` and
+//! prepare; `snapshot` and `stream` deliver, `forms` and `texts` read a stream in binary; `streamed` keeps
+//! transactions that are still open in the `spool`; `start` begins and `source` makes batches of both; `newcomers` and
 //! `join` let tables join; `watch` looks after all of it; `ack` guards what the server is told.
 
 mod ack;
@@ -24,9 +25,11 @@ mod server;
 mod slot;
 mod snapshot;
 mod source;
+mod spool;
 mod sql;
 mod start;
 mod stream;
+mod streamed;
 mod texts;
 mod tls;
 mod types;
@@ -41,4 +44,6 @@ pub use history::HISTORY_SQL;
 pub use options::{Options, Partitioned, Portion, SnapshotMode};
 pub use slot::{SlotStatus, slot_status};
 pub use source::{PostgresSource, SlotPosition};
+pub use spool::{Record, Replay, Spool, SpoolOptions};
 pub use sql::connect;
+pub use streamed::{Committed, Streamed, Taken};

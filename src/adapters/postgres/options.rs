@@ -69,6 +69,10 @@ pub struct Options {
     pub schema_history: bool,
     /// Whether the stream's values come in binary form.
     pub binary: bool,
+    /// Whether large transactions are sent while they are open; `None`: where the server says where they abort.
+    pub streaming: Option<bool>,
+    /// Where those are kept.
+    pub spool: super::SpoolOptions,
     /// Bytes of changes that may wait between the socket and the sink.
     pub buffer_bytes: usize,
     /// How long connecting may take.

@@ -6,6 +6,7 @@ use super::catalog::{Facts, literal, quoted};
 use super::options::Options;
 use super::refusal::sql_error;
 use super::wire::Wire;
+use crate::codecs::pgoutput::Streaming;
 use crate::model::{Checkpoint, Error, Lsn, Result};
 
 /// What helps where changes are lost.
@@ -192,11 +193,16 @@ fn exported(rows: Vec<Vec<Option<String>>>) -> Result<Exported> {
 }
 
 /// The command that starts the stream.
-pub(super) fn start(options: &Options, from: Lsn) -> String {
+pub(super) fn start(options: &Options, from: Lsn, streaming: Streaming) -> String {
+    let protocol = match streaming {
+        Streaming::Off => "proto_version '1'",
+        Streaming::On => "proto_version '2', streaming 'on'",
+        Streaming::Parallel => "proto_version '4', streaming 'parallel'",
+    };
     let messages = if options.messages.is_some() { ", messages 'true'" } else { "" };
     let binary = if options.binary { ", binary 'true'" } else { "" };
     format!(
-        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {}{messages}{binary})",
+        "START_REPLICATION SLOT {} LOGICAL {from} ({protocol}, publication_names {}{messages}{binary})",
         quoted(&options.slot),
         literal(&quoted(&options.publication)).trim_start()
     )

@@ -14,9 +14,10 @@ use super::options::{Options, SnapshotMode};
 use super::refusal::sql_error;
 use super::snapshot::Snapshot;
 use super::stream::Stream;
+use super::streamed::{Committed, Streamed, Taken};
 use super::texts::Texts;
 use super::watch::Watch;
-use crate::codecs::pgoutput::{Decoder, Frame, Message, Relation};
+use crate::codecs::pgoutput::{Decoder, Frame, Message, Relation, XLogData};
 use crate::logic::assemble::{Assembler, Gather, Portion, Step, shape};
 use crate::logic::pipeline::{Batch, Source};
 use crate::model::{Change, Checkpoint, Error, Followed, Lsn, Meters, Phase, Position, Result, SourcePosition};
@@ -47,6 +48,10 @@ pub struct PostgresSource {
     pub(super) stream: Stream,
     pub(super) reading: Option<Reading>,
     pub(super) decoder: Decoder,
+    /// The transactions that are sent while they are open; `None` where none is.
+    pub(super) streamed: Option<Streamed>,
+    /// Whether a transaction of which nothing is published is sent all the same, where it is not streamed.
+    pub(super) tells_empty: bool,
     pub(super) assembler: Assembler,
     /// Where the stream comes in binary.
     pub(super) texts: Option<Texts>,
@@ -76,7 +81,9 @@ pub(super) struct Reading {
 pub(super) struct Pending {
     payloads: std::vec::IntoIter<bytes::Bytes>,
     /// The first of a transaction before which something else comes.
-    again: Option<bytes::Bytes>,
+    again: Option<XLogData>,
+    /// A transaction that was sent while it was open; it comes before the payloads.
+    committed: Option<Box<Committed>>,
     describe: Option<Relation>,
     /// Of a snapshot.
     rows: Vec<Change>,
@@ -162,10 +169,15 @@ impl PostgresSource {
             if self.interrupted() {
                 return Ok(None);
             }
-            let Some(payload) = self.pending.again.take().or_else(|| self.pending.payloads.next()) else {
+            if self.pending.committed.is_some() {
+                self.replay()?;
+            } else if let Some(data) = self.pending.again.take() {
+                self.take(data)?;
+            } else if let Some(payload) = self.pending.payloads.next() {
+                self.payload(&payload)?;
+            } else {
                 return Ok(None);
-            };
-            self.message(&payload)?;
+            }
             if self.pending.describe.is_some() || self.pending.again.is_some() {
                 return Ok(None);
             }
@@ -175,36 +187,96 @@ impl PostgresSource {
         }
     }
 
-    fn message(&mut self, payload: &bytes::Bytes) -> Result<()> {
+    fn payload(&mut self, payload: &bytes::Bytes) -> Result<()> {
         match Frame::decode(payload)? {
-            Frame::Keepalive(keepalive) => self.gather.keepalive(keepalive.end, self.assembler.inside()),
-            Frame::XLogData(data) => {
-                let mut message = self.decoder.decode(&data.body)?;
-                if let (Some(begin), Some(join)) = (begins(&message), &self.join)
-                    && begin >= join.point
-                    && self.gather.at() < join.point
-                {
-                    // Everything before the point has come, though no transaction ended at it.
-                    self.gather.reach(join.point);
-                    self.pending.again = Some(payload.clone());
+            Frame::Keepalive(keepalive) => {
+                self.gather.keepalive(keepalive.end, self.assembler.inside());
+                Ok(())
+            }
+            Frame::XLogData(data) => self.take(data),
+        }
+    }
+
+    fn take(&mut self, data: XLogData) -> Result<()> {
+        let before = self.decoder;
+        let taken = match &mut self.streamed {
+            Some(streamed) => streamed.take(&mut self.decoder, data.start, &data.body)?,
+            None => Taken::Message(self.decoder.decode(&data.body)?),
+        };
+        match taken {
+            Taken::Kept => Ok(()),
+            Taken::Message(message) => {
+                if begins(&message).is_some_and(|begin| self.passes_point(begin)) {
+                    self.decoder = before;
+                    self.pending.again = Some(data);
                     return Ok(());
                 }
                 self.assembler.sent(data.at);
-                let mut bytes = payload.len();
-                if let Some(texts) = &mut self.texts {
-                    bytes = bytes.max(texts.print(&mut message)?);
-                }
-                let step = self.gather.feed(&mut self.assembler, message, data.start, bytes)?;
-                if let Step::Describe(relation) = step {
-                    self.pending.describe = Some(relation);
-                }
+                self.feed(message, data.start, data.body.len())
             }
+            Taken::Committed(committed) => {
+                let begin = committed.commit.commit_lsn;
+                self.pending.committed = Some(committed);
+                self.passes_point(begin);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether everything before a join's point has come, though no transaction ended at it: the next begins behind it.
+    fn passes_point(&mut self, begin: Lsn) -> bool {
+        let point =
+            self.join.as_ref().map(|join| join.point).filter(|&point| begin >= point && self.gather.at() < point);
+        point.inspect(|&point| self.gather.reach(point)).is_some()
+    }
+
+    /// The next message of a transaction that was sent while it was open, or its end.
+    fn replay(&mut self) -> Result<()> {
+        let (Some(mut committed), Some(streamed)) = (self.pending.committed.take(), &mut self.streamed) else {
+            return Err(Error::bug("no transaction to replay"));
+        };
+        let (xid, commit) = (committed.xid, committed.commit);
+        let end = commit.end_lsn;
+        if committed.empty && !self.tells_empty {
+            self.gather.take(0, |_| self.assembler.pass(end, xid, commit))?;
+            return Ok(());
+        }
+        if !self.assembler.inside() {
+            self.assembler.begin_streamed(end, xid, commit)?;
+            self.texts.iter_mut().for_each(Texts::begin_streamed);
+        }
+        match committed.replay.record()? {
+            Some(record) => {
+                let message = self.decoder.within_block().decode(&record.body)?;
+                self.pending.committed = Some(committed);
+                self.feed(message, record.lsn, record.body.len())
+            }
+            None => {
+                let newer = streamed.settle(&committed);
+                self.texts.iter_mut().for_each(|texts| texts.commit_streamed(&newer));
+                self.gather.take(0, |changes| self.assembler.commit_streamed(end, commit, newer, changes))?;
+                Ok(())
+            }
+        }
+    }
+
+    fn feed(&mut self, mut message: Message, lsn: Lsn, mut bytes: usize) -> Result<()> {
+        if let Some(texts) = &mut self.texts {
+            bytes = bytes.max(texts.print(&mut message)?);
+        }
+        if let Step::Describe(relation) = self.gather.feed(&mut self.assembler, message, lsn, bytes)? {
+            self.pending.describe = Some(relation);
         }
         Ok(())
     }
 
     /// Where the next message that lies anywhere does; waits until it is here. A relation is followed by its row. Cancel-safe.
     async fn upcoming(&mut self) -> Result<Lsn> {
+        if let Some(committed) = &mut self.pending.committed {
+            let upcoming = committed.replay.upcoming()?;
+            return upcoming
+                .ok_or_else(|| Error::corrupt("a streamed transaction names a relation without a row of it"));
+        }
         loop {
             for payload in self.pending.payloads.as_slice() {
                 if let Frame::XLogData(data) = Frame::decode(payload)?

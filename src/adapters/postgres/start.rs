@@ -1,6 +1,7 @@
 //! How a source begins: what is checked, made and adopted, and from where it goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
@@ -16,7 +17,9 @@ use super::refusal::sql_error;
 use super::slot::{self, Exported, RESNAPSHOT, Slot};
 use super::snapshot::{Snapshot, Wanted};
 use super::source::{Pending, PostgresSource, Reading};
+use super::spool::Spool;
 use super::stream::Stream;
+use super::streamed::Streamed;
 use super::texts::Texts;
 use super::watch::Watch;
 use super::wire::Wire;
@@ -96,19 +99,23 @@ impl PostgresSource {
             wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
         }
         let status = sender_timeout(&client).await? / 3;
-        wire.copy_both(&slot::start(&options, start), "starting the stream").await?;
+        let (sends, spool) = open_transactions(&options, &facts, &meters);
+        wire.copy_both(&slot::start(&options, start, sends), "starting the stream").await?;
         let ledger = if reading.is_some() { Ledger::at_snapshot(start) } else { Ledger::new(start) };
         let stream =
             Stream::spawn(wire, ledger, options.buffer_bytes, status, options.endpoint.clone(), Arc::clone(&meters));
         tracing::info!(slot = options.slot, from = %start, tables = tables.len(), "following the log");
         let last = streaming.map_or(ChangeId::snapshot(start, 0), |stored| stored.change);
         let followed = followed(&options, published, streaming);
+        let version = facts.version;
         let watch = Watch::spawn(options.clone(), facts, followed.clone(), Arc::clone(&meters));
         Ok(PostgresSource {
             client,
             stream,
             reading,
-            decoder: Decoder::new(Streaming::Off),
+            decoder: Decoder::new(sends),
+            streamed: spool.map(Streamed::new),
+            tells_empty: version < 150_000,
             assembler,
             texts: options.binary.then(Texts::default),
             gather: Gather::new(start, last, Instant::now()),
@@ -123,6 +130,24 @@ impl PostgresSource {
             options,
             meters,
         })
+    }
+}
+
+/// Whether the server is to send transactions while they are open, and what keeps them until they have committed.
+///
+/// Without a spool, and once after it could not keep them, the server sends what has committed. Nothing else changes.
+fn open_transactions(options: &Options, facts: &Facts, meters: &Arc<Meters>) -> (Streaming, Option<Spool>) {
+    meters.spool_bytes.clear();
+    let tells_aborts = facts.version >= 160_000;
+    if options.spool.given_up.swap(false, Ordering::Relaxed) || !options.streaming.unwrap_or(tells_aborts) {
+        return (Streaming::Off, None);
+    }
+    match Spool::new(options.spool.clone(), Arc::clone(meters)) {
+        Ok(spool) => (if tells_aborts { Streaming::Parallel } else { Streaming::On }, Some(spool)),
+        Err(error) => {
+            tracing::warn!(%error, "large transactions come when they have committed");
+            (Streaming::Off, None)
+        }
     }
 }
 

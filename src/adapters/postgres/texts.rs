@@ -11,6 +11,8 @@ use crate::model::{Error, Oid, OldRow, Result, Row, RowWriter, Table};
 #[derive(Default)]
 pub(super) struct Texts {
     relations: HashMap<Oid, Arc<Printed>>,
+    /// Those of all others while a transaction is taken that names its relations for itself.
+    aside: HashMap<Oid, Arc<Printed>>,
     /// The last row's relation, which mostly is the next one's.
     recent: Option<(Oid, Arc<Printed>)>,
     writer: RowWriter,
@@ -31,6 +33,20 @@ impl Texts {
             Some(plan) => self.relations.insert(table.oid, Arc::new(Printed { plan, table: table.clone() })),
             None => self.relations.remove(&table.oid),
         };
+    }
+
+    /// A transaction begins that was sent while it was open: what others named does not count for it.
+    pub(super) fn begin_streamed(&mut self) {
+        self.aside = std::mem::take(&mut self.relations);
+        self.recent = None;
+    }
+
+    /// It ends. `newer`: whether its name of a relation came later than the one that counts for all.
+    pub(super) fn commit_streamed(&mut self, newer: impl Fn(Oid) -> bool) {
+        let own = std::mem::replace(&mut self.relations, std::mem::take(&mut self.aside));
+        self.relations.retain(|oid, _| !newer(*oid));
+        self.relations.extend(own.into_iter().filter(|(oid, _)| newer(*oid)));
+        self.recent = None;
     }
 
     /// Turns the rows of a message into text and tells how long they are; those of a relation that is not wanted stay.

@@ -7,6 +7,7 @@ mod sources;
 mod tables;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -18,6 +19,9 @@ use crate::logic::project::Rule;
 use file::{Problems, Section};
 
 pub use file::Problem;
+
+/// Bytes of open transactions that may be kept, compressed: as much as a machine mostly has to spare.
+const SPOOL: u64 = 10 << 30;
 
 /// Where changes come from.
 #[derive(Clone, Debug)]
@@ -93,14 +97,19 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     let mut root = Section::root(text, table);
     let mut pipeline = root.section("pipeline", problems);
     let name = pipeline_name(&mut pipeline, problems);
-    // Kept for the spool of open transactions; nothing is written there yet.
-    pipeline.text("state_dir", problems);
+    let state = pipeline.text("state_dir", problems).unwrap_or_else(|| "tailwater-state".to_owned());
+    let limit = pipeline.number("spool_bytes", 1..=i64::MAX, problems).and_then(|bytes| u64::try_from(bytes).ok());
     let grace = seconds(&mut pipeline, "grace", 30, problems);
     let start_timeout = seconds(&mut pipeline, "start_timeout", 30, problems);
     pipeline.finish(problems);
     let name_or = name.clone().unwrap_or_else(|| "x".to_owned());
     let mut source = root.section("source", problems);
-    let mut from = sources::read(&mut source, &name_or, problems);
+    let spool = postgres::SpoolOptions {
+        dir: Path::new(&state).join(&name_or).join("spool"),
+        limit: limit.unwrap_or(SPOOL),
+        given_up: Arc::default(),
+    };
+    let mut from = sources::read(&mut source, &name_or, spool, problems);
     source.finish(problems);
     let mut sink = root.section("sink", problems);
     let database = match &from {

@@ -10,12 +10,17 @@ use crate::model::Pattern;
 /// Bytes of changes that may wait for the sink: enough to keep both sides busy, little enough for a small machine.
 const BUFFER: usize = 16 << 20;
 
-pub(super) fn read(source: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<Source> {
+pub(super) fn read(
+    source: &mut Section<'_>,
+    name: &str,
+    spool: postgres::SpoolOptions,
+    problems: &mut Problems,
+) -> Option<Source> {
     let mut from_postgres = source.section("postgres", problems);
     let mut from_kafka = source.section("kafka", problems);
     match (from_postgres.present(), from_kafka.present()) {
         (true, false) => {
-            let options = from_slot(&mut from_postgres, name, problems);
+            let options = from_slot(&mut from_postgres, name, spool, problems);
             from_postgres.finish(problems);
             options.map(|options| Source::Postgres(Box::new(options)))
         }
@@ -35,7 +40,12 @@ pub(super) fn read(source: &mut Section<'_>, name: &str, problems: &mut Problems
     }
 }
 
-fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<postgres::Options> {
+fn from_slot(
+    section: &mut Section<'_>,
+    name: &str,
+    spool: postgres::SpoolOptions,
+    problems: &mut Problems,
+) -> Option<postgres::Options> {
     let endpoint = endpoint(section, problems);
     let tables = patterns(section, "tables", problems);
     if tables.as_ref().is_some_and(Vec::is_empty) || !section.has("tables") {
@@ -55,6 +65,7 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
     let create = section.flag("create", problems).unwrap_or(true);
     let schema_history = section.flag("schema_history", problems).unwrap_or(false);
     let binary = section.flag("binary", problems).unwrap_or(false);
+    let streaming = section.flag("streaming", problems);
     let snapshot = match section.text("snapshot", problems).as_deref() {
         None | Some("initial") => postgres::SnapshotMode::Initial,
         Some("never") => postgres::SnapshotMode::Never,
@@ -90,6 +101,8 @@ fn from_slot(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> 
         commits: false,
         schema_history,
         binary,
+        streaming,
+        spool,
         buffer_bytes: BUFFER,
         connect_timeout: Duration::from_secs(10),
     })

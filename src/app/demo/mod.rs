@@ -151,6 +151,8 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             commits: false,
             schema_history: false,
             binary: false,
+            streaming: Some(false),
+            spool: Default::default(),
             snapshot: SnapshotMode::Initial,
             resnapshot: false,
             buffer_bytes: 32 << 20,

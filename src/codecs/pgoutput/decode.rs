@@ -24,6 +24,24 @@ pub enum Streaming {
     Parallel,
 }
 
+/// A message of a streamed block, as far as is needed to keep it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Glance {
+    /// Of this (sub)transaction.
+    Of(Xid),
+    /// The same, naming a relation.
+    Relation {
+        /// The (sub)transaction.
+        xid: Xid,
+        /// The relation.
+        relation: Oid,
+    },
+    /// A logical message, which names the transaction and not its subtransaction.
+    Logical,
+    /// Where the transaction came from; it names none.
+    Origin,
+}
+
 /// Decodes one stream's messages, in their order.
 ///
 /// ```text
@@ -44,6 +62,30 @@ impl Decoder {
     /// A decoder for a stream that has just been started.
     pub fn new(streaming: Streaming) -> Decoder {
         Decoder { streaming, in_block: false }
+    }
+
+    /// The same, for what was kept of streamed blocks.
+    pub fn within_block(self) -> Decoder {
+        Decoder { in_block: true, ..self }
+    }
+
+    /// Whether the next message belongs to an open transaction, or ends its block.
+    pub fn in_block(&self) -> bool {
+        self.in_block
+    }
+
+    /// What `body` is, read no further than that: for a message of a streamed block that is kept for later.
+    #[inline]
+    pub fn glance(&self, body: &Bytes) -> Result<Glance, DecodeError> {
+        let mut reader = Reader::new(body);
+        let tag = reader.u8("tag")?;
+        self.admit(tag).map_err(|kind| reader.refuse(kind))?;
+        Ok(match tag {
+            b'O' => Glance::Origin,
+            b'M' => Glance::Logical,
+            b'R' => Glance::Relation { xid: reader.xid("xid")?, relation: reader.oid("relation")? },
+            _ => Glance::Of(reader.xid("xid")?),
+        })
     }
 
     /// Reads the message that `body` holds, all of it; rows and contents stay slices of it.

@@ -203,7 +203,7 @@ pub struct Logical {
     pub xid: Option<Xid>,
     /// Whether it belongs to the transaction around it; if not, it comes at once and even if its transaction rolls back.
     pub transactional: bool,
-    /// Where it stands in the log.
+    /// Where its record ends; another one may begin there.
     pub lsn: Lsn,
     /// Its prefix.
     pub prefix: String,

@@ -20,7 +20,7 @@ mod frame;
 mod message;
 mod reader;
 
-pub use decode::{Decoder, Streaming};
+pub use decode::{Decoder, Glance, Streaming};
 pub use error::{DecodeError, ErrorKind};
 pub use frame::{Frame, Keepalive, StandbyStatus, XLogData};
 pub use message::{

@@ -7,7 +7,7 @@ use super::fill::fill;
 use crate::codecs::pgoutput::{Begin, Commit, Logical, Message, Relation, Truncate};
 use crate::model::{
     Change, ChangeId, Emitted, Error, Lsn, Oid, OldRow, Op, Origin, Patterns, PgTimestamp, Result, Row, RowWriter,
-    Table, TableName,
+    Table, TableName, Xid,
 };
 
 /// What a message led to, beside changes.
@@ -37,6 +37,8 @@ pub struct Assembler {
     passed: Lsn,
     /// Each relation that was named; `None` until it is described.
     relations: HashMap<Oid, Option<Known>>,
+    /// Those of all others while a transaction is taken that names its relations for itself.
+    aside: Option<HashMap<Oid, Option<Known>>>,
     /// The relation of the last row, which mostly is the next one's.
     recent: Option<(Oid, Known)>,
     /// The newest version of each table.
@@ -78,6 +80,7 @@ impl Assembler {
             last_commit: Some(stored).filter(|&lsn| lsn != Lsn::ZERO),
             passed: Lsn::ZERO,
             relations: HashMap::new(),
+            aside: None,
             recent: None,
             latest: HashMap::new(),
             writer: RowWriter::new(),
@@ -118,7 +121,7 @@ impl Assembler {
     /// # Errors
     ///
     /// Corrupt when the message contradicts those before it; Blocked for two-phase messages, which a slot made with
-    /// `two_phase` sends; Bug for streamed ones, which are not asked for, and for a row before its table's definition.
+    /// `two_phase` sends; Bug for streamed ones, which are kept until they have committed, and for a row before its table's definition.
     #[inline]
     pub fn feed(&mut self, message: Message, lsn: Lsn, out: &mut Vec<Change>) -> Result<Step> {
         match message {
@@ -173,10 +176,60 @@ impl Assembler {
 
     /// Hands out a relation's changes from another commit on.
     pub fn follow(&mut self, relation: Oid, from: Lsn) {
-        if let Some(Some(known)) = self.relations.get_mut(&relation) {
-            known.from = from;
+        for relations in [Some(&mut self.relations), self.aside.as_mut()].into_iter().flatten() {
+            if let Some(Some(known)) = relations.get_mut(&relation) {
+                known.from = from;
+            }
         }
         self.recent = None;
+    }
+
+    /// Begins a transaction that was sent while it was open, now that it has committed: its messages follow.
+    ///
+    /// It names each relation for itself: what others named does not count for it.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt when it has no place here.
+    pub fn begin_streamed(&mut self, lsn: Lsn, xid: Xid, commit: Commit) -> Result<()> {
+        self.begin(lsn, Begin { final_lsn: commit.commit_lsn, at: commit.at, xid })?;
+        self.aside = Some(std::mem::take(&mut self.relations));
+        self.recent = None;
+        Ok(())
+    }
+
+    /// Ends it. `newer`: whether its name of a relation came later than the one that counts for all.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt when no such transaction has begun, or another one.
+    pub fn commit_streamed(
+        &mut self,
+        lsn: Lsn,
+        commit: Commit,
+        newer: impl Fn(Oid) -> bool,
+        out: &mut Vec<Change>,
+    ) -> Result<Step> {
+        let aside = self.aside.take().ok_or_else(|| outside(lsn, "Stream Commit"))?;
+        let own = std::mem::replace(&mut self.relations, aside);
+        self.relations.extend(own.into_iter().filter(|(oid, _)| newer(*oid)));
+        self.recent = None;
+        self.commit(lsn, commit, out)
+    }
+
+    /// Passes over a streamed transaction of which nothing is left, and which would not have been sent otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt when it has no place here.
+    pub fn pass(&mut self, lsn: Lsn, xid: Xid, commit: Commit) -> Result<Step> {
+        let last = self.last_commit;
+        self.begin(lsn, Begin { final_lsn: commit.commit_lsn, at: commit.at, xid })?;
+        // It has no end that is handed out, and nothing is told to come after it.
+        let commits = std::mem::replace(&mut self.commits, false);
+        let step = self.commit(lsn, commit, &mut Vec::new());
+        (self.last_commit, self.commits) = (last, commits);
+        step
     }
 
     fn begin(&mut self, lsn: Lsn, begin: Begin) -> Result<()> {
@@ -266,18 +319,17 @@ impl Assembler {
         if self.inside() {
             return Err(corrupt(lsn, "a message of no transaction comes inside of one"));
         }
-        if lsn < self.passed {
+        if lsn <= self.passed {
             return Err(corrupt(lsn, "a message of no transaction comes after one that committed later"));
         }
-        let end = Lsn::new(lsn.get() + 1);
-        self.passed = end;
-        if lsn >= self.stored {
-            let id = ChangeId { commit: lsn, seq: 0 };
+        self.passed = lsn;
+        if lsn > self.stored {
+            let id = ChangeId::message(lsn);
             let origin = Origin { at: self.clock, xid: None, lsn, last_commit: Some(lsn), snapshot: None };
             self.emit(origin, id, logical, out);
         }
         self.last_commit = Some(lsn);
-        Ok(Step::Boundary { commit: lsn, end })
+        Ok(Step::Boundary { commit: lsn, end: lsn })
     }
 
     fn emit(&self, origin: Origin, id: ChangeId, logical: Logical, out: &mut Vec<Change>) {
@@ -357,6 +409,6 @@ fn not_asked_for(lsn: Lsn, message: &Message) -> Error {
             Error::blocked(format!("the slot sends two-phase transactions ({name} at {lsn})"))
                 .remedy("it was created with two_phase: use a slot of its own for Tailwater")
         }
-        _ => Error::bug(format!("{name} at {lsn}, but streamed transactions were not asked for")),
+        _ => Error::bug(format!("{name} at {lsn}, but streamed transactions are kept apart")),
     }
 }

@@ -112,8 +112,18 @@ impl Gather {
     ///
     /// Those of [`Assembler::feed`].
     pub fn feed(&mut self, assembler: &mut Assembler, message: Message, lsn: Lsn, bytes: usize) -> Result<Step> {
+        self.take(bytes, |changes| assembler.feed(message, lsn, changes))
+    }
+
+    /// Takes what comes of something of `bytes`: the changes that are appended and the step.
+    ///
+    /// # Errors
+    ///
+    /// Those of `come`.
+    #[inline]
+    pub fn take(&mut self, bytes: usize, come: impl FnOnce(&mut Vec<Change>) -> Result<Step>) -> Result<Step> {
         let before = self.changes.len();
-        let step = assembler.feed(message, lsn, &mut self.changes)?;
+        let step = come(&mut self.changes)?;
         if self.changes.len() > before {
             self.bytes += bytes;
             self.seen = self.changes.last().map_or(self.seen, |change| change.id);

@@ -19,11 +19,11 @@
 //! decides the same, and Commit checks it. `<=` would lose the neighbour.
 //!
 //! A message of no transaction (`pg_logical_emit_message(false, ..)`) is sent when the server's reading of the log comes
-//! past it, so between the transactions whose commit records lie before and after it. Its id is (where its record
-//! begins, 0): no commit record begins there, so ids stay distinct and in the order of the stream. Its end is not told;
-//! the position after it is the byte after its first one, where no record can begin. Started from there, the server
-//! sends it no more (it leaves out messages that begin before the start) and all that begins later: neither lost nor
-//! doubled, like a transaction. It is sent though its writer's transaction rolls back. A transactional message is a
+//! past it, so between the transactions whose commit records lie before and after it. What the server tells of its place
+//! is where its record *ends*, which may be where a commit record begins. Its id is (two bytes before that, 0): no record
+//! begins there, so ids stay distinct and in the order of the stream. Started from its end, the server sends it no more
+//! (it leaves out messages that begin before the start) and all that begins there or later: neither lost nor doubled,
+//! like a transaction. It is sent though its writer's transaction rolls back. A transactional message is a
 //! change of its transaction like a row's. Messages are counted among the changes of a transaction when they are asked
 //! for: whoever begins or ceases to ask for them does so while no transaction is half delivered, or its ids shift.
 
