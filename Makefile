@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover sim compat bench bench-encode lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover sim fuzz compat bench bench-encode lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -39,13 +39,13 @@ demo: ## mirror a live PostgreSQL into DuckDB for half a minute; needs Rust, a C
 test: ## every test: those without services, then those against real servers (TEST_ARGS="filter")
 	@$(NEED) rust npm java python kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) 18 duckdb kafka apicurio protobuf
-	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic --test sim -- $(TEST_ARGS)
+	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic --test sim --test fuzz -- $(TEST_ARGS)
 	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
 test-hermetic: ## the tests that need no service
 	@$(NEED) rust npm kafka-client
 	@$(FETCH) duckdb
-	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic --test sim -- $(TEST_ARGS)
+	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic --test sim --test fuzz -- $(TEST_ARGS)
 
 test-live: ## the tests against real servers
 	@$(NEED) rust npm java python kafka-client
@@ -70,6 +70,10 @@ failover: ## promote a standby under load, with and without what keeps it comple
 sim: ## delivery against models, a million schedules (SEEDS); TAILWATER_SEED=n replays one
 	@$(NEED) rust
 	TAILWATER_SEEDS=$${SEEDS:-1000000} cargo test --locked --no-default-features --test sim -- --nocapture
+
+fuzz: ## every reader of foreign bytes, fed with damaged captures (FUZZ_SECONDS each, default 60); TAILWATER_FUZZ=target:seed replays one
+	@$(NEED) rust
+	TAILWATER_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --no-default-features --test fuzz -- --nocapture
 
 compat: ## Tailwater beside Debezium on one database, the same changes told alike (SCRIPTS="name ..", BLESS=1 keeps what Debezium told)
 	@$(NEED) rust npm java python kafka-client

@@ -36,8 +36,8 @@ impl Interval {
             let number = super::int(word.strip_prefix(b"+").unwrap_or(word)).map_err(|_| ERROR)?;
             let months = |number: i64| number.checked_mul(12).ok_or(ERROR);
             match words.next().ok_or(ERROR)? {
-                b"year" | b"years" => interval.months += months(number)?,
-                b"mon" | b"mons" => interval.months += number,
+                b"year" | b"years" => interval.months = interval.months.checked_add(months(number)?).ok_or(ERROR)?,
+                b"mon" | b"mons" => interval.months = interval.months.checked_add(number).ok_or(ERROR)?,
                 b"day" | b"days" => interval.days = number,
                 _ => return Err(ERROR),
             }
@@ -97,19 +97,25 @@ fn clock(word: &[u8]) -> Option<i64> {
         _ => (1, word),
     };
     let mut parts = word.splitn(3, |byte| *byte == b':');
-    let (hours, minutes) = (super::int(parts.next()?).ok()?, super::int(parts.next()?).ok()?);
+    let (hours, minutes) = (digits(parts.next()?)?, digits(parts.next()?)?);
     let seconds = parts.next()?;
     let (whole, fraction) = match memchr::memchr(b'.', seconds) {
         Some(at) => (seconds.get(..at)?, seconds.get(at + 1..)?),
         None => (seconds, &b""[..]),
     };
-    let mut micros = hours.checked_mul(3600)?.checked_add(minutes * 60)?.checked_add(super::int(whole).ok()?)?;
-    micros = micros.checked_mul(SECOND)?;
-    if !fraction.is_empty() {
-        let missing = u32::try_from(6_usize.checked_sub(fraction.len())?).ok()?;
-        micros = micros.checked_add(super::int(fraction).ok()?.checked_mul(10_i64.pow(missing))?)?;
+    let (whole, missing) = (digits(whole)?, u32::try_from(6_usize.checked_sub(fraction.len())?).ok()?);
+    if minutes >= 60 || whole >= 60 {
+        return None;
     }
-    Some(sign * micros)
+    let fraction = if fraction.is_empty() { 0 } else { digits(fraction)? * 10_i64.pow(missing) };
+    // With its sign from the beginning: there is one more below zero than above.
+    let micros = (sign * hours).checked_mul(3600 * SECOND)?;
+    micros.checked_add(sign * ((minutes * 60 + whole) * SECOND + fraction))
+}
+
+/// A number without a sign.
+fn digits(text: &[u8]) -> Option<i64> {
+    text.first().is_some_and(u8::is_ascii_digit).then(|| super::int(text).ok())?
 }
 
 #[cfg(test)]
@@ -132,6 +138,7 @@ mod tests {
             ("-1 mons", -1, 0, 0),
             ("-1 days +00:00:00.000001", 0, -1, 1),
             ("2562047788:00:54.775807", 0, 0, i64::MAX),
+            ("-2562047788:00:54.775808", 0, 0, i64::MIN),
             ("178000000 years", 2_136_000_000, 0, 0),
             ("1 day", 0, 1, 0),
             ("-00:00:01", 0, 0, -1_000_000),
@@ -141,7 +148,10 @@ mod tests {
             assert_eq!(printed(interval), text);
         }
         assert_eq!(Interval::parse(b"infinity"), Ok(Finite::Infinity));
-        for text in ["", "1", "1 week", "x days", "1:2", "01:02:03.1234567"] {
+        let sums = ["9223372036854775807 mons 9223372036854775807 mons", "768614336404564650 years 9 mons"];
+        let clocks =
+            ["1:9223372036854775807:00", "9223372036854775807:00:00", "1:60:00", "1:00:60", "1:-1:00", "--1:00:00"];
+        for text in ["", "1", "1 week", "x days", "1:2", "01:02:03.1234567"].into_iter().chain(sums).chain(clocks) {
             assert_eq!(Interval::parse(text.as_bytes()), Err(ERROR), "{text}");
         }
     }

@@ -44,7 +44,7 @@ fn any_int(text: &[u8]) -> Result<i64, ValueError> {
 
 /// A `real`.
 pub fn float4(text: &[u8]) -> Result<f32, ValueError> {
-    float(text)
+    float(text, |value: &f32| value.is_finite())
 }
 
 /// A `double precision`.
@@ -52,7 +52,7 @@ pub fn float4(text: &[u8]) -> Result<f32, ValueError> {
 pub fn float8(text: &[u8]) -> Result<f64, ValueError> {
     match short_float(text) {
         Some(number) => Ok(number),
-        None => float(text),
+        None => float(text, |value: &f64| value.is_finite()),
     }
 }
 
@@ -77,10 +77,17 @@ fn short_float(text: &[u8]) -> Option<f64> {
 /// Up to here each integer is a `f64`.
 const EXACT: u64 = 1 << 53;
 
-fn float<T: std::str::FromStr>(text: &[u8]) -> Result<T, ValueError> {
+/// What is no number is spelled in one way only, and what is too large for the type is none.
+fn float<T: std::str::FromStr>(text: &[u8], finite: fn(&T) -> bool) -> Result<T, ValueError> {
     const ERROR: ValueError = ValueError::new("a floating-point number");
+    let special = matches!(text, b"NaN" | b"Infinity" | b"-Infinity");
+    let (_, digits) = signed(text);
+    if !special && !digits.first().is_some_and(u8::is_ascii_digit) {
+        return Err(ERROR);
+    }
     let text = std::str::from_utf8(text).map_err(|_| ERROR)?;
-    text.parse().map_err(|_| ERROR)
+    let value = text.parse().map_err(|_| ERROR)?;
+    if special || finite(&value) { Ok(value) } else { Err(ERROR) }
 }
 
 /// A `boolean`.
@@ -117,6 +124,16 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn what_postgresql_does_not_print_is_no_float() {
+        for text in ["nan", "-NaN", "+1", "inf", "-inf", "infinity", ".5", "1e999", "-", "", "1e39x"] {
+            assert!(float8(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(float4(b"1e39").is_err() && float8(b"1e39").is_ok());
+        assert!(float8(b"NaN").unwrap().is_nan());
+        assert_eq!((float4(b"-Infinity"), float8(b"-1e-7")), (Ok(f32::NEG_INFINITY), Ok(-1e-7)));
+    }
+
     proptest! {
         #[test]
         fn the_short_ways_of_numbers_end_where_the_long_ones_do(text in texts()) {
@@ -125,7 +142,7 @@ mod tests {
                 prop_assert_eq!(Ok(number), any_int(bytes), "{}", text);
             }
             if let Some(number) = short_float(bytes) {
-                prop_assert_eq!(Ok(number.to_bits()), float::<f64>(bytes).map(f64::to_bits), "{}", text);
+                prop_assert_eq!(Ok(number.to_bits()), float(bytes, |value: &f64| value.is_finite()).map(f64::to_bits), "{}", text);
             }
         }
     }
