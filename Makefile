@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover sim fuzz compat bench bench-encode lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover sim fuzz mutants compat bench bench-encode lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -74,6 +74,11 @@ sim: ## delivery against models, a million schedules (SEEDS); TAILWATER_SEED=n r
 fuzz: ## every reader of foreign bytes, fed with damaged captures (FUZZ_SECONDS each, default 60); TAILWATER_FUZZ=target:seed replays one
 	@$(NEED) rust
 	TAILWATER_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --no-default-features --test fuzz -- --nocapture
+
+mutants: ## bugs put in on purpose, each to be found by the test it names (docs/mutants.md)
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres $(PG_VERSIONS) 18 duckdb kafka
+	$(TEST_ENV) tests/mutants/run
 
 compat: ## Tailwater beside Debezium on one database, the same changes told alike (SCRIPTS="name ..", BLESS=1 keeps what Debezium told)
 	@$(NEED) rust npm java python kafka-client
