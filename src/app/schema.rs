@@ -51,7 +51,8 @@ pub async fn schema(config: &Config, pattern: Option<&str>, form: Form) -> Resul
     let projection = Projection::new(config.rules.clone(), sink.origins.clone());
     for table in tables {
         let table = projection.table(&Arc::new(table))?;
-        let described = Description { topic: sink.topic(&table.name).name, ..describe(&table, &sink.events) };
+        let described =
+            Description { topic: sink.topic(&table.name).name, ..describe(&table, &sink.settings(&table.name)) };
         match form {
             Form::Columns => print!("{}", columns(&table, &described)),
             Form::Connect => printed.push(connect(&described)),
@@ -85,7 +86,10 @@ fn columns(table: &Table, described: &Description) -> String {
     let mut key: Vec<_> =
         described.columns.iter().filter_map(|column| Some((column.key?, column.name.as_str()))).collect();
     key.sort_unstable();
-    let names: Vec<&str> = key.into_iter().map(|(_, name)| name).collect();
+    let mut names: Vec<String> = key.into_iter().map(|(_, name)| name.to_owned()).collect();
+    if !names.is_empty() {
+        names.extend(described.key_fields.iter().map(|(name, text)| format!("{name} = {text:?}")));
+    }
     out.push_str(&match names.as_slice() {
         [] => "  key   none: events of a row may be in any partition\n".to_owned(),
         names => format!("  key   {}\n", names.join(", ")),

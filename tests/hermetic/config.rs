@@ -249,6 +249,8 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
     for (text, path) in [
         (file("topic.name = \"${tabel}\"", "match = \"x\""), "sink.kafka.topic.name"),
         (file("topic.name = \"\"", "match = \"x\""), "sink.kafka.topic.name"),
+        (file("topic.key_fields = { a = \"${tabel}\" }", "match = \"x\""), "sink.kafka.topic.key_fields.a"),
+        (file("", "match = \"x\"\nkey_fields = { a = \"b c\" }"), "table.key_fields.a"),
         (file("", "match = \"x\"\ntopic = \"a b\""), "table.topic"),
         (format!("{GOOD}\n[[table]]\nmatch = \"x\"\ntopic = \"a\""), "table.topic"),
     ] {

@@ -18,6 +18,7 @@ mod fold;
 mod held;
 mod import;
 mod inline;
+mod keys;
 mod messages;
 mod names;
 mod notice;

@@ -167,10 +167,11 @@ fn tables_share_a_topic_when_asked_and_the_warehouse_behind_it_gets_each_of_them
         .source_postgres(&source.url(), &["public.*", "other.*"])
         .sink_kafka(&kafka.bootstrap(), &prefix)
         .toml("[sink.kafka.topic]\npartitions = 2\nreplication = 1\nname = \"${prefix}-${table}\"")
-        .toml("[[table]]\nmatch = \"public.order*\"\ntopic = \"${prefix}.sales\"");
+        .toml("[[table]]\nmatch = \"public.order*\"\ntopic = \"${prefix}.sales\"")
+        .toml("key_fields = { __dbz__physicalTableIdentifier = \"${schema}.${table}\" }");
     writer.command(&["check"]).success();
     writer.run_until_current().success();
-    source.sql("update orders set v = 'p'; update \"order lines\" set n = 11; insert into other.orders values (2); delete from plain");
+    source.sql("update orders set v = 'p', id = 2; update \"order lines\" set n = 11; insert into other.orders values (2); delete from plain");
     writer.run_until_current().success();
     let mut topics = kafka.topics(&prefix);
     topics.retain(|topic| !topic.contains("_tailwater"));
@@ -182,10 +183,14 @@ fn tables_share_a_topic_when_asked_and_the_warehouse_behind_it_gets_each_of_them
         .map(|record| format!("{} {}", record.header("tw.table").unwrap(), record.key_text()))
         .collect();
     sales.sort();
-    let key = r#"{"id":1}"#;
-    let event = |table: &str| format!("public.{table}@1 {key}");
-    assert_eq!(sales, [event("order lines"), event("order lines"), event("orders"), event("orders")]);
-    writer.command(&["schema"]).success().says(&[&expected[2], &expected[0]]);
+    let event = |table: &str, id: i32| {
+        format!("public.{table}@1 {{\"id\":{id},\"__dbz__physicalTableIdentifier\":\"public.{table}\"}}")
+    };
+    let (lines, orders) = (event("order lines", 1), event("orders", 1));
+    // A changed key is a delete, a tombstone and a create.
+    assert_eq!(sales, [&lines, &lines, &orders, &orders, &orders, &event("orders", 2)]);
+    let told = "key   id, __dbz__physicalTableIdentifier = \"public.orders\"";
+    writer.command(&["schema"]).success().says(&[&expected[2], &expected[0], told]);
 
     let reader = Tailwater::new("share_r")
         .source_kafka(&kafka.bootstrap(), &[&format!("{prefix}*")], "share")

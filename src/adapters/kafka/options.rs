@@ -159,6 +159,12 @@ impl SinkOptions {
         format!("tailwater-{}-{}", self.pipeline, self.events.prefix)
     }
 
+    /// How the events of the table that they tell under this name are told.
+    pub fn settings(&self, told: &TableName) -> Settings {
+        let key_fields = self.topics.keys.of(&self.events.prefix, &self.origins.of(told), told);
+        Settings { key_fields, ..self.events.clone() }
+    }
+
     /// The topic of the table that events tell under this name.
     pub fn topic(&self, told: &TableName) -> Topic {
         self.topics.topic(&self.events.prefix, &self.origins.of(told), told)

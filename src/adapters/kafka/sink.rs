@@ -327,10 +327,9 @@ impl KafkaSink {
 
     /// The table version's encoder, its schemas registered where the format needs that.
     async fn encoder(&self, topic: &str, table: &Arc<Table>) -> Result<Encoder, Barred> {
-        let mut encoder = Encoder::new(Arc::clone(table), &self.options.events).map_err(|error| {
-            let error = Error::blocked(format!("table {}: {error}", table.name)).remedy(
-                "set envelope.name_adjustment = \"avro\" or \"avro_unicode\", or leave the table or column out",
-            );
+        let mut encoder = Encoder::new(Arc::clone(table), &self.options.settings(&table.name)).map_err(|error| {
+            let remedy = error.remedy();
+            let error = Error::blocked(format!("table {}: {error}", table.name)).remedy(remedy);
             Barred::One(Cause::Names, error)
         })?;
         if self.options.context_headers {

@@ -242,12 +242,17 @@ impl<'a> Section<'a> {
 
     /// All keys of the section as texts: for properties that are handed on.
     pub(super) fn all_texts(&mut self, problems: &mut Problems) -> Vec<(String, String)> {
+        self.all_texts_with(&[], problems)
+    }
+
+    /// The same where a text may hold `${name}` for each of these names.
+    pub(super) fn all_texts_with(&mut self, names: &[&str], problems: &mut Problems) -> Vec<(String, String)> {
         let mut all = Vec::new();
         for (name, value) in self.table.into_iter().flatten() {
             let key = name.get_ref().as_ref();
             match value.get_ref() {
                 DeValue::String(text) => {
-                    if let Some(text) = self.substitute(key, text, &[], problems) {
+                    if let Some(text) = self.substitute(key, text, names, problems) {
                         all.push((key.to_owned(), text));
                     }
                 }

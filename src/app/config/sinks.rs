@@ -9,7 +9,8 @@ use super::file::{Problems, Section};
 use super::sources::{cluster, endpoint};
 use super::{DuckdbFile, Sink, kafka, warehouse};
 use crate::codecs::event::{
-    ADDED, DELETES, FORMATS, Flat, Format, Modes, PLACEHOLDERS, Settings, Shapes, TopicNames, TopicTemplate,
+    ADDED, DELETES, FORMATS, Flat, Format, KeyFields, Modes, PLACEHOLDERS, Settings, Shapes, Templates, TopicNames,
+    TopicTemplate,
 };
 use crate::logic::project::Origins;
 use crate::model::{Pattern, Patterns};
@@ -112,6 +113,7 @@ fn to_topics(
     let partitions = small(topic.number("partitions", 1..=10_000, problems), 4);
     let replication = small(topic.number("replication", 1..=100, problems), 3);
     let template = template(&mut topic, "name", problems).unwrap_or_default();
+    let keys = KeyFields { all: key_fields(&mut topic, problems).unwrap_or_default(), tables: Vec::new() };
     topic.finish(problems);
     let mut envelope = section.section("envelope", problems);
     let mut events = Settings::new(prefix, database);
@@ -150,7 +152,7 @@ fn to_topics(
         cluster: cluster?,
         events,
         // Those of single tables are read later.
-        topics: TopicNames { template, tables: Vec::new() },
+        topics: TopicNames { template, tables: Vec::new(), keys },
         origins: Origins::default(),
         partitions,
         replication,
@@ -181,6 +183,25 @@ pub(super) fn template(section: &mut Section<'_>, key: &'static str, problems: &
         section.problem(key, error.to_string(), remedy, problems);
     }
     parsed.ok()
+}
+
+/// What is added to keys: names of fields, and templates of their texts.
+pub(super) fn key_fields(section: &mut Section<'_>, problems: &mut Problems) -> Option<Templates> {
+    let mut fields = section.section("key_fields", problems);
+    if !fields.present() {
+        return None;
+    }
+    let mut templates = Vec::new();
+    for (name, text) in fields.all_texts_with(&PLACEHOLDERS, problems) {
+        match TopicTemplate::parse(&text) {
+            Ok(template) => templates.push((name, template)),
+            Err(error) => {
+                let remedy = "use letters, digits, `.`, `_`, `-` and ${prefix}, ${schema}, ${table}";
+                fields.problem(&name, error.to_string(), remedy, problems);
+            }
+        }
+    }
+    Some(templates)
 }
 
 /// `format`

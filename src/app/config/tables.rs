@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::file::{Problems, Section};
-use super::sinks::template;
+use super::sinks::{key_fields, template};
 use crate::adapters::postgres::Portion;
 use crate::codecs::event::{TopicNames, TopicTemplate};
 use crate::logic::project::{Mask, Rule};
@@ -24,6 +24,10 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
     let mut rules = Vec::new();
     for mut section in root.sections("table", problems) {
         let topic = topic(&mut section, topics.is_some(), problems);
+        let keys = key_fields(&mut section, problems);
+        if keys.is_some() && topics.is_none() {
+            section.problem("key_fields", "has no effect without Kafka", "remove it", problems);
+        }
         let filter = section.text("where", problems);
         if filter.as_ref().is_some_and(|filter| filter.trim().is_empty()) {
             section.problem("where", "is empty", "leave it out for all rows", problems);
@@ -35,6 +39,7 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             }
             if let Some(topics) = &mut topics {
                 topics.tables.push((rule.tables.clone(), topic));
+                topics.keys.tables.push((rule.tables.clone(), keys));
             }
             rules.push(rule);
             section.finish(problems);

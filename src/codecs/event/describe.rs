@@ -19,6 +19,8 @@ pub struct Description {
     pub topic: String,
     /// The columns, in their order.
     pub columns: Vec<ColumnDescription>,
+    /// Names and texts of what keys have beside columns.
+    pub key_fields: Vec<(String, String)>,
     /// The Connect schema of keys, where the table has one.
     pub key_schema: Option<String>,
     /// The Connect schema of values.
@@ -48,8 +50,7 @@ pub struct ColumnDescription {
 
 /// Describes a table's events.
 pub fn describe(table: &Table, settings: &Settings) -> Description {
-    let topic = topic(&settings.prefix, &table.name);
-    let schemas = Schemas::new(&topic, table, &settings.modes);
+    let schemas = Schemas::of(table, settings);
     let value = match settings.modes.kind {
         Shapes::Debezium => schemas.envelope.clone(),
         Shapes::Flat => schemas.flat(&settings.flat),
@@ -81,7 +82,8 @@ pub fn describe(table: &Table, settings: &Settings) -> Description {
         value_schema: inline::text(&value),
         avro_schemas: (schemas.key.as_ref().map(avro::schema_text), avro::schema_text(&value)),
         json_schema: inline::json_schema(&value),
-        topic,
+        topic: topic(&settings.prefix, &table.name),
+        key_fields: settings.key_fields.clone(),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Settings {
     pub inline_schema: bool,
     /// How rows are told where they have no envelope.
     pub flat: Flat,
+    /// Names and texts of what the table's keys have beside its columns.
+    pub key_fields: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -45,6 +47,7 @@ impl Settings {
             modes: Modes::default(),
             inline_schema: false,
             flat: Flat::default(),
+            key_fields: Vec::new(),
         }
     }
 }
@@ -91,8 +94,26 @@ pub struct NamedSchema {
 
 /// A table version whose names its form does not allow.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{0}` is no name in Avro: letters, digits and `_`, the first no digit")]
-pub struct PlanError(pub String);
+pub enum PlanError {
+    /// A name that is none in Avro.
+    #[error("`{0}` is no name in Avro: letters, digits and `_`, the first no digit")]
+    Name(String),
+    /// A constant that would be named as a column of the key is.
+    #[error("the key has a column `{0}`, and a field of that name is to be added to it")]
+    KeyField(String),
+}
+
+impl PlanError {
+    /// What a person can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            PlanError::Name(_) => {
+                "set envelope.name_adjustment = \"avro\" or \"avro_unicode\", or leave the table or column out"
+            }
+            PlanError::KeyField(_) => "give the field another name in key_fields",
+        }
+    }
+}
 
 /// Writes the events of one table version.
 #[derive(Debug)]
@@ -116,9 +137,17 @@ impl Encoder {
     /// Compiles the plan of a table version.
     pub fn new(table: Arc<Table>, settings: &Settings) -> Result<Encoder, PlanError> {
         let flat = settings.modes.kind == Shapes::Flat;
+        let twice = |name: &&String| {
+            table.key_columns().any(|column| {
+                settings.modes.name_adjustment.field(&column.name) == settings.modes.name_adjustment.field(name)
+            })
+        };
+        if let Some(name) = settings.key_fields.iter().map(|(name, _)| name).find(twice) {
+            return Err(PlanError::KeyField(name.clone()));
+        }
         let form = match settings.modes.format {
             Format::Json => Form::Json,
-            Format::Avro => Form::Avro(Box::new(avro::Form::new(&table, settings).map_err(PlanError)?)),
+            Format::Avro => Form::Avro(Box::new(avro::Form::new(&table, settings).map_err(PlanError::Name)?)),
             Format::Protobuf => Form::Protobuf(Box::new(proto::Form::new(&table, settings))),
         };
         Ok(Encoder {

@@ -22,6 +22,7 @@ mod form;
 mod held;
 mod hold;
 mod json;
+mod key_fields;
 mod kind;
 mod message;
 mod modes;
@@ -45,6 +46,7 @@ pub use encode::{EncodeError, Encoder, NamedSchema, Orders, PlanError, Settings}
 pub use flat::{ADDED, Added, DELETES, Deletes, Flat};
 pub use held::{Waiting, decode_held, encode_held};
 pub use hold::{Cause, Hold, encode_hold};
+pub use key_fields::{KeyFields, Templates};
 pub use message::message_id;
 pub use modes::{Binaries, Decimals, FORMATS, Format, Hstores, Intervals, Modes, Shapes, Times, Unknowns};
 pub use name::{ADJUSTMENTS, FieldCollision, NameAdjustment, is_avro_name};

@@ -1,9 +1,11 @@
 //! Schemas as Kafka Connect has them: what a record's fields are, for consumers that want to be told.
 
+use super::encode::Settings;
 use super::flat::Flat;
 use super::kind::{Kind, Named, Unit};
 use super::modes::{Binaries, Modes, Times};
 use super::preset::{Preset, preset};
+use super::topic;
 use crate::model::pg_type::numeric_modifier;
 use crate::model::{Column, PgType, Table};
 
@@ -102,6 +104,16 @@ impl Schemas {
         ]);
         let envelope = Schema { version: Some(2), ..Schema::named(envelope, format!("{topic}.Envelope")) };
         Schemas { key, envelope, row }
+    }
+
+    /// Of a table's records as they are written: with what is added to its keys.
+    pub(super) fn of(table: &Table, settings: &Settings) -> Schemas {
+        let mut schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
+        if let Some(Schema { shape: Shape::Struct(fields), .. }) = &mut schemas.key {
+            let adjust = |name| settings.modes.name_adjustment.field(name).into_owned();
+            fields.extend(settings.key_fields.iter().map(|(name, _)| (adjust(name), Schema::plain(Shape::String))));
+        }
+        schemas
     }
 
     /// The fields of a row: one for each column that is told.

@@ -4,6 +4,7 @@
 //! table, and two that come to the same name only because Kafka refuses characters collide. A template that leaves one of
 //! them out asks for the tables that differ in it to share the topic.
 
+use super::key_fields::KeyFields;
 use crate::model::{Pattern, TableName};
 
 /// How a topic's name is made.
@@ -59,7 +60,8 @@ impl TopicTemplate {
         if parts.is_empty() { Err(TemplateError("is empty")) } else { Ok(TopicTemplate(parts)) }
     }
 
-    fn name(&self, prefix: &str, table: &TableName) -> String {
+    /// The text that it makes for a table.
+    pub(super) fn text(&self, prefix: &str, table: &TableName) -> String {
         let part = |part: &'_ Part| match part {
             Part::Text(text) => text.clone(),
             Part::Prefix => prefix.to_owned(),
@@ -77,6 +79,8 @@ pub struct TopicNames {
     pub template: TopicTemplate,
     /// Patterns of the source's tables in the order in which they count, and the template where one is set.
     pub tables: Vec<(Pattern, Option<TopicTemplate>)>,
+    /// What is added to keys, so that tables of one topic have none in common.
+    pub keys: KeyFields,
 }
 
 /// A table's topic.
@@ -96,7 +100,7 @@ impl TopicNames {
         let name = source.to_string();
         let of_table = self.tables.iter().find(|(pattern, _)| pattern.matches(&name));
         let template = of_table.and_then(|(_, template)| template.as_ref()).unwrap_or(&self.template);
-        let said = template.name(prefix, told);
+        let said = template.text(prefix, told);
         // As Java counts characters: one above U+FFFF is two.
         let name = said.chars().map(|c| if legal(c) { c.to_string() } else { "_".repeat(c.len_utf16()) }).collect();
         let shared = !(template.0.contains(&Part::Schema) && template.0.contains(&Part::Table));
@@ -156,7 +160,7 @@ mod tests {
     fn names(template: &str, tables: &[(&str, Option<&str>)]) -> TopicNames {
         let parse = |text: &str| TopicTemplate::parse(text).unwrap();
         let tables = tables.iter().map(|(pattern, template)| (Pattern::new(*pattern), template.map(parse)));
-        TopicNames { template: parse(template), tables: tables.collect() }
+        TopicNames { template: parse(template), tables: tables.collect(), keys: KeyFields::default() }
     }
 
     fn of(names: &TopicNames, schema: &str, table: &str) -> Topic {

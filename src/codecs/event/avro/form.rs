@@ -5,7 +5,6 @@ use super::super::flat::{Fact, Flat};
 use super::super::form::{Event, Misfit, Out, Written};
 use super::super::modes::{Binaries, Shapes};
 use super::super::schema::{Schema, Schemas};
-use super::super::topic;
 use super::message;
 use super::names::illegal;
 use super::schema::text;
@@ -21,6 +20,8 @@ use crate::model::{Cell, Emitted, OldRow, Op, Row, Table};
 pub(in super::super) struct Form {
     steps: Vec<Option<Step>>,
     key: Vec<usize>,
+    /// What keys have beside columns, written.
+    constants: Vec<u8>,
     source: Source,
     binary: Binaries,
     /// With the database's name, where rows have no envelope.
@@ -34,7 +35,7 @@ pub(in super::super) struct Form {
 impl Form {
     /// `Err` holds the name that Avro does not allow.
     pub(in super::super) fn new(table: &Table, settings: &Settings) -> Result<Form, String> {
-        let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
+        let schemas = Schemas::of(table, settings);
         let flat = settings.modes.kind == Shapes::Flat;
         let (key, value) = match flat {
             _ if table.is_of_messages() => {
@@ -52,6 +53,10 @@ impl Form {
         Ok(Form {
             steps: steps(table, schemas.row_fields(), &settings.modes, &settings.placeholder),
             key: table.key.clone(),
+            constants: settings.key_fields.iter().fold(Vec::new(), |mut out, (_, text)| {
+                wire::bytes(text.as_bytes(), &mut out);
+                out
+            }),
             source: Source::new(&settings.prefix, &settings.database, table),
             flat: flat.then(|| (settings.flat.clone(), settings.database.clone())),
             heads: [[0; 5]; 2],
@@ -86,6 +91,7 @@ impl Form {
                 return Err(step.error(ValueError::new("a value that Avro can say, since it is part of the key")));
             }
         }
+        out.put(&self.constants);
         Ok(())
     }
 

@@ -17,6 +17,8 @@ pub(in super::super) struct Form {
     /// By column; `None` for one that is left out.
     steps: Vec<Option<Step>>,
     key: Vec<usize>,
+    /// What keys have beside columns: `,"name":"text"` of each.
+    constants: Vec<u8>,
     /// What comes before each key and value, where they carry their schemas.
     heads: Option<(Vec<u8>, Vec<u8>)>,
     source: Source,
@@ -31,6 +33,7 @@ impl Form {
         Form {
             steps: steps(table, settings),
             key: table.key.clone(),
+            constants: constants(settings),
             heads: settings.inline_schema.then(|| heads(table, settings)),
             source: Source::new(&settings.prefix, &settings.database, table),
             binary: settings.modes.binary,
@@ -79,6 +82,7 @@ impl Form {
             out.bytes.push(std::mem::replace(&mut open, b','));
             field(step, cell, write, out)?;
         }
+        out.put(&self.constants);
         out.put(b"}");
         Ok(())
     }
@@ -242,4 +246,16 @@ fn schemaless(kind: &Kind, text: &[u8], out: &mut Vec<u8>, scratch: &mut Vec<u8>
         (Kind::Text(_), _) => token::bare_string(text, out),
         _ => write::value(kind, text, out, scratch),
     }
+}
+
+fn constants(settings: &Settings) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, text) in &settings.key_fields {
+        let name = settings.modes.name_adjustment.field(name);
+        for (sign, text) in [(b',', &*name), (b':', text)] {
+            out.push(sign);
+            token::string(text.as_bytes(), &mut out).expect("a str is UTF-8");
+        }
+    }
+    out
 }

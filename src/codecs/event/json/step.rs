@@ -7,7 +7,6 @@ use super::super::kind::{Kind, Named};
 use super::super::message;
 use super::super::modes::Shapes;
 use super::super::schema::{Schema, Schemas};
-use super::super::topic;
 use super::inline;
 use super::placeholder::placeholder;
 use super::token;
@@ -32,7 +31,7 @@ pub(super) fn heads(table: &Table, settings: &Settings) -> (Vec<u8>, Vec<u8>) {
         let (key, value) = message::schemas(&settings.modes);
         return (head(&key), head(&value));
     }
-    let schemas = Schemas::new(&topic(&settings.prefix, &table.name), table, &settings.modes);
+    let schemas = Schemas::of(table, settings);
     let value = match settings.modes.kind {
         Shapes::Debezium => schemas.envelope,
         Shapes::Flat => schemas.flat(&settings.flat),

@@ -156,7 +156,8 @@ impl Decoder {
         let mut texts = vec![None; self.columns.len()];
         let (mut fields, mut places) = (Fields::new(key), self.table.key.iter());
         while let Some(key_column) = next_value(&mut fields)? {
-            let at = *places.next().ok_or(KEY)?;
+            // Constants that tell this table's keys from those of others.
+            let Some(&at) = places.next() else { break };
             let column = self.columns.get(at).ok_or(KEY)?;
             let (mut parts, mut value) = (Fields::new(key_column), None);
             while let Some((field, wire)) = parts.next()? {

@@ -6,7 +6,7 @@ use super::super::kind::Kind as Told;
 use super::super::modes::Modes;
 use super::super::stamp::Part;
 use super::frame::{Message, frame};
-use super::kind::{Kind, type_of};
+use super::kind::{Kind, case, type_of};
 use super::messages::{always, logical_message, transaction};
 use super::value::{self, NULL, UNCHANGED, UNSENT};
 use super::wire::{self, BYTES, message, number, some_number, tag, varint_length};
@@ -24,6 +24,8 @@ pub(in super::super) struct Form {
     steps: Vec<Option<Step>>,
     /// The key's columns in the key's order.
     key: Vec<KeyStep>,
+    /// What keys have beside columns, written.
+    constants: Vec<u8>,
     database: String,
     /// For a registry: of keys, where the table has one, and of values.
     pub(in super::super) schemas: (Option<NamedSchema>, NamedSchema),
@@ -57,6 +59,7 @@ impl Form {
             source: constant_source(table, &settings.database),
             steps: columns.map(|(at, column)| told(table, at, &settings.modes).then(|| step(column))).collect(),
             key: table.key.iter().filter_map(|&at| Some(KeyStep::new(at, table.columns.get(at)?))).collect(),
+            constants: constants(settings),
             database: settings.database.clone(),
             schemas: match messages(table) {
                 (Message::Key, value) => (table.has_key().then(|| schema(Message::Key)), schema(value)),
@@ -97,6 +100,7 @@ impl Form {
                 step.cell(row.cell(*at), out)
             })?;
         }
+        out.extend_from_slice(&self.constants);
         Ok(())
     }
 
@@ -200,6 +204,18 @@ impl Step {
     fn error(&self, error: ValueError) -> EncodeError {
         EncodeError { column: self.name.clone(), expected: error.expected }
     }
+}
+
+fn constants(settings: &Settings) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, text) in &settings.key_fields {
+        let mut column = Vec::new();
+        wire::bytes(1, name.as_bytes(), &mut column);
+        tag(2, BYTES, &mut column);
+        value::bytes(case::TEXT, text.as_bytes(), &mut column);
+        wire::some_bytes(1, &column, &mut out);
+    }
+    out
 }
 
 /// What the keys and values of a table's records are.
