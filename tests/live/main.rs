@@ -41,6 +41,8 @@ mod services;
 mod storm;
 mod streamed;
 #[cfg(feature = "kafka")]
+mod subjects;
+#[cfg(feature = "kafka")]
 mod transactions;
 #[cfg(feature = "kafka")]
 mod types;

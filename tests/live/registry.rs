@@ -9,14 +9,14 @@ use crate::support::proxy::{Mode, Proxy};
 use crate::support::registry::Registry;
 use crate::support::tailwater::Tailwater;
 
-fn publish(source: &Database<'_>, prefix: &str, registry: &str) -> Tailwater {
+pub fn publish(source: &Database<'_>, prefix: &str, registry: &str) -> Tailwater {
     Tailwater::new(prefix)
         .source_postgres(&source.url(), &["public.*"])
         .sink_kafka_avro(&Kafka::shared().bootstrap(), prefix, registry)
         .toml("[sink.kafka.topic]\npartitions = 1\nreplication = 1")
 }
 
-fn source(name: &str) -> Database<'static> {
+pub fn source(name: &str) -> Database<'static> {
     let source = Postgres::shared(17).database(name);
     source.sql(
         "create table orders (id serial primary key, note text default 'abc', amount numeric(10,2) not null default 1.5);
@@ -25,18 +25,18 @@ fn source(name: &str) -> Database<'static> {
     source
 }
 
-fn records(prefix: &str, table: &str) -> Vec<Record> {
+pub fn records(prefix: &str, table: &str) -> Vec<Record> {
     Kafka::shared().consume_all(&format!("{prefix}.public.{table}"), Isolation::Committed)
 }
 
 /// The number of the schema that a key or value begins with.
-fn number(bytes: Option<&[u8]>) -> i64 {
+pub fn number(bytes: Option<&[u8]>) -> i64 {
     let [0, a, b, c, d, ..] = *bytes.expect("bytes") else { panic!("the magic byte and a number") };
     i64::from(u32::from_be_bytes([a, b, c, d]))
 }
 
 /// What another implementation reads with the schema that the registry has under the number in front.
-fn read(bytes: Option<&[u8]>) -> BTreeMap<String, apache_avro::types::Value> {
+pub fn read(bytes: Option<&[u8]>) -> BTreeMap<String, apache_avro::types::Value> {
     let text = Registry::shared().schema(number(bytes));
     let schema = apache_avro::Schema::parse_str(&text).unwrap();
     let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();

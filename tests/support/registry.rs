@@ -150,6 +150,13 @@ impl Registry {
         Ok(self.ask("POST", &path, &json!({ "schema": schema }))?["id"].as_i64().expect("an id"))
     }
 
+    /// The same in another language, `JSON` or `PROTOBUF`.
+    pub fn register_as(&self, subject: &str, language: &str, schema: &str) -> Result<i64, Refusal> {
+        let path = format!("/subjects/{}/versions", escape(subject));
+        let body = json!({ "schema": schema, "schemaType": language });
+        Ok(self.ask("POST", &path, &body)?["id"].as_i64().expect("an id"))
+    }
+
     /// The id that a schema has in a subject.
     pub fn find(&self, subject: &str, schema: &str) -> Result<i64, Refusal> {
         let path = format!("/subjects/{}", escape(subject));
