@@ -56,7 +56,7 @@ fn main() {
         runs.extend(wirings(&source, &target, kafka, rows, round));
         for run in &mut runs {
             run.ratio = seconds / run.seconds;
-            println!("round {round}: {:<28}{:>10.0} rows/s", run.name, rows as f64 / run.seconds);
+            println!("round {round}: {:<40}{:>10.0} rows/s", run.name, rows as f64 / run.seconds);
         }
         taken.push(runs);
     }
@@ -95,6 +95,13 @@ fn wirings(source: &Database<'_>, target: &Database<'_>, kafka: &Kafka, rows: u6
     let in_schema = |schema: &str| target.one(&format!("SELECT count(DISTINCT id) FROM {schema}.t"));
     let topic = "[sink.kafka.topic]\npartitions = 4\nreplication = 1";
     drained(TO_KAFKA, &|| from("kafka").sink_kafka(&kafka.bootstrap(), &prefix).toml(topic), &events);
+    let once = format!("{prefix}once");
+    let committed = || {
+        let records = kafka.consume_all(&format!("{once}.public.t"), support::kafka::Isolation::Committed);
+        records.len().to_string()
+    };
+    let exactly = || from("once").sink_kafka(&kafka.bootstrap(), &once).exactly_once().toml(topic);
+    drained("postgres -> kafka (JSON), exactly once", &exactly, &committed);
     drained("postgres -> duckdb", &|| from("duckdb").sink_duckdb(&slot_duck), &|| in_duck(&slot_duck));
     drained("postgres -> postgres", &|| from("postgres").sink_postgres(&target.url(), Some(&schemas.0)), &|| {
         in_schema(&schemas.0)
@@ -186,7 +193,7 @@ fn drain(name: &'static str, pipeline: &Tailwater) -> Taken {
 
 /// The medians over the rounds, and the range of the ratio.
 fn report(taken: &[Vec<Taken>], rows: u64) {
-    println!("\n{:<28}{:>10}{:>8}{:>14}{:>16}{:>10}", "", "rows/s", "ratio", "min..max", "CPU s/million", "peak MB");
+    println!("\n{:<40}{:>10}{:>8}{:>14}{:>16}{:>10}", "", "rows/s", "ratio", "min..max", "CPU s/million", "peak MB");
     let million = rows as f64 / 1e6;
     for (index, run) in taken[0].iter().enumerate() {
         let of = |what: &dyn Fn(&Taken) -> f64| {
@@ -197,7 +204,7 @@ fn report(taken: &[Vec<Taken>], rows: u64) {
         let median = |what: &dyn Fn(&Taken) -> f64| of(what)[taken.len() / 2];
         let ratios = of(&|run| run.ratio);
         println!(
-            "{:<28}{:>10.0}{:>8.2}{:>14}{:>16.1}{:>10.0}",
+            "{:<40}{:>10.0}{:>8.2}{:>14}{:>16.1}{:>10.0}",
             run.name,
             rows as f64 / median(&|run| run.seconds),
             median(&|run| run.ratio),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tailwater::codecs::event::{
     Cause, Decoder, Encoder, Hold, Modes, Records, Settings, Stamp, TableRecord, decode_held, decode_table,
-    encode_followed, encode_held, encode_hold, encode_table,
+    encode_followed, encode_held, encode_hold, encode_partitions, encode_table,
 };
 use tailwater::model::{
     Cell, Change, ChangeId, Column, Lsn, Membership, Oid, OldRow, Op, Origin, PgTimestamp, PgType, ReplicaIdentity,
@@ -209,6 +209,7 @@ pub fn tables() -> Target {
         encode_followed(&name, None).1,
         encode_hold(&name, Some(&hold)).1,
         encode_hold(&name, None).1,
+        encode_partitions("shop.public.t", 4).1,
     ];
     Target::new("tables", corpus, true, |input| {
         let Ok(record) = decode_table(input) else { return Ok(()) };
@@ -216,6 +217,7 @@ pub fn tables() -> Target {
             TableRecord::Version(table, modes) => encode_table(table, modes),
             TableRecord::Followed(name, membership) => encode_followed(name, *membership),
             TableRecord::Held(name, hold) => encode_hold(name, hold.as_deref()),
+            TableRecord::Partitions(topic, count) => encode_partitions(topic, *count),
         };
         same(&Ok(record), &decode_table(&value))
     })

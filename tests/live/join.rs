@@ -74,7 +74,7 @@ fn tables_join_through_kafka_under_kills() {
     let source = Postgres::shared(17).database("join_pkd_source");
     let dir = Dir::new();
     let file = dir.join("warehouse.duckdb");
-    let (publish, apply) = through_kafka("join_pkd", &source);
+    let (publish, apply, _) = through_kafka("join_pkd", &source);
     storm(&source, &[publish, apply.sink_duckdb(&file)]);
     compare(&source, Copy::Duckdb(&file));
 }

@@ -501,6 +501,46 @@ async fn a_table_keeps_its_version_number_over_a_restart_and_gets_a_new_one_with
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn topics_that_were_altered_behind_us_are_not_written_on() {
+    for guarantee in BOTH {
+        let (kafka, prefix) = (Kafka::shared(), prefix("altered"));
+        let tables = ["grown", "gone", "anew"].map(|name| table(name, &[0]));
+        let (mut sink, _) = sink_with(&prefix, guarantee).await;
+        let all: Vec<Change> = tables.iter().zip(0..).map(|(table, seq)| insert(table, 8, seq)).collect();
+        sink.apply(batch(all)).await.unwrap().await.unwrap();
+        // While it runs, keys stay where they were.
+        tokio::task::block_in_place(|| kafka.add_partitions(&format!("{prefix}.public.grown"), 9));
+        for commit in 2..40 {
+            sink.apply(batch(vec![insert(&tables[0], commit * 8, 0)])).await.unwrap().await.unwrap();
+        }
+        let ends = tokio::task::block_in_place(|| kafka.end_offsets(&format!("{prefix}.public.grown")));
+        assert_eq!(ends.len(), 9);
+        assert!(ends[4..].iter().all(|&end| end == 0), "{ends:?}");
+        drop(sink);
+        tokio::task::block_in_place(|| kafka.delete_topic(&format!("{prefix}.public.gone")));
+        for (table, what) in [(&tables[0], "has 9 partitions, and 4 when"), (&tables[1], "was deleted")] {
+            let (mut sink, _) = sink_with(&prefix, guarantee).await;
+            let error = sink.apply(batch(vec![insert(table, 800, 0)])).await.unwrap_err();
+            assert_eq!(error.class(), Class::Blocked);
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        // One that was written last and is empty now.
+        let (mut sink, _) = sink_with(&prefix, guarantee).await;
+        sink.apply(batch(vec![insert(&tables[2], 1600, 0)])).await.unwrap().await.unwrap();
+        drop(sink);
+        let anew = format!("{prefix}.public.anew");
+        tokio::task::block_in_place(|| {
+            kafka.delete_topic(&anew);
+            kafka.create_topic(&anew, 4, &[]);
+        });
+        let options = SinkOptions { guarantee, ..sink_options(&prefix) };
+        let error = KafkaSink::start(options, Meters::new()).await.err().unwrap();
+        assert_eq!(error.class(), Class::Blocked);
+        assert!(error.to_string().contains("created anew"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_appears_while_reading_joins_without_a_restart() {
     for guarantee in BOTH {
         let prefix = prefix("join");

@@ -12,6 +12,8 @@ use crate::support::compare::{Copy, assert_all_equal};
 #[cfg(feature = "duckdb")]
 use crate::support::dir::Dir;
 #[cfg(feature = "kafka")]
+use crate::support::judge;
+#[cfg(feature = "kafka")]
 use crate::support::kafka::Kafka;
 use crate::support::postgres::{Database, Postgres};
 use crate::support::runtime::wait;
@@ -89,16 +91,17 @@ fn postgres_to_duckdb_survives_kills() {
 
 /// The two processes of a pipeline through Kafka; the sink's is unfinished.
 #[cfg(feature = "kafka")]
-pub fn through_kafka(name: &str, source: &Database<'_>) -> (Tailwater, Tailwater) {
+pub fn through_kafka(name: &str, source: &Database<'_>) -> (Tailwater, Tailwater, String) {
     let kafka = Kafka::shared();
     let prefix = kafka.prefix(name);
     let publish = Tailwater::new(&format!("{name}_in"))
         .source_postgres(&source.url(), &["public.*"])
         .sink_kafka(&kafka.bootstrap(), &prefix)
+        .exactly_once()
         .toml("[sink.kafka.topic]\npartitions = 3\nreplication = 1");
     let apply =
         Tailwater::new(&format!("{name}_out")).source_kafka(&kafka.bootstrap(), &[&format!("{prefix}.public.*")], name);
-    (publish, apply)
+    (publish, apply, prefix)
 }
 
 #[cfg(feature = "kafka")]
@@ -106,8 +109,11 @@ pub fn through_kafka(name: &str, source: &Database<'_>) -> (Tailwater, Tailwater
 fn postgres_to_kafka_to_postgres_survives_kills() {
     let server = Postgres::shared(17);
     let (source, target) = (server.database("kill_pkp_source"), server.database("kill_pkp_target"));
-    let (publish, apply) = through_kafka("kill_pkp", &source);
+    let (publish, apply, prefix) = through_kafka("kill_pkp", &source);
     storm(&source, &[publish, apply.sink_postgres(&target.url(), None)]);
+    let seen = judge::seen(Kafka::shared(), &prefix);
+    judge::assert_once(&seen);
+    judge::assert_ledger(&seen, &source);
     assert_all_equal(&source.session(), &workload::TABLES, Copy::Postgres(&target.session()));
 }
 
@@ -117,7 +123,7 @@ fn postgres_to_kafka_in_protobuf_to_duckdb_survives_kills() {
     let source = Postgres::shared(17).database("kill_pkd_source");
     let dir = Dir::new();
     let file = dir.join("warehouse.duckdb");
-    let (publish, apply) = through_kafka("kill_pkd", &source);
+    let (publish, apply, _) = through_kafka("kill_pkd", &source);
     storm(&source, &[publish.protobuf(), apply.sink_duckdb(&file)]);
     assert_all_equal(&source.session(), &workload::TABLES, Copy::Duckdb(&file));
 }

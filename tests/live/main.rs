@@ -13,6 +13,8 @@ mod disk;
 mod encoding;
 #[cfg(feature = "kafka")]
 mod evolve;
+#[cfg(feature = "kafka")]
+mod exactly;
 mod example;
 mod failover;
 mod filter;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use nix::sys::signal::Signal;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -298,6 +298,36 @@ impl Kafka {
         });
     }
 
+    /// Gives a topic more partitions.
+    #[track_caller]
+    pub fn add_partitions(&self, name: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
+        let topic = name.to_owned();
+        runtime::wait(async move {
+            let more = NewPartitions::new(&topic, partitions);
+            let grown = admin.create_partitions([&more], &AdminOptions::new()).await.expect("an answer");
+            grown.into_iter().for_each(|one| drop(one.expect("a topic that exists")));
+        });
+        let known = || self.client().create().ok().map(|consumer: BaseConsumer| self::partitions(&consumer, name));
+        eventually("the brokers know the partitions", Duration::from_secs(30), || {
+            known().filter(|&n| n as usize == partitions)
+        });
+    }
+
+    /// Deletes a topic and waits until the brokers tell of it no more.
+    #[track_caller]
+    pub fn delete_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
+        let topic = name.to_owned();
+        runtime::wait(async move {
+            let gone = admin.delete_topics(&[&topic], &AdminOptions::new()).await.expect("an answer");
+            gone.into_iter().for_each(|one| drop(one.expect("a topic that exists")));
+        });
+        eventually("the topic is gone", Duration::from_secs(30), || {
+            (!self.topics(name).contains(&name.to_owned())).then_some(())
+        });
+    }
+
     /// The names of the topics that exist and begin with `prefix`, sorted.
     pub fn topics(&self, prefix: &str) -> Vec<String> {
         let consumer: BaseConsumer = self.client().create().expect("a client");
@@ -342,6 +372,39 @@ impl Kafka {
         }
         records.sort_by_key(|record| (record.partition, record.offset));
         records
+    }
+
+    /// What Kafka's own console consumer prints of the committed records of all topics that match: partition, headers
+    /// and value, a line each. It ends when nothing has come for some seconds.
+    #[track_caller]
+    pub fn console(&self, topics: &str) -> String {
+        let bootstrap = self.bootstrap();
+        let arguments = [
+            ["--bootstrap-server", &bootstrap],
+            ["--include", topics],
+            ["--isolation-level", "read_committed"],
+            ["--timeout-ms", "5000"],
+            ["--formatter-property", "print.partition=true"],
+            ["--formatter-property", "print.headers=true"],
+        ];
+        let arguments: Vec<&str> = arguments.into_iter().flatten().chain(["--from-beginning"]).collect();
+        self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments)
+    }
+
+    /// Changes what is allowed, with Kafka's own tool.
+    #[track_caller]
+    pub fn acl(&self, arguments: &[&str]) {
+        let bootstrap = self.bootstrap();
+        let arguments = [&["--bootstrap-server", &bootstrap], arguments].concat();
+        self.tool("org.apache.kafka.tools.AclCommand", &arguments);
+    }
+
+    #[track_caller]
+    fn tool(&self, main: &str, arguments: &[&str]) -> String {
+        let command = self.nodes[0].java(main, arguments, &["-Xmx512m", "-XX:TieredStopAtLevel=1"]);
+        let output = Command::new(&command[0]).args(&command[1..]).output().expect("java starts");
+        assert!(output.status.success(), "{main}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
     }
 
     /// A client's configuration with the bootstrap servers set.

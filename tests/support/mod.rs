@@ -5,6 +5,7 @@
 //! supervised  a process that ends with the test, however the test ends
 //! postgres    Postgres: a throw-away server; Database: one of its databases; Session: one connection
 //! kafka       Kafka: a throw-away cluster, and reading its topics
+//! judge       what Kafka's own consumer of committed records sees
 //! contract    whether records are those that Debezium tells
 //! registry    Registry: a throw-away schema registry
 //! http        one request, one answer
@@ -29,6 +30,8 @@ pub mod dir;
 #[cfg(feature = "duckdb")]
 pub mod duck;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod judge;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod port;

@@ -92,6 +92,26 @@ impl Tailwater {
         ))
     }
 
+    /// In transactions instead.
+    pub fn exactly_once(mut self) -> Tailwater {
+        self.config = self.config.replace("delivery = \"at-least-once\"", "delivery = \"exactly-once\"");
+        self
+    }
+
+    /// The same pipeline for a second process beside it.
+    pub fn twin(&self) -> Tailwater {
+        let port = port::free();
+        let other = self.variant(&format!("127.0.0.1:{}", self.port), &format!("127.0.0.1:{port}"));
+        Tailwater { port, ..other }
+    }
+
+    /// The same pipeline with a part of its configuration replaced.
+    pub fn variant(&self, part: &str, by: &str) -> Tailwater {
+        assert!(self.config.contains(part), "{part} is not in the configuration");
+        let other = Tailwater::exactly(&self.config.replace(part, by));
+        Tailwater { port: self.port, ..other }
+    }
+
     /// Events in Protobuf instead of JSON.
     pub fn protobuf(mut self) -> Tailwater {
         self.config = self.config.replace("format = \"json\"", "format = \"protobuf\"");

@@ -60,6 +60,7 @@ pub(super) struct Apart {
     tables: HashMap<usize, Seen>,
     /// Whether what follows from changes is only counted: it has been told before.
     pub(super) muted: bool,
+    epoch: String,
 }
 
 impl Apart {
@@ -68,9 +69,11 @@ impl Apart {
         ledger: Arc<Ledger>,
         transactions: Option<Transactions>,
         options: &SinkOptions,
+        epoch: &str,
     ) -> Apart {
-        let outboxes = options.outboxes.clone();
-        Apart { outlet, ledger, lanes: HashMap::new(), transactions, outboxes, tables: HashMap::new(), muted: false }
+        let (outboxes, epoch) = (options.outboxes.clone(), epoch.to_owned());
+        let (lanes, tables) = Default::default();
+        Apart { outlet, ledger, lanes, transactions, outboxes, tables, muted: false, epoch }
     }
 
     /// Whether there is nothing to look for in changes.
@@ -100,7 +103,7 @@ impl Apart {
                 id: change.id,
                 key: Some(&key),
                 value: Some(&value),
-                headers: id_headers(change.id, 2),
+                headers: self.id_headers(change.id, 0),
                 timestamp: None,
             };
             self.send(told, batch, topics, sent).await?;
@@ -115,7 +118,7 @@ impl Apart {
                 let rule = self.outboxes.get(rule).expect("a rule that was found");
                 let topic = rule.topic.replace("${route}", &legal(&event.route));
                 let headers =
-                    event.headers.iter().fold(id_headers(change.id, event.headers.len() + 2), |all, (key, value)| {
+                    event.headers.iter().fold(self.id_headers(change.id, event.headers.len()), |all, (key, value)| {
                         all.insert(Header { key, value: value.as_deref() })
                     });
                 let told = Told {
@@ -131,6 +134,15 @@ impl Apart {
                 Ok(true)
             }
         }
+    }
+
+    /// The headers that say which change it is, with room for more.
+    fn id_headers(&self, id: ChangeId, more: usize) -> OwnedHeaders {
+        let digits = |number: u64| number.to_string();
+        OwnedHeaders::new_with_capacity(more + 3)
+            .insert(Header { key: header::COMMIT_LSN, value: Some(&digits(id.commit.get())) })
+            .insert(Header { key: header::SEQ, value: Some(&digits(id.seq)) })
+            .insert(Header { key: header::EPOCH, value: Some(&self.epoch) })
     }
 
     /// The rule that makes the change an event of the application's own, and the event, if it is one.
@@ -181,10 +193,13 @@ impl Apart {
             self.lanes.insert(topic.to_owned(), lane);
         }
         let lane = self.lanes.get(topic).expect("it has just been made");
-        let partition = told.key.is_none().then(|| murmur::partition(&id_bytes(told.id), lane.partitions));
+        let partition = match told.key {
+            Some(key) => murmur::partition(key, lane.partitions),
+            None => murmur::partition(&id_bytes(told.id), lane.partitions),
+        };
         let record = Record {
             topic: &lane.topic,
-            partition,
+            partition: Some(partition),
             key: told.key,
             value: told.value,
             headers: told.headers,
@@ -210,13 +225,6 @@ async fn lane(topic: &str, about: &str, topics: &mut Topics, ledger: &Ledger) ->
 fn legal(route: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
     route.chars().map(legal).collect()
-}
-
-fn id_headers(id: ChangeId, count: usize) -> OwnedHeaders {
-    let digits = |number: u64| number.to_string();
-    OwnedHeaders::new_with_capacity(count)
-        .insert(Header { key: header::COMMIT_LSN, value: Some(&digits(id.commit.get())) })
-        .insert(Header { key: header::SEQ, value: Some(&digits(id.seq)) })
 }
 
 /// A change's id as the bytes that choose a partition: the same for each writing of the same change.

@@ -201,6 +201,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
+        // That a partition has been read to its end is no trouble.
+        if code == Code::PartitionEOF {
+            return;
+        }
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers down" follows each particular reason and says less.
         let vaguer = code == Code::AllBrokersDown && trouble.is_some();

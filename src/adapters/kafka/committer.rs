@@ -184,7 +184,10 @@ impl Committer {
             Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::InvalidProducerIdMapping)
         );
         if !fenced {
-            return error;
+            return match error.class() {
+                Class::Transient => self.producer.reason().unwrap_or(error),
+                _ => error,
+            };
         }
         let (control, topic) = (Arc::clone(&self.control), self.progress.topic.clone());
         let own = self.epoch.load(Ordering::Relaxed);

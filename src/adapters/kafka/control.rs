@@ -103,6 +103,12 @@ impl Control {
         range.map_err(|error| self.explain(&format!("asking for the end of {topic}"), &error))
     }
 
+    /// The range of one partition of a topic that may not exist.
+    pub(super) fn end(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        let range = self.consumer.fetch_watermarks(topic, partition, client::ANSWER);
+        range.map_err(|error| failed(&format!("asking for the end of {topic}"), &error))
+    }
+
     /// Hands on each record from `from` to the end the topic has now.
     pub(super) fn read(
         &self,

@@ -534,4 +534,38 @@ mod tests {
         let error = ledger.failure().unwrap();
         assert!(error.to_string().contains("deleted and created anew"), "{error}");
     }
+
+    #[test]
+    fn in_transactions_the_commit_and_not_the_marker_makes_durable() {
+        let ledger = Ledger::transactional();
+        let batch = ledger.begin();
+        let mut delivery = ledger.seal(1, 1, end(true, 1));
+        let confirmed = |ledger: &Ledger| {
+            let future = std::pin::pin!(ledger.confirmed(batch));
+            future.poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
+        };
+        assert!(!confirmed(&ledger));
+        ledger.settled(Tag { route: 0, batch }, Ok(Placed { partition: 0, offset: 0 }));
+        assert!(confirmed(&ledger));
+        let tag = ledger.mark(ledger.take().unwrap());
+        ledger.settled(tag, Ok(Placed { partition: 0, offset: 0 }));
+        assert!(resolved(&mut delivery).is_none(), "durable before the commit");
+        ledger.committed();
+        assert!(matches!(resolved(&mut delivery), Some(Ok(()))));
+    }
+
+    #[test]
+    fn in_transactions_what_is_refused_is_kept_for_the_one_who_commits() {
+        let ledger = Ledger::transactional();
+        ledger.route(Route { topic: "t".into(), table: "table public.t (key id)".into(), limit: None });
+        let batch = ledger.begin();
+        let mut delivery = ledger.seal(1, 1, end(true, 1));
+        let refused = Refused { code: Code::MessageSizeTooLarge, size: 99 };
+        ledger.settled(Tag { route: 0, batch }, Err(refused));
+        assert!(ledger.failure().is_none() && resolved(&mut delivery).is_none(), "it ended before it was judged");
+        let error = ledger.refused().unwrap_err();
+        assert!(error.to_string().contains("public.t (key id)"), "{error}");
+        ledger.fail(&Error::blocked("another process"));
+        assert!(resolved(&mut delivery).unwrap().unwrap_err().to_string().contains("another process"));
+    }
 }

@@ -90,6 +90,8 @@ pub(super) struct Known {
     pub(super) followed: Followed,
     /// The tables that are stopped, by the source's names.
     pub(super) held: BTreeMap<TableName, Hold>,
+    /// Over how many partitions of each topic keys are spread.
+    pub(super) partitions: HashMap<String, i32>,
 }
 
 impl Known {
@@ -98,7 +100,8 @@ impl Known {
         let (prefix, topics, adjustment) =
             (&options.events.prefix, &options.topics, options.events.modes.name_adjustment);
         let (versions, claims, followed) = (Versions::default(), Claims::new(prefix), Followed::default());
-        let mut known = Known { versions, claims, followed, held: BTreeMap::new() };
+        let (held, partitions) = Default::default();
+        let mut known = Known { versions, claims, followed, held, partitions };
         control.read(name, 0, |message| {
             let record = decode_table(message.payload().unwrap_or_default())
                 .map_err(|error| Error::corrupt(format!("{name} at offset {}: {error}", message.offset())))?;
@@ -115,6 +118,7 @@ impl Known {
                 TableRecord::Held(source, None) => drop(known.held.remove(&source)),
                 TableRecord::Followed(name, Some(membership)) => drop(known.followed.insert(name, membership)),
                 TableRecord::Followed(name, None) => drop(known.followed.remove(&name)),
+                TableRecord::Partitions(topic, count) => drop(known.partitions.insert(topic, count)),
             }
             Ok(())
         })?;

@@ -18,7 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use tokio::sync::Notify;
 
 use super::Cluster;
-use super::client::{Context, creation, failed, producer_config};
+use super::client::{Context, coded, creation, failed, producer_config};
 use super::topics::blocking;
 use crate::model::{Error, Result};
 
@@ -274,6 +274,17 @@ impl Producer {
     /// Why this producer can never be used again, if so.
     pub(super) fn fatal(&self) -> Option<Code> {
         self.inner.client().fatal_error().map(|(code, _)| code)
+    }
+
+    /// Why the transaction can only be aborted, if so: what is sent then is refused without a reason. Only to be asked
+    /// by who gives the producer up, since in a transaction's absence it begins one.
+    pub(super) fn reason(&self) -> Option<Error> {
+        match self.inner.begin_transaction() {
+            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
+                Some(coded(format!("writing in a Kafka transaction: {}", error.string()), error.code()))
+            }
+            _ => None,
+        }
     }
 
     /// A call that may be taken up again where its time was over.

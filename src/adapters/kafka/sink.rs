@@ -43,10 +43,14 @@ use super::start::{Began, begin};
 use super::topics::{Purpose, Topics, blocking};
 use super::{Guarantee, SinkOptions, murmur};
 use crate::codecs::event::{
-    Cause, EncodeError, Encoder, Notice, Notices, Records, Topic, Transactions, encode_table, header, tables_topic,
+    Cause, EncodeError, Encoder, Notice, Notices, Records, Topic, Transactions, encode_partitions, encode_table,
+    header, tables_topic,
 };
 use crate::logic::pipeline::{Batch, Sink};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, PgTimestamp, Position, Result, Table};
+
+/// How long ending in good order may take.
+const CLOSING: Duration = Duration::from_secs(6);
 
 /// Publishes changes. See the module.
 pub struct KafkaSink {
@@ -68,6 +72,8 @@ pub struct KafkaSink {
     records: Records,
     /// The last change of a transaction that a writer before left unfinished: up to it all are in the topics.
     had: ChangeId,
+    /// The writer's epoch, in digits.
+    epoch: String,
     closer: Option<mpsc::Sender<oneshot::Sender<()>>>,
     _tasks: Vec<Task>,
 }
@@ -110,6 +116,7 @@ impl KafkaSink {
             }
             Guarantee::AtLeastOnce => (Arc::new(Outlet::direct(Arc::clone(&producer))), None),
         };
+        let epoch = progress.writer.epoch.to_string();
         let (closer, close) = mpsc::channel(1);
         let (for_task, of_ledger) = (Arc::clone(&producer), Arc::clone(&ledger));
         let mut tasks = vec![Task(match parcels {
@@ -141,7 +148,7 @@ impl KafkaSink {
             true => Some(Transactions::new(notices(Notice::Transaction).await?)),
             false => None,
         };
-        let apart = Apart::new(Arc::clone(&outlet), Arc::clone(&ledger), transactions, &options);
+        let apart = Apart::new(Arc::clone(&outlet), Arc::clone(&ledger), transactions, &options, &epoch);
         let transactional = options.guarantee == Guarantee::ExactlyOnce;
         let sink = KafkaSink {
             options,
@@ -159,6 +166,7 @@ impl KafkaSink {
             apart,
             records: Records::new(),
             had,
+            epoch,
             closer: Some(closer).filter(|_| transactional),
             _tasks: tasks,
         };
@@ -169,10 +177,14 @@ impl KafkaSink {
     pub async fn close(mut self) {
         let Some(closer) = self.closer.take() else { return };
         let (done, closed) = oneshot::channel();
-        if closer.send(done).await.is_ok() {
-            // Nobody answers where the task has ended by itself.
-            let _ = closed.await;
-        }
+        let ended = async {
+            if closer.send(done).await.is_ok() {
+                // Nobody answers where the task has ended by itself.
+                let _ = closed.await;
+            }
+        };
+        // A commit that waits for its brokers is not waited for.
+        let _ = tokio::time::timeout(CLOSING, ended).await;
     }
 
     /// Sends the records of a batch.
@@ -181,8 +193,8 @@ impl KafkaSink {
         let now = PgTimestamp::now();
         for change in changes {
             let had = change.id.commit == self.had.commit && change.id <= self.had;
-            if !had {
-                // Anything else, and it is not that transaction that goes on.
+            if change.id.commit < self.had.commit {
+                // The log has gone back behind that transaction: it is not the same one that comes.
                 self.had = ChangeId::ZERO;
             }
             if had && self.apart.transactions.is_none() {
@@ -211,6 +223,10 @@ impl KafkaSink {
                 Err(Barred::All(error)) => return Err(error),
             }
         }
+        for (topic, partitions) in self.topics.unsaid() {
+            let doing = format!("noting the partitions of {topic}");
+            self.announce(&encode_partitions(&topic, partitions), &doing).await?;
+        }
         Ok(sent)
     }
 
@@ -237,16 +253,21 @@ impl KafkaSink {
         }
         let plan = self.plans.plans.get(index).expect("plans are never removed");
         for event in self.records.iter() {
-            let count = event.headers().count();
-            let headers = event.headers().fold(OwnedHeaders::new_with_capacity(count), |headers, (key, value)| {
+            let all = event.headers().chain([(header::EPOCH, self.epoch.as_bytes())]);
+            let count = event.headers().count() + 1;
+            let headers = all.fold(OwnedHeaders::new_with_capacity(count), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(value) })
             });
             let headers = waited.iter().fold(headers, |headers, topic| {
                 headers.insert(Header { key: header::WAITED, value: Some(topic.as_bytes()) })
             });
-            let partition = event.key.is_none().then(|| murmur::partition(&id_bytes(change.id), plan.partitions));
-            let (key, value) = (event.key, event.value);
-            let record = Record { topic: &plan.topic.name, partition, key, value, headers, timestamp: None };
+            // As many as there were at first: what is added under way takes no keys.
+            let partition = match event.key {
+                Some(key) => murmur::partition(key, plan.partitions),
+                None => murmur::partition(&id_bytes(change.id), plan.partitions),
+            };
+            let (topic, partition, key, value) = (&plan.topic.name, Some(partition), event.key, event.value);
+            let record = Record { topic, partition, key, value, headers, timestamp: None };
             let size = record.size();
             let tag = Tag { route: plan.route, batch: number };
             if let Err(refused) = self.outlet.send(record, tag).await? {
@@ -301,6 +322,7 @@ impl KafkaSink {
         let (prefix, adjustment) = (&self.options.events.prefix, self.options.events.modes.name_adjustment);
         self.claims.claim(&topic, &source.name).map_err(Barred::one(Cause::Names))?;
         self.claims.claim_names(prefix, source, adjustment).map_err(Barred::one(Cause::Names))?;
+        self.topics.unaltered(&topic.name)?;
         let found = self.topics.ensure(&topic.name, Purpose::Events).await.map_err(Barred::one(Cause::Topic))?;
         let (table, new) = self.versions.number(told, &self.options.events.modes);
         let encoder = self.encoder(&topic.name, &table).await?;

@@ -59,6 +59,11 @@ pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
         let (control, tables, options) = (Arc::clone(&control), tables.clone(), options.clone());
         blocking(move || Known::read(&control, &tables, &options)).await?
     };
+    topics.remember(known.partitions.clone());
+    if let Some(marked) = &last {
+        let (control, offsets) = (Arc::clone(&control), marked.marker.checkpoint.offsets.clone());
+        blocking(move || shrunk(&control, &offsets)).await?;
+    }
     let epoch = last.as_ref().map_or(0, |marked| marked.marker.writer.epoch).max(own) + 1;
     options.epoch.store(epoch, Ordering::Relaxed);
     let writer = Writer { epoch, reading: options.reading.clone() };
@@ -91,6 +96,22 @@ async fn last_marker(control: &Arc<Control>, topic: &str, pipeline: &str) -> Res
         Ok(last)
     })
     .await
+}
+
+/// Refuses topics that end below what the last marker says of them.
+fn shrunk(control: &Control, offsets: &[(String, i32, i64)]) -> Result<()> {
+    for (topic, partition, next) in offsets {
+        // One that is not there is met when it is to be written.
+        let Ok((_, end)) = control.end(topic, *partition) else { continue };
+        if end < *next {
+            return Err(Error::blocked(format!(
+                "{topic}[{partition}] ends at offset {end}, and {next} was there before: it was deleted and created \
+                 anew, or lost records"
+            ))
+            .remedy("what it held is gone: start over under another prefix, with a new snapshot"));
+        }
+    }
+    Ok(())
 }
 
 /// The last change of a transaction that is in the topics in part. A snapshot is taken anew, with other ids.
@@ -133,4 +154,30 @@ async fn announce(
         return Err(super::client::coded(format!("writing to {topic}: {}", refused.code), refused.code));
     }
     producer.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Class, Lsn};
+
+    fn marked(inside: Option<ChangeId>) -> Marked {
+        let writer = Writer { epoch: 1, reading: "a".into() };
+        Marked { marker: Marker { checkpoint: nowhere(), inside, writer }, offset: 0, pipeline: "shop".into() }
+    }
+
+    #[test]
+    fn a_transaction_goes_on_inside_only_where_its_changes_are_numbered_alike() {
+        let reading = |reading: &str| Writer { epoch: 2, reading: reading.into() };
+        let inside = ChangeId { commit: Lsn::new(800), seq: 7 };
+        assert_eq!(unfinished(None, &reading("a")).unwrap(), ChangeId::ZERO);
+        assert_eq!(unfinished(Some(&marked(None)), &reading("b")).unwrap(), ChangeId::ZERO);
+        assert_eq!(unfinished(Some(&marked(Some(inside))), &reading("a")).unwrap(), inside);
+        let error = unfinished(Some(&marked(Some(inside))), &reading("b")).unwrap_err();
+        assert_eq!(error.class(), Class::Blocked);
+        // Rows of a snapshot come again under other ids; a writer that never wrote left nothing.
+        let snapshot = ChangeId::snapshot(Lsn::new(800), 7);
+        assert_eq!(unfinished(Some(&marked(Some(snapshot))), &reading("b")).unwrap(), ChangeId::ZERO);
+        assert_eq!(unfinished(Some(&marked(Some(ChangeId::ZERO))), &reading("b")).unwrap(), ChangeId::ZERO);
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! A topic is created with explicit partitions, replicas and policy, never by the broker's own choice. One that
 //! exists is taken as it is; where it contradicts the configuration, that is said and not changed.
+//!
+//! The tables topic remembers how many partitions each topic of events had when it was first written. One that has others
+//! now would have keys in two partitions, one that is gone had events that somebody may not have read: both stop.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,6 +67,10 @@ pub(super) struct Topics {
     known: HashMap<String, Topic>,
     partitions: i32,
     replication: i32,
+    /// Partitions of the topics that have been written.
+    written: HashMap<String, i32>,
+    /// Those that were not known of before.
+    unsaid: Vec<(String, i32)>,
 }
 
 impl Topics {
@@ -75,7 +82,8 @@ impl Topics {
         replication: i32,
     ) -> Result<Topics> {
         let admin = create(&admin_config(cluster)?, Context::default())?;
-        let mut topics = Topics { control, admin, known: HashMap::new(), partitions, replication };
+        let (known, written, unsaid) = Default::default();
+        let mut topics = Topics { control, admin, known, partitions, replication, written, unsaid };
         topics.refresh().await?;
         Ok(topics)
     }
@@ -92,9 +100,39 @@ impl Topics {
         self.known.get(name).copied()
     }
 
+    /// Says what the tables topic remembers.
+    pub(super) fn remember(&mut self, written: HashMap<String, i32>) {
+        self.written = written;
+    }
+
+    /// The topics of events that the tables topic is to remember from now on.
+    pub(super) fn unsaid(&mut self) -> Vec<(String, i32)> {
+        std::mem::take(&mut self.unsaid)
+    }
+
+    /// Refuses a topic that has been written and is gone, or has other partitions.
+    pub(super) fn unaltered(&self, name: &str) -> Result<()> {
+        let Some(&before) = self.written.get(name) else { return Ok(()) };
+        let now = self.find(name).map(|topic| topic.partitions);
+        altered(name, before, now).map_or(Ok(()), Err)
+    }
+
     /// The topic, created when it does not exist.
     pub(super) async fn ensure(&mut self, name: &str, purpose: Purpose) -> Result<Topic> {
         check_name(name)?;
+        if purpose != Purpose::Events {
+            return self.find_or_create(name, purpose).await;
+        }
+        self.unaltered(name)?;
+        let topic = self.find_or_create(name, purpose).await?;
+        if !self.written.contains_key(name) {
+            self.written.insert(name.to_owned(), topic.partitions);
+            self.unsaid.push((name.to_owned(), topic.partitions));
+        }
+        Ok(topic)
+    }
+
+    async fn find_or_create(&mut self, name: &str, purpose: Purpose) -> Result<Topic> {
         if let Some(topic) = self.find(name) {
             self.compare(name, purpose, topic)?;
             return Ok(topic);
@@ -166,6 +204,27 @@ impl Topics {
     }
 }
 
+/// What has become of a topic since it was first written with this many partitions, where it is not what it was.
+fn altered(name: &str, before: i32, now: Option<i32>) -> Option<Error> {
+    let start_over = "start over under another prefix, with a new snapshot";
+    match now {
+        Some(now) if now == before => None,
+        Some(now) => Some(
+            Error::blocked(format!("topic {name} has {now} partitions, and {before} when it was first written"))
+                .remedy(format!("keys would go to other partitions and lose their order: {start_over}")),
+        ),
+        None => Some(
+            Error::blocked(format!(
+                "topic {name} was deleted, with the events in it, or this user may not see it any more"
+            ))
+            .remedy(format!(
+                "grant this user Describe and Write; if it is gone, {start_over}, or, where nobody needs what it \
+                     held, create it again with {before} partitions"
+            )),
+        ),
+    }
+}
+
 /// What is wrong with an existing topic, in the eyes of the configuration.
 pub(super) fn contradiction(name: &str, purpose: Purpose, topic: Topic, configured: i32) -> Option<Error> {
     let wanted = if purpose == Purpose::Events { configured } else { 1 };
@@ -228,6 +287,15 @@ mod tests {
         }
         check_name(&"x".repeat(249)).unwrap();
         check_name("shop._tailwater.progress").unwrap();
+    }
+
+    #[test]
+    fn a_topic_that_is_gone_or_has_other_partitions_is_not_written_on() {
+        assert!(altered("t", 4, Some(4)).is_none());
+        let grown = altered("t", 4, Some(5)).unwrap().to_string();
+        assert!(grown.contains("has 5 partitions, and 4 when"), "{grown}");
+        let gone = altered("t", 4, None).unwrap().to_string();
+        assert!(gone.contains("deleted") && gone.contains("again with 4 partitions"), "{gone}");
     }
 
     #[test]

@@ -31,9 +31,10 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// A commit costs some ten round trips whatever it holds: 32 MB or a fifth of a second make that little.
+    /// A commit costs some ten round trips whatever it holds: a fifth of a second of work makes that little. A reader
+    /// that restores the order holds one transaction in memory, so it has a size as well.
     pub(super) const DEFAULT: Limits =
-        Limits { bytes: 32 << 20, age: Duration::from_millis(200), small: 256 << 10, quiet: Duration::from_millis(20) };
+        Limits { bytes: 16 << 20, age: Duration::from_millis(200), small: 256 << 10, quiet: Duration::from_millis(20) };
 }
 
 /// How a parcel of records stands to the batches.

@@ -54,7 +54,7 @@ pub use notice::{Notice, Notices};
 pub use outbox::{Columns as OutboxColumns, Outbox, OutboxError, PAYLOADS, Payload, Routed, route_message};
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
-pub use tables::{TableRecord, decode_table, encode_followed, encode_table};
+pub use tables::{TableRecord, decode_table, encode_followed, encode_partitions, encode_table};
 pub use topic::{
     PLACEHOLDERS, TemplateError, Topic, TopicNames, TopicTemplate, held_topic, progress_topic, tables_topic, topic,
 };
@@ -69,6 +69,8 @@ pub mod header {
     pub const COMMIT_LSN: &str = "tw.commit_lsn";
     /// The change's ordinal in its transaction, in decimal digits.
     pub const SEQ: &str = "tw.seq";
+    /// Which of the prefix's writers wrote the record, counted from 1, in decimal digits.
+    pub const EPOCH: &str = "tw.epoch";
     /// `schema.table@version`: the record of the tables topic that explains the event.
     pub const TABLE: &str = "tw.table";
     /// The topic that a change is of which waits in another.

@@ -1,5 +1,5 @@
 //! The tables topic: a record for each table version, which says what an event's JSON alone does not, one for each
-//! table that is followed, and one for each that is or was stopped.
+//! table that is followed, one for each that is or was stopped, and one for each topic that is written.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +21,8 @@ pub enum TableRecord {
     Followed(TableName, Option<Membership>),
     /// That a table, by the source's name, is stopped, or that it goes on.
     Held(TableName, Option<Box<Hold>>),
+    /// That keys were spread over so many partitions of a topic.
+    Partitions(String, i32),
 }
 
 #[derive(Deserialize)]
@@ -30,6 +32,13 @@ enum JsonRecord {
     // Before `Followed`, all of whose fields it has.
     Held(JsonHold),
     Followed(JsonFollowed),
+    Partitions(JsonPartitions),
+}
+
+#[derive(Serialize, Deserialize)]
+struct JsonPartitions {
+    topic: String,
+    partitions: i32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,6 +132,13 @@ pub fn encode_followed(name: &TableName, membership: Option<Membership>) -> (Vec
     (format!("{name}@followed").into_bytes(), value)
 }
 
+/// Key and value of the record that says how many partitions a topic has.
+pub fn encode_partitions(topic: &str, partitions: i32) -> (Vec<u8>, Vec<u8>) {
+    let json = JsonPartitions { topic: topic.to_owned(), partitions };
+    let value = serde_json::to_vec(&json).expect("texts and numbers are always JSON");
+    (format!("{topic}@partitions").into_bytes(), value)
+}
+
 /// Reads a record's value.
 pub fn decode_table(value: &[u8]) -> Result<TableRecord, DecodeError> {
     match serde_json::from_slice(value).map_err(|_| ERROR)? {
@@ -146,6 +162,7 @@ pub fn decode_table(value: &[u8]) -> Result<TableRecord, DecodeError> {
             });
             Ok(TableRecord::Followed(TableName::new(json.schema, json.table), oids))
         }
+        JsonRecord::Partitions(json) => Ok(TableRecord::Partitions(json.topic, json.partitions)),
     }
 }
 
