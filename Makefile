@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover sim fuzz mutants compat bench bench-encode lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover large sim fuzz mutants compat bench bench-encode lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -66,6 +66,11 @@ failover: ## promote a standby under load, with and without what keeps it comple
 	@$(NEED) rust npm kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb
 	$(TEST_ENV) TAILWATER_FAILOVERS=$${FAILOVERS:-20} cargo test --locked --test live -- failover:: --nocapture
+
+large: ## transactions of LARGE_MB (default 2000) received while they are open: one, then 64 at once; memory, delay, the server's disk
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres 17 duckdb kafka
+	$(TEST_ENV) TAILWATER_LARGE_MB=$${LARGE_MB:-2000} cargo test --locked --test live -- huge:: --nocapture --test-threads=1
 
 sim: ## delivery against models, a million schedules (SEEDS); TAILWATER_SEED=n replays one
 	@$(NEED) rust

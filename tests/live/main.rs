@@ -19,6 +19,7 @@ mod example;
 mod failover;
 mod filter;
 mod history;
+mod huge;
 mod input;
 mod join;
 #[cfg(feature = "kafka")]
