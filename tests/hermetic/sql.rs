@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tailwater::codecs::dialect::{Dialect, Duckdb, MergeSpec, Postgres, Target};
 use tailwater::model::{
-    ChangeId, Checkpoint, Column, Lsn, Membership, Oid, PgType, Phase, ReplicaIdentity, SourcePosition, Table,
-    TableName,
+    ChangeId, Checkpoint, Column, Lsn, Membership, Oid, PgTimestamp, PgType, Phase, ReplicaIdentity, SourcePosition,
+    Table, TableName,
 };
 
 fn target(key: Vec<usize>) -> Target {
@@ -63,7 +63,13 @@ fn script(dialect: &impl Dialect) -> String {
         ],
     );
     let expected = ChangeId { commit: Lsn::new(100), seq: 1 };
-    say("advance", vec![progress.advance(9, expected, &checkpoint)]);
+    say(
+        "advance",
+        vec![
+            progress.advance(9, expected, &checkpoint, None),
+            progress.advance(9, expected, &checkpoint, Some(PgTimestamp(1_500_000))),
+        ],
+    );
     say("offsets", dialect.offsets("it's", &checkpoint));
     let name = TableName::new("a schema", "it's");
     let membership = Membership { table: Oid(1), publication: Oid(2), entry: Oid(0) };

@@ -40,6 +40,8 @@ mod project;
 mod registry;
 mod serve;
 mod services;
+#[cfg(feature = "kafka")]
+mod standing;
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 mod storm;
 mod streamed;

@@ -53,6 +53,10 @@ impl Dialect for Words {
         Vec::new()
     }
 
+    fn add_committed_at(&self) -> String {
+        "add".to_owned()
+    }
+
     fn prepare(&self) -> Vec<String> {
         Vec::new()
     }

@@ -243,7 +243,7 @@ fn check_range(topic: &str, partition: i32, offset: i64, (low, high): (i64, i64)
             low - offset
         ))
         .remedy(
-            "retention removed them before they were read: raise retention.ms, and start over with a new snapshot",
+            "retention removed them before they were read: raise retention.ms, and have the tables read again under another prefix, into an empty warehouse",
         ));
     }
     if offset > high {

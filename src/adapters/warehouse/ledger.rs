@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::client::Client;
 use crate::codecs::dialect::{CONTROL_SCHEMA, Dialect, Progress};
 use crate::model::{
-    ChangeId, Checkpoint, Error, Followed, Lsn, Membership, Oid, Phase, Result, SourcePosition, TableName,
+    ChangeId, Checkpoint, Error, Followed, Lsn, Membership, Oid, PgTimestamp, Phase, Result, SourcePosition, TableName,
 };
 
 /// What the progress row holds, as far as this process knows.
@@ -25,6 +25,15 @@ impl Ledger {
     ) -> Result<(Ledger, Option<Checkpoint>)> {
         for statement in dialect.create_control() {
             client.execute(&statement).await.map_err(|error| error.within("making the control tables"))?;
+        }
+        let columns = client.query(&dialect.columns(&TableName::new(CONTROL_SCHEMA, "progress"))).await?;
+        if !columns.is_empty()
+            && !columns.iter().any(|row| row.first().is_some_and(|name| name.as_deref() == Some("committed_at")))
+        {
+            client
+                .execute(&dialect.add_committed_at())
+                .await
+                .map_err(|error| error.within("completing the control tables"))?;
         }
         let row = dialect.progress(pipeline);
         // In one transaction: the fence that is read is the one that was taken.
@@ -67,9 +76,10 @@ impl Ledger {
         client: &mut C,
         dialect: &impl Dialect,
         to: &Checkpoint,
+        at: Option<PgTimestamp>,
     ) -> Result<()> {
         let row = dialect.progress(&self.pipeline);
-        let changed = client.execute(&row.advance(self.fence, self.change(), to)).await?;
+        let changed = client.execute(&row.advance(self.fence, self.change(), to, at)).await?;
         if changed != 1 {
             return Err(Error::blocked(format!("another process writes this warehouse as pipeline {}", self.pipeline))
                 .remedy("run each pipeline once; give the other one another name"));

@@ -24,7 +24,7 @@ use super::options::Options;
 use super::sink::{Command, Failure, Taken};
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
 use crate::logic::merge::{Fold, Folded, Stage, TargetColumn, evolve};
-use crate::model::{Change, ChangeId, Checkpoint, Error, Op, Result, Table, TableName};
+use crate::model::{Change, ChangeId, Checkpoint, Error, Op, PgTimestamp, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
     client: C,
@@ -35,6 +35,8 @@ pub(super) struct Worker<C, D> {
     folds: Vec<Fold>,
     /// The last change taken.
     seen: ChangeId,
+    /// When its transaction committed.
+    at: Option<PgTimestamp>,
     /// The position of the last batch, when it ends a transaction.
     upto: Option<Checkpoint>,
     offsets: BTreeMap<(String, i32), i64>,
@@ -67,6 +69,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             ledger,
             options,
             folds: Vec::new(),
+            at: None,
             upto: None,
             offsets: BTreeMap::new(),
             waiting: Vec::new(),
@@ -138,7 +141,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         for change in changes {
             // What is in the tables already comes again after every restart.
             if change.id > self.seen {
+                let at = change.origin.at;
                 self.fold(change).await?;
+                self.at = Some(at);
             }
         }
         if let Some(checkpoint) = &upto {
@@ -285,7 +290,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.begin().await?;
-        self.ledger.advance(&mut self.client, &self.dialect, checkpoint).await?;
+        self.ledger.advance(&mut self.client, &self.dialect, checkpoint, self.at).await?;
         self.client.execute("COMMIT").await?;
         self.open = false;
         self.ledger.committed(checkpoint);

@@ -1,7 +1,8 @@
 //! The control tables: `_tailwater.progress`, `_tailwater.offsets`, `_tailwater.followed` and `_tailwater.tables`. Plain SQL that every warehouse speaks.
 
 use super::literal;
-use crate::model::{ChangeId, Checkpoint, Membership, Phase, TableName};
+use crate::model::value::{Finite, print};
+use crate::model::{ChangeId, Checkpoint, Membership, PgTimestamp, Phase, TableName};
 
 /// The schema of everything that is ours.
 pub const CONTROL_SCHEMA: &str = "_tailwater";
@@ -52,21 +53,28 @@ impl Progress<'_> {
         )
     }
 
-    /// Moves the row from `expected` to `checkpoint`; must change exactly one row, else another process has the fence.
-    pub fn advance(&self, fence: u64, expected: ChangeId, checkpoint: &Checkpoint) -> String {
+    /// Moves the row from `expected` to `checkpoint`, whose last transaction committed at `at`, where that is known; must
+    /// change exactly one row, else another process has the fence.
+    pub fn advance(&self, fence: u64, expected: ChangeId, checkpoint: &Checkpoint, at: Option<PgTimestamp>) -> String {
         let Checkpoint { position, change, phase, .. } = checkpoint;
         let phase = match phase {
             Phase::Snapshot => "snapshot",
             Phase::Stream => "stream",
         };
+        let at = at.map(|at| {
+            let mut text = Vec::new();
+            print::pg_timestamptz(Finite::Value(at.0), &mut text);
+            format!("committed_at = TIMESTAMPTZ '{}', ", String::from_utf8_lossy(&text))
+        });
         format!(
             "UPDATE _tailwater.progress SET system_id = '{}', timeline = {}, lsn = {}, commit_lsn = {}, seq = {}, phase = '{phase}', \
-             updated_at = now() WHERE pipeline = {} AND fence = {fence} AND coalesce(commit_lsn, 0) = {} AND coalesce(seq, 0) = {}",
+             {}updated_at = now() WHERE pipeline = {} AND fence = {fence} AND coalesce(commit_lsn, 0) = {} AND coalesce(seq, 0) = {}",
             position.system_id,
             position.timeline,
             position.lsn.get(),
             change.commit.get(),
             change.seq,
+            at.unwrap_or_default(),
             literal(self.pipeline),
             expected.commit.get(),
             expected.seq,
@@ -126,13 +134,19 @@ pub(super) fn own(pipeline: &str, schema: &str, name: &str, source: &TableName) 
     )
 }
 
+/// Gives the progress table what an earlier version made it without.
+pub(super) fn add_committed_at(time: &str) -> String {
+    format!("ALTER TABLE _tailwater.progress ADD COLUMN IF NOT EXISTS committed_at {time}")
+}
+
 /// The control tables' columns, given the names of the text and time types.
 pub(super) fn tables(text: &str, time: &str) -> Vec<String> {
     vec![
         "CREATE SCHEMA IF NOT EXISTS _tailwater".to_owned(),
         format!(
             "CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline {text} NOT NULL, system_id {text}, timeline bigint, lsn bigint, \
-             commit_lsn bigint, seq bigint, phase {text}, fence bigint NOT NULL, updated_at {time})"
+             commit_lsn bigint, seq bigint, phase {text}, fence bigint NOT NULL, updated_at {time}, \
+             committed_at {time})"
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline {text} NOT NULL, topic {text} NOT NULL, part integer NOT NULL, \

@@ -96,6 +96,10 @@ impl Dialect for Duckdb {
         format!("DELETE FROM {}", self.stage(target))
     }
 
+    fn add_committed_at(&self) -> String {
+        control::add_committed_at("TIMESTAMP WITH TIME ZONE")
+    }
+
     fn create_control(&self) -> Vec<String> {
         control::tables("VARCHAR", "TIMESTAMP WITH TIME ZONE")
     }

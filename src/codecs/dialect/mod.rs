@@ -85,6 +85,9 @@ pub trait Dialect: Send + Sync + 'static {
     /// Creates the control schema and its tables where they are absent.
     fn create_control(&self) -> Vec<String>;
 
+    /// Gives a progress table of an earlier version the time of the last commit.
+    fn add_committed_at(&self) -> String;
+
     /// Statements to run first in each flush's transaction.
     fn prepare(&self) -> Vec<String>;
 

@@ -87,6 +87,10 @@ impl Dialect for Postgres {
         format!("TRUNCATE {}", self.stage(target))
     }
 
+    fn add_committed_at(&self) -> String {
+        control::add_committed_at("timestamptz")
+    }
+
     fn create_control(&self) -> Vec<String> {
         let mut all = control::tables("text", "timestamptz");
         all.push(format!(

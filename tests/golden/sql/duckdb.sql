@@ -1,6 +1,6 @@
 -- control tables
 CREATE SCHEMA IF NOT EXISTS _tailwater;
-CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline VARCHAR NOT NULL, system_id VARCHAR, timeline bigint, lsn bigint, commit_lsn bigint, seq bigint, phase VARCHAR, fence bigint NOT NULL, updated_at TIMESTAMP WITH TIME ZONE);
+CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline VARCHAR NOT NULL, system_id VARCHAR, timeline bigint, lsn bigint, commit_lsn bigint, seq bigint, phase VARCHAR, fence bigint NOT NULL, updated_at TIMESTAMP WITH TIME ZONE, committed_at TIMESTAMP WITH TIME ZONE);
 CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline VARCHAR NOT NULL, topic VARCHAR NOT NULL, part integer NOT NULL, next_offset bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.followed (pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL, table_oid bigint NOT NULL, publication_oid bigint NOT NULL, entry_oid bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL);
@@ -12,6 +12,7 @@ SELECT topic, part, next_offset FROM _tailwater.offsets WHERE pipeline = 'it''s'
 SELECT source_schema, source_table, table_oid, publication_oid, entry_oid FROM _tailwater.followed WHERE pipeline = 'it''s';
 -- advance
 UPDATE _tailwater.progress SET system_id = '7', timeline = 2, lsn = 300, commit_lsn = 200, seq = 5, phase = 'stream', updated_at = now() WHERE pipeline = 'it''s' AND fence = 9 AND coalesce(commit_lsn, 0) = 100 AND coalesce(seq, 0) = 1;
+UPDATE _tailwater.progress SET system_id = '7', timeline = 2, lsn = 300, commit_lsn = 200, seq = 5, phase = 'stream', committed_at = TIMESTAMPTZ '2000-01-01 00:00:01.5+00', updated_at = now() WHERE pipeline = 'it''s' AND fence = 9 AND coalesce(commit_lsn, 0) = 100 AND coalesce(seq, 0) = 1;
 -- offsets
 DELETE FROM _tailwater.offsets WHERE pipeline = 'it''s' AND topic = 'a''b' AND part = 3;
 INSERT INTO _tailwater.offsets (pipeline, topic, part, next_offset) VALUES ('it''s', 'a''b', 3, 42);
