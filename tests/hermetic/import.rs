@@ -107,6 +107,58 @@ fn avro_its_registry_and_the_event_router_are_carried_over() {
     }
 }
 
+/// A connector's transformations as rules.
+fn routed(routers: &str, more: &str) -> (Imported, tailwater::adapters::kafka::SinkOptions) {
+    let text = format!(
+        "connector.class=io.debezium.connector.postgresql.PostgresConnector\ntopic.prefix=shop\n{more}\ntransforms=r\n{routers}"
+    );
+    let imported = import(&text).unwrap();
+    let config = Config::parse(&imported.toml.replace("${PGPASSWORD}", "p"))
+        .unwrap_or_else(|p| panic!("{p:?}\n{}", imported.toml));
+    let Sink::Kafka(sink) = config.sink else { panic!("topics are the sink") };
+    (imported, *sink)
+}
+
+#[test]
+fn routers_of_topics_become_topics_and_fields_of_keys() {
+    let of = |sink: &tailwater::adapters::kafka::SinkOptions, table: &str| {
+        let table = tailwater::model::TableName::new("public", table);
+        (sink.topic(&table).name, sink.settings(&table).key_fields)
+    };
+    let router = "transforms.r.type=io.debezium.transforms.ByLogicalTableRouter\n\
+        transforms.r.topic.regex=(.*)orders_(.*)\ntransforms.r.topic.replacement=$1orders_all\n";
+    let field = |name: &str, text: &str| vec![(name.to_owned(), text.to_owned())];
+    let (imported, sink) = routed(router, "column.exclude.list=public.orders_1.card");
+    let whole = |table: &str| field("__dbz__physicalTableIdentifier", &format!("shop.public.{table}"));
+    for table in ["orders_1", "orders_2"] {
+        assert_eq!(of(&sink, table), ("shop.public.orders_all".to_owned(), whole(table)), "{}", imported.toml);
+    }
+    assert_eq!(of(&sink, "people"), ("shop.public.people".to_owned(), vec![]));
+    assert!(left(&imported, "transforms.r").unwrap().contains("schemas keep the names"));
+
+    let keyed = "transforms.r.key.field.name=shard\ntransforms.r.key.field.regex=shop\\\\.(.*)\\\\.orders_.*\n\
+        transforms.r.key.field.replacement=$1\ntransforms.r.predicate=p\n";
+    let (imported, sink) = routed(&format!("{router}{keyed}"), "");
+    assert_eq!(of(&sink, "orders_1").1, field("shard", "public"), "{}", imported.toml);
+    assert!(left(&imported, "transforms.r.predicate").is_some());
+    // The number of the shard is a piece of the table's name.
+    let (imported, sink) = routed(&format!("{router}{}", keyed.replace("=$1", "=$2").replace("_.*", "_(.*)")), "");
+    assert_eq!(of(&sink, "orders_1").1, field("shard", "shop.public.orders_1"));
+    assert!(left(&imported, "transforms.r.key.field.replacement").is_some());
+    let (_, sink) = routed(&format!("{router}transforms.r.key.enforce.uniqueness=false\n"), "");
+    assert_eq!(of(&sink, "orders_1"), ("shop.public.orders_all".to_owned(), vec![]));
+
+    let (_, sink) = routed(
+        "transforms.r.type=org.apache.kafka.connect.transforms.RegexRouter\n\
+         transforms.r.regex=(.*)\ntransforms.r.replacement=cdc.$1\n",
+        "",
+    );
+    assert_eq!(of(&sink, "people"), ("cdc.shop.public.people".to_owned(), vec![]));
+    let (imported, sink) = routed(&router.replace("=$1", "=$2"), "");
+    assert_eq!(of(&sink, "orders_1"), ("shop.public.orders_1".to_owned(), vec![]));
+    assert!(left(&imported, "transforms.r").unwrap().contains("$2orders_all"));
+}
+
 #[test]
 fn properties_are_read_too() {
     let text = "# a comment\nconnector.class=io.debezium.connector.postgresql.PostgresConnector\ntopic.prefix = t\n\

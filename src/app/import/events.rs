@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::keys::{Translation, list, quoted};
+use super::routes::{Expression, Route};
 use crate::codecs::event::{ADDED, DELETES};
 
 impl<'a> Translation<'a> {
@@ -165,15 +166,60 @@ impl<'a> Translation<'a> {
                 toml.push_str("kind = \"flat\"\n");
                 self.unwrap(&options, toml);
             } else if class.ends_with("EventRouter") {
-                self.router(&options, &mut outboxes);
+                self.outbox(&options, &mut outboxes);
+            } else if class.ends_with(".ByLogicalTableRouter")
+                || class.ends_with(".ToLogicalTopicRouter")
+                || class.ends_with(".RegexRouter")
+            {
+                self.route(class, &options);
             } else {
                 self.leave(
                     "transforms",
-                    format!("{name}: only ExtractNewRecordState and EventRouter are carried over"),
+                    format!("{name}: only ExtractNewRecordState, EventRouter and routers of topics are carried over"),
                 );
             }
         }
         outboxes
+    }
+
+    /// Topics by an expression over their names.
+    fn route(&mut self, class: &str, options: &[(&'a str, &'a str, &'a str)]) {
+        let option = |name: &str| options.iter().find(|(_, option, _)| *option == name).map(|(_, _, value)| *value);
+        let known = ["type", "regex", "replacement", "topic.regex", "topic.replacement"];
+        let known_keys = ["key.enforce.uniqueness", "key.field.name", "key.field.regex", "key.field.replacement"];
+        for (key, option, _) in options {
+            self.used.insert(*key);
+            if !known.contains(option) && !known_keys.contains(option) {
+                self.leave(key, "has no counterpart");
+            }
+        }
+        let Some((begin, _)) = options.iter().find_map(|(key, option, _)| key.rsplit_once(option)) else { return };
+        let regex = option("topic.regex").or(option("regex")).unwrap_or_default();
+        let replacement = option("topic.replacement").or(option("replacement")).unwrap_or_default();
+        let prefix = self.take("topic.prefix").unwrap_or("imported");
+        let read = Expression::read(regex, prefix).filter(|_| self.take("topic.delimiter").is_none_or(|it| it == "."));
+        let Some((read, topic)) = read.and_then(|read| read.template(replacement).map(|topic| (read, topic))) else {
+            let why = format!("{regex} -> {replacement}: set `topic` and `key_fields` of [[table]] for these tables");
+            return self.leave(begin.trim_end_matches('.'), why);
+        };
+        let mut lines = format!("topic = {}\n", quoted(&topic));
+        if !class.ends_with("RegexRouter") && option("key.enforce.uniqueness") != Some("false") {
+            let usual = if class.ends_with("ByLogicalTableRouter") { "physicalTable" } else { "source" };
+            let name = option("key.field.name").map_or(format!("__dbz__{usual}Identifier"), str::to_owned);
+            let of_key = option("key.field.regex").zip(option("key.field.replacement"));
+            let said = of_key.map(|(regex, replacement)| {
+                Expression::read(regex, prefix).filter(|of_key| of_key.tables == read.tables)?.template(replacement)
+            });
+            if said == Some(None) {
+                self.leave(&format!("{begin}key.field.replacement"), "the field holds the whole name of the table");
+            }
+            let text = said.flatten().unwrap_or_else(|| "${prefix}.${schema}.${table}".to_owned());
+            let _ = writeln!(lines, "key_fields = {{ {} = {} }}", quoted(&name), quoted(&text));
+        }
+        let wider = if read.wider { "`*` stands for any characters, and " } else { "" };
+        let why = format!("{wider}schemas keep the names of their tables: with Avro see registry_options.subjects");
+        self.leave(begin.trim_end_matches('.'), why);
+        self.routes.push(Route { tables: read.tables, lines });
     }
 
     fn unwrap(&mut self, options: &[(&'a str, &'a str, &'a str)], toml: &mut String) {
@@ -200,7 +246,7 @@ impl<'a> Translation<'a> {
         toml.push_str(&flat);
     }
 
-    fn router(&mut self, options: &[(&'a str, &'a str, &'a str)], toml: &mut String) {
+    fn outbox(&mut self, options: &[(&'a str, &'a str, &'a str)], toml: &mut String) {
         toml.push_str("[[outbox]]\nmatch = \"*.outbox\"\n");
         self.left.push(("(outbox)".into(), "which table is the outbox is not known here: set outbox.match".into()));
         for (key, option, value) in options {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::Imported;
 use super::filters::{pattern, patterns};
+use super::routes::Route;
 
 type Keys = BTreeMap<String, String>;
 
@@ -32,10 +33,12 @@ pub(super) struct Translation<'a> {
     pub(super) keys: &'a Keys,
     pub(super) used: BTreeSet<&'a str>,
     pub(super) left: Vec<(String, String)>,
+    /// Topics of tables, from routers.
+    pub(super) routes: Vec<Route>,
 }
 
 pub(super) fn translate(keys: &Keys) -> Imported {
-    let mut all = Translation { keys, used: BTreeSet::new(), left: Vec::new() };
+    let mut all = Translation { keys, used: BTreeSet::new(), left: Vec::new(), routes: Vec::new() };
     all.take("connector.class");
     let mut toml = String::new();
     let name = all.take("name").or_else(|| keys.get("topic.prefix").map(String::as_str)).unwrap_or("imported");
@@ -160,7 +163,23 @@ impl<'a> Translation<'a> {
                 None => self.leave("message.key.columns", format!("{part}: patterns know `*` and `?` only")),
             }
         }
-        tables.iter().for_each(|(name, table)| table.write(name, toml));
+        self.write_tables(&tables, toml);
+    }
+
+    /// Sections of tables, with what routers say of the same; the first section that matches a table counts.
+    fn write_tables(&mut self, tables: &BTreeMap<String, Table>, toml: &mut String) {
+        for (name, table) in tables {
+            let route = self.routes.iter().find(|route| route.is_for(name));
+            table.write(name, route.map_or("", |route| &route.lines), toml);
+            if route.is_none() && name.contains('*') && !self.routes.is_empty() {
+                let why = format!("where it names tables of [[table]] {name:?}, write its lines there too");
+                self.left.push(("(routers)".into(), why));
+            }
+        }
+        // One that has its section has it already.
+        for route in self.routes.iter().filter(|route| !tables.contains_key(&route.tables)) {
+            Table::default().write(&route.tables, &route.lines, toml);
+        }
     }
 
     /// What nobody asked for.
@@ -169,7 +188,7 @@ impl<'a> Translation<'a> {
             let why = UNNEEDED.iter().find(|(begin, _)| key.starts_with(begin)).map(|(_, why)| *why);
             let why = why.unwrap_or(match key.as_str() {
                 key if key.starts_with("transforms") || key.starts_with("predicates") => {
-                    "transformations are not carried over, but for ExtractNewRecordState and EventRouter"
+                    "transformations are not carried over, but for ExtractNewRecordState, EventRouter and routers of topics"
                 }
                 key if key.starts_with("signal.") || key.starts_with("incremental.") => {
                     "signals and incremental snapshots are not in this version"
@@ -230,8 +249,9 @@ impl Table {
         }
     }
 
-    fn write(&self, name: &str, toml: &mut String) {
+    fn write(&self, name: &str, lines: &str, toml: &mut String) {
         let _ = writeln!(toml, "[[table]]\nmatch = {}", quoted(name));
+        toml.push_str(lines);
         if !self.key.is_empty() {
             let _ = writeln!(toml, "key = {}", list(&self.key));
         }

@@ -6,6 +6,7 @@
 mod events;
 mod filters;
 mod keys;
+mod routes;
 mod text;
 
 use std::path::Path;
