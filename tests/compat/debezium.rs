@@ -91,9 +91,10 @@ impl Debezium {
 
 fn worker(dir: &Path, form: Form, kafka: &Kafka) -> String {
     let (converter, registry) = match form {
-        Form::Json => ("org.apache.kafka.connect.json.JsonConverter", String::new()),
+        Form::Json | Form::Plain => ("org.apache.kafka.connect.json.JsonConverter", String::new()),
         Form::Avro => ("io.confluent.connect.avro.AvroConverter", run::registry().url()),
     };
+    let schemas = form != Form::Plain;
     format!(
         "bootstrap.servers={}
 offset.storage.file.filename={}
@@ -104,6 +105,8 @@ key.converter={converter}
 value.converter={converter}
 key.converter.schema.registry.url={registry}
 value.converter.schema.registry.url={registry}
+key.converter.schemas.enable={schemas}
+value.converter.schemas.enable={schemas}
 ",
         kafka.bootstrap(),
         dir.join("offsets").display(),

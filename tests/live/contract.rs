@@ -48,6 +48,11 @@ fn defaults_and_nulls_are_told_as_debezium_tells_them() {
 }
 
 #[test]
+fn json_without_schemas_and_heartbeats_are_told_as_debezium_tells_them() {
+    compared("plain");
+}
+
+#[test]
 fn odd_names_are_told_as_debezium_tells_them() {
     ["names", "names_avro", "names_unicode"].into_iter().for_each(compared);
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::script::Script;
-use super::told::{Run, Schemas, Told};
+use super::told::{self, Run, Schemas, Told};
 use crate::support::kafka::{Isolation, Kafka};
 use crate::support::postgres::Database;
 use crate::support::registry::Registry;
@@ -47,17 +47,20 @@ pub enum Form {
     Json,
     /// With the schemas in a registry.
     Avro,
+    /// JSON without any schema.
+    Plain,
 }
 
 impl Form {
-    /// Both.
-    pub const ALL: [Form; 2] = [Form::Json, Form::Avro];
+    /// All.
+    pub const ALL: [Form; 3] = [Form::Json, Form::Avro, Form::Plain];
 
     /// As scripts call it.
     pub fn name(self) -> &'static str {
         match self {
             Form::Json => "json",
             Form::Avro => "avro",
+            Form::Plain => "plain",
         }
     }
 }
@@ -76,6 +79,7 @@ pub fn registry() -> &'static Registry {
 pub fn tailwater(script: &Script, form: Form, database: &Database<'_>, kafka: &Kafka, prefix: &str) -> Tailwater {
     let (format, inline) = match form {
         Form::Json => ("format = \"json\"".to_owned(), "inline_schema = true"),
+        Form::Plain => ("format = \"json\"".to_owned(), ""),
         Form::Avro => (format!("format = \"avro\"\nregistry = \"{}\"", registry().url()), ""),
     };
     let envelope = script.tailwater.iter().fold(inline.to_owned(), |all, line| all + "\n" + line);
@@ -103,6 +107,15 @@ pub fn collect(kafka: &Kafka, form: Form, route: &str, run: &Run<'_>) -> Vec<Tol
                 None => Told::of_json(short, &record),
             });
         }
+    }
+    // As many of them as there was time for: the first one stands for all.
+    let heartbeats = format!("{route}__debezium-heartbeat.{}", run.prefix);
+    if kafka.topics(&heartbeats).contains(&heartbeats) {
+        let first = kafka.consume_all(&heartbeats, Isolation::Committed).into_iter().next();
+        all.extend(first.map(|record| match &mut schemas {
+            Some(schemas) => Told::of_avro(told::HEARTBEAT, &record, schemas),
+            None => Told::of_json(told::HEARTBEAT, &record),
+        }));
     }
     all.iter_mut().for_each(|told| told.settle(run));
     all

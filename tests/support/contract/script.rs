@@ -4,7 +4,7 @@
 //! --- title            what it is about
 //! --- tailwater LINE   a line of [sink.kafka.envelope]
 //! --- debezium KEY=VALUE
-//! --- only FORM        json or avro; both without it
+//! --- only FORM        json, avro or plain; the first two without it
 //! --- include NAME     the statements of another script
 //! --- snapshot         statements from here on come before the connectors start
 //! --- step             these come after; before the next step both have told everything so far
@@ -95,7 +95,8 @@ impl Script {
 
     /// The forms it is for.
     pub fn forms(&self) -> impl Iterator<Item = Form> {
-        Form::ALL.into_iter().filter(|form| self.only.as_ref().is_none_or(|only| only == form.name()))
+        let wanted = |form: &Form| self.only.as_ref().map_or(*form != Form::Plain, |only| only == form.name());
+        Form::ALL.into_iter().filter(wanted)
     }
 
     /// The file with what it is to give in a form.

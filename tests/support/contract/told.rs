@@ -25,6 +25,9 @@ pub struct Told {
     pub headers: Vec<(String, String)>,
 }
 
+/// What the topic of heartbeats is called here, whose own name ends with the prefix.
+pub const HEARTBEAT: &str = "heartbeat";
+
 /// Readers by the schemas of a registry.
 pub struct Schemas<'a> {
     registry: &'a Registry,
@@ -102,6 +105,9 @@ impl Told {
         }
         for (name, value) in &mut self.headers {
             *value = if name.ends_with(".runId") { "run".to_owned() } else { named(value) };
+        }
+        if let Some(key) = self.key.as_mut().filter(|_| self.topic == HEARTBEAT) {
+            *key = Json::parse(&named(&key.text()));
         }
         let read = self.is_read();
         let Some(value) = &mut self.value else { return };
