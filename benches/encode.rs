@@ -12,11 +12,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use nix::sys::resource::{UsageWho, getrusage};
+use tailwater::codecs::copy::binary::BinaryType;
 use tailwater::codecs::event::{Decoder, Encoder, FORMATS, Format, Modes, Records, Settings, Stamp};
+use tailwater::codecs::send::{Form, Forms, Plan, Server};
 use tailwater::model::value::{self, Finite, Numeric};
 use tailwater::model::{
-    Cell, Change, ChangeId, Column, Lsn, Oid, Op, Origin, PgTimestamp, PgType, ReplicaIdentity, Row, Table, TableName,
-    Xid,
+    Cell, Change, ChangeId, Column, Lsn, Oid, Op, Origin, PgTimestamp, PgType, ReplicaIdentity, Row, RowWriter, Table,
+    TableName, Xid,
 };
 
 /// Name, type, modifier, whether it may be NULL.
@@ -179,6 +181,32 @@ fn bench(name: &str, settings: &Settings) {
     println!("{name:<24} {encoded:>8} {row:>8} {decoded:>8} {value:>8} {key:>6}");
 }
 
+/// Nanoseconds of a row that came in binary form, made into the same row in text form.
+fn from_binary() -> i64 {
+    let server = Server { version: 170_000, dollars: true };
+    let names = ["int8", "int4", "text", "varchar", "bool", "float8", "numeric", "timestamp", "timestamptz", "text"];
+    let plan = Plan::new(names.iter().map(|name| Form::builtin(name, server).unwrap()).collect(), Forms::new());
+    let binary = |row: &Row| -> Row {
+        let mut writer = RowWriter::new();
+        for ((_, pg_type, ..), cell) in COLUMNS.iter().zip(row.cells()) {
+            let Cell::Text(text) = cell else {
+                writer.push(cell);
+                continue;
+            };
+            let mut field = Vec::new();
+            BinaryType::of(pg_type).unwrap().field(Some(text), &mut field).unwrap();
+            writer.push(Cell::Binary(&field[4..]));
+        }
+        writer.finish()
+    };
+    let rows: Vec<Row> = (0..1000).map(|n| binary(&row(n))).collect();
+    let (mut scratch, mut writer) = (Vec::new(), RowWriter::new());
+    assert!((0..1000).all(|n| plan.row(&rows[n], &mut scratch, &mut writer).unwrap() == row(n as u64)));
+    measure(|n| {
+        plan.row(&rows[n % rows.len()], &mut scratch, &mut writer).unwrap();
+    })
+}
+
 fn main() {
     let heads = ["write ns", "row ns", "read ns", "value B", "key B"];
     let [write, row, read, value, key] = heads;
@@ -192,4 +220,5 @@ fn main() {
         }
     }
     println!("{:<33} {:>8}", "reading the texts of a row alone", texts(&changes(&table())));
+    println!("{:<24} {:>8}", "the row out of binary", from_binary());
 }
