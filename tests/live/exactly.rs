@@ -97,7 +97,7 @@ fn killed_or_replaced_while_it_sleeps_a_writer_leaves_each_change_once() {
     publisher.run_until_current().success();
     let seen = seen(kafka, &prefix);
     assert_once(&seen);
-    assert_ledger(&seen, &source);
+    assert_ledger(&seen, &source.session());
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_broker_that_dies_amid_commits_and_rights_that_are_taken_away_cost_no_change
     publisher.run_until_current().success();
     let seen = seen(&kafka, &prefix);
     assert_once(&seen);
-    assert_ledger(&seen, &source);
+    assert_ledger(&seen, &source.session());
 }
 
 /// The last change of the source transaction that is in the topics in part.

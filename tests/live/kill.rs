@@ -113,7 +113,7 @@ fn postgres_to_kafka_to_postgres_survives_kills() {
     storm(&source, &[publish, apply.sink_postgres(&target.url(), None)]);
     let seen = judge::seen(Kafka::shared(), &prefix);
     judge::assert_once(&seen);
-    judge::assert_ledger(&seen, &source);
+    judge::assert_ledger(&seen, &source.session());
     assert_all_equal(&source.session(), &workload::TABLES, Copy::Postgres(&target.session()));
 }
 

@@ -1,11 +1,11 @@
 //! What a plain consumer of another implementation sees: Kafka's own console consumer, of committed records.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::kafka::Kafka;
-use super::postgres::Database;
+use super::session::Session;
 
 /// An event as it was printed.
 pub struct Seen {
@@ -17,6 +17,8 @@ pub struct Seen {
     pub commit: u64,
     /// `tw.seq`.
     pub seq: u64,
+    /// `tw.epoch`: which writer told it.
+    pub epoch: u64,
     /// `c`, `u`, `d`, `r`, `t`.
     pub op: String,
     /// The row after the change.
@@ -33,7 +35,13 @@ impl Seen {
 /// All events in JSON of the topics under a prefix, as a Java consumer of committed records prints them.
 #[track_caller]
 pub fn seen(kafka: &Kafka, prefix: &str) -> Vec<Seen> {
-    let printed = kafka.console(&format!("{prefix}\\.public\\..*"));
+    seen_of(kafka, prefix, ".*")
+}
+
+/// The same of those tables of `public` that a regular expression names.
+#[track_caller]
+pub fn seen_of(kafka: &Kafka, prefix: &str, tables: &str) -> Vec<Seen> {
+    let printed = kafka.console(&format!("{prefix}\\.public\\.{tables}"));
     printed.lines().filter(|line| line.starts_with("Partition:")).filter_map(event).collect()
 }
 
@@ -55,6 +63,7 @@ fn event(line: &str) -> Option<Seen> {
         partition: partition.trim_start_matches("Partition:").parse().unwrap(),
         commit: header("tw.commit_lsn"),
         seq: header("tw.seq"),
+        epoch: header("tw.epoch"),
         op: event["op"].as_str().unwrap().to_owned(),
         after: event["after"].take(),
     })
@@ -66,32 +75,32 @@ pub fn assert_once(seen: &[Seen]) {
     let streamed: Vec<&Seen> = seen.iter().filter(|event| !event.of_snapshot()).collect();
     assert!(!streamed.is_empty(), "nothing was streamed");
     // A change of a key is told as a delete and an insert.
-    let mut met = HashSet::new();
-    let mut doubled = Vec::new();
-    let mut last = std::collections::HashMap::new();
+    let mut met = HashMap::new();
+    let (mut doubled, mut back) = (Vec::new(), Vec::new());
+    let mut last = HashMap::new();
     for event in &streamed {
-        let Seen { table, partition, commit, seq, op, .. } = event;
-        if !met.insert((table, commit, seq, op)) {
-            doubled.push(format!("{table} {op} {commit}#{seq}"));
+        let Seen { table, partition, commit, seq, op, epoch, .. } = event;
+        if let Some(first) = met.insert((table, commit, seq, op), epoch) {
+            doubled.push(format!("{table} {op} {commit}#{seq} by the writers {first} and {epoch}"));
         }
         let before = last.insert((table, partition), (commit, seq));
-        assert!(
-            before.is_none_or(|before| before <= (commit, seq)),
-            "{table}[{partition}] goes back to {commit}#{seq}"
-        );
+        if let Some(before) = before.filter(|before| *before > (commit, seq)) {
+            back.push(format!("{table}[{partition}] from {}#{} to {commit}#{seq}", before.0, before.1));
+        }
     }
+    let some = |what: &[String]| format!("{} ({:?} ..)", what.len(), &what[..what.len().min(9)]);
     assert!(
-        doubled.is_empty(),
-        "{} of {} doubled: {:?}",
-        doubled.len(),
+        doubled.is_empty() && back.is_empty(),
+        "of {} events seen, doubled: {}; out of order: {}",
         streamed.len(),
-        &doubled[..doubled.len().min(9)]
+        some(&doubled),
+        some(&back)
     );
 }
 
 /// Panics unless every row of the load's ledger was seen, and no other; once each where no snapshot told of it.
 #[track_caller]
-pub fn assert_ledger(seen: &[Seen], source: &Database<'_>) {
+pub fn assert_ledger(seen: &[Seen], source: &Session) {
     let all =
         source.one("SELECT coalesce(string_agg(writer || '/' || n, ',' ORDER BY writer, n), '') FROM ledger_plain");
     let mut told: Vec<(i64, i64)> = Vec::new();
