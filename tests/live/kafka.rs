@@ -386,6 +386,39 @@ async fn an_end_that_is_reached_already_is_said_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_a_transaction_that_ends_in_a_moment_counts_as_current_if_it_is_committed() {
+    let kafka = Kafka::shared();
+    for commits in [true, false] {
+        let prefix = prefix("ending");
+        let (mut sink, _) = sink(&prefix).await;
+        sink.apply(batch(vec![insert(&table("orders", &[0]), 8, 0)])).await.unwrap().await.unwrap();
+        let mut source = source(&prefix, None).await;
+        let before = next(&mut source).await.upto.unwrap();
+        let progress = format!("{prefix}._tailwater.progress");
+        let open = tokio::task::block_in_place(|| {
+            let last = kafka.consume_all(&progress, Isolation::Committed).pop().unwrap();
+            let open: BaseProducer = kafka.client().set("transactional.id", &prefix).create().unwrap();
+            open.init_transactions(Duration::from_secs(30)).unwrap();
+            open.begin_transaction().unwrap();
+            let again =
+                BaseRecord { key: last.key.as_ref(), payload: last.value.as_ref(), ..BaseRecord::to(&progress) };
+            open.send(again.partition(0)).map_err(|(error, _)| error).unwrap();
+            open.flush(Duration::from_secs(30)).unwrap();
+            open
+        });
+        let ended = tokio::task::spawn_blocking(move || {
+            std::thread::sleep(Duration::from_secs(1));
+            let limit = Duration::from_secs(30);
+            if commits { open.commit_transaction(limit) } else { open.abort_transaction(limit) }.unwrap();
+        });
+        let goal = source.current().await.unwrap();
+        assert_eq!(before.reaches(&goal), !commits);
+        ended.await.unwrap();
+        while !next(&mut source).await.upto.is_some_and(|upto| upto.reaches(&goal)) {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_pipeline_may_not_write_under_the_same_prefix() {
     for guarantee in BOTH {
         let prefix = prefix("owner");

@@ -53,8 +53,8 @@ impl Judge {
         Judge { cluster: cluster.clone(), group: group.to_owned() }
     }
 
-    /// The partition's first offset and the one after its last.
-    fn range(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+    /// The partition's first offset and the one after its last. Blocks.
+    pub(super) fn range(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
         let mut config = consumer_config(&self.cluster, &self.group, 64 << 10)?;
         config.set("isolation.level", "read_uncommitted");
         let context = Context::default();

@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -48,6 +49,13 @@ impl Position for TopicPosition {
         self.progress >= goal.progress
     }
 }
+
+/// How long a transaction may stay open: the writer's time-out is a minute, and the brokers look every ten seconds.
+const OPEN: Duration = Duration::from_secs(90);
+/// How long one is waited for without a word.
+const NOTEWORTHY: Duration = Duration::from_secs(2);
+/// How often its end is looked for.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A batch on its way from the reading thread, with its share of the memory.
 pub(super) type Handed = Result<(Batch<TopicPosition>, OwnedSemaphorePermit)>;
@@ -130,6 +138,35 @@ impl KafkaSource {
         })
     }
 
+    /// Waits until what the progress topic holds below `end` is committed or aborted: a commit that its writer knows of
+    /// reaches the topic's partitions a moment later.
+    async fn ended(&self, control: &Arc<Control>, end: i64) -> Result<()> {
+        let (begun, mut told) = (Instant::now(), false);
+        loop {
+            let (asked, topic) = (Arc::clone(control), self.progress_topic.clone());
+            let (_, committed) = blocking(move || asked.range(&topic)).await?;
+            if committed >= end {
+                return Ok(());
+            }
+            let topic = &self.progress_topic;
+            if begun.elapsed() > OPEN {
+                return Err(Error::transient(format!(
+                    "a transaction has been open in {topic} for {} seconds, from offset {committed} on",
+                    OPEN.as_secs()
+                ))
+                .remedy("nothing after it can be read: end it (kafka-transactions.sh find-hanging, abort)"));
+            }
+            if !told && begun.elapsed() > NOTEWORTHY {
+                told = true;
+                tracing::info!(
+                    topic,
+                    "waiting for the end of an open transaction; one that a dead writer left, the brokers abort after a minute"
+                );
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Shows the group's progress to whoever lists consumer groups; nothing depends on it.
     fn show(&self, position: &TopicPosition) {
         let mut list = TopicPartitionList::new();
@@ -184,7 +221,10 @@ impl Source for KafkaSource {
     }
 
     async fn current(&mut self) -> Result<TopicPosition> {
-        let control = Control::connect(&self.options.cluster, &self.options.group)?;
+        let control = Arc::new(Control::connect(&self.options.cluster, &self.options.group)?);
+        let (judge, topic) = (Judge::new(&self.options.cluster, &self.options.group), self.progress_topic.clone());
+        let (_, end) = blocking(move || judge.range(&topic, 0)).await?;
+        self.ended(&control, end).await?;
         let topic = self.progress_topic.clone();
         let progress = blocking(move || control.complete_end(&topic)).await?;
         // Where nothing new will come, saying again where we are is what ends a run that waits for this.

@@ -41,7 +41,11 @@ pub struct Run {
 /// awaited, and a position is acknowledged when its own batch, and so every batch before it, has resolved.
 pub async fn run<S: Source, K: Sink<S::Position>>(source: &mut S, sink: &mut K, run: &Run) -> Result<()> {
     let goal = match run.goal {
-        Goal::Current => Some(source.current().await?),
+        // The loop ends at once where it was stopped meanwhile.
+        Goal::Current => tokio::select! {
+            goal = source.current() => Some(goal?),
+            () = run.stop.cancelled() => None,
+        },
         Goal::Endless => None,
     };
     let mut ledger = Ledger { waiting: VecDeque::new(), meters: &run.meters };
