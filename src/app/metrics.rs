@@ -92,6 +92,16 @@ impl State {
                     number(meters.slot_catalog_age.get()),
                 ),
                 (
+                    "tailwater_slot_spilled_bytes",
+                    "Bytes of large transactions that the server has put on its own disk for the slot, since its statistics began.",
+                    number(meters.slot_spilled.get()),
+                ),
+                (
+                    "tailwater_slot_streamed_bytes",
+                    "Bytes of large transactions that the server has sent while they were open, since its statistics began.",
+                    number(meters.slot_streamed.get()),
+                ),
+                (
                     "tailwater_spool_bytes",
                     "Bytes that transactions which have not committed yet take on our disk; absent without a spool.",
                     number(meters.spool_bytes.get()),

@@ -143,6 +143,10 @@ pub struct Meters {
     pub slot_seconds_to_limit: Gauge,
     /// How many transactions ago the slot's oldest catalog row was: VACUUM keeps what came since.
     pub slot_catalog_age: Gauge,
+    /// Bytes of large transactions that the server has put on its own disk for the slot, since its statistics began.
+    pub slot_spilled: Gauge,
+    /// And those that it has sent while they were open.
+    pub slot_streamed: Gauge,
     /// Bytes that transactions which are still open take in the spool's files; unknown without a spool.
     pub spool_bytes: Gauge,
     /// Rows set aside.

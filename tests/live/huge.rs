@@ -3,6 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "duckdb")]
+use crate::support::compare::{Copy, assert_all_equal};
+#[cfg(feature = "duckdb")]
+use crate::support::dir::Dir;
 #[cfg(feature = "kafka")]
 use crate::support::kafka::Kafka;
 use crate::support::postgres::{Database, Postgres};
@@ -13,6 +17,9 @@ use crate::support::tailwater::{Running, Tailwater};
 const PIECE: u64 = 1_000;
 /// What a process may hold.
 const MEMORY: u64 = 256 << 20;
+/// And one with DuckDB inside, which takes two gigabytes by itself.
+#[cfg(feature = "duckdb")]
+const DUCKDB: u64 = 2560 << 20;
 
 fn pieces() -> u64 {
     let megabytes: u64 = std::env::var("TAILWATER_LARGE_MB").ok().map_or(64, |text| text.parse().expect("megabytes"));
@@ -44,7 +51,7 @@ fn transactions(source: &Database<'_>, count: u64) -> Instant {
 }
 
 /// Has the process follow the transactions from their first row on; says what it took.
-fn measure(source: &Database<'_>, slot: &str, pipeline: &Tailwater, count: u64) {
+fn measure(source: &Database<'_>, slot: &str, pipeline: &Tailwater, count: u64, memory: u64) {
     source.sql("create table t (id bigint primary key, body text, at timestamptz)");
     pipeline.run_until_current().success();
     let mut running = pipeline.run();
@@ -81,7 +88,7 @@ fn measure(source: &Database<'_>, slot: &str, pipeline: &Tailwater, count: u64) 
     );
     assert!(spooled > 0.0 && number(2) * 2 >= count, "they were received while they were open");
     assert_eq!(number(1), 0, "nothing went to the server's disk");
-    assert!(peak < MEMORY, "{} MiB", peak >> 20);
+    assert!(peak < memory, "{} MiB", peak >> 20);
     running.terminate().code(0);
 }
 
@@ -100,18 +107,47 @@ fn a_transaction_is_received_while_it_is_open_and_kept_in_bounded_memory() {
     let (source, target) = (server.database("huge_p_s"), server.database("huge_p_t"));
     let pipeline = hours(Tailwater::new("huge_p").source_postgres(&source.url(), &["public.*"]));
     let pipeline = pipeline.sink_postgres(&target.url(), None);
-    measure(&source, "tailwater_huge_p", &pipeline, 1);
+    measure(&source, "tailwater_huge_p", &pipeline, 1, MEMORY);
     let sums = "select count(*), sum(hashtext(body)::bigint), sum(id) from t";
     assert_eq!(source.sql(sums), target.sql(sums));
+}
+
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_transaction_goes_into_duckdb_in_the_memory_that_duckdb_is_given() {
+    let server = server();
+    let (source, dir) = (server.database("huge_d"), Dir::new());
+    let file = dir.join("huge.duckdb");
+    let pipeline = hours(Tailwater::new("huge_d").source_postgres(&source.url(), &["public.*"])).sink_duckdb(&file);
+    measure(&source, "tailwater_huge_d", &pipeline, 1, DUCKDB);
+    assert_all_equal(&source.session(), &["public.t"], Copy::Duckdb(&file));
+}
+
+/// A broker that keeps what a transaction needs, not what it was.
+#[cfg(feature = "kafka")]
+fn brief() -> Kafka {
+    let keep = ["log.retention.bytes=200000000", "log.segment.bytes=50000000", "log.retention.check.interval.ms=2000"];
+    keep.into_iter().fold(Kafka::nodes(1), |kafka, line| kafka.config(line)).start()
+}
+
+/// Follows transactions into Kafka.
+#[cfg(feature = "kafka")]
+fn into_kafka(name: &str, count: u64) {
+    let (server, kafka) = (server(), brief());
+    let source = server.database(name);
+    let pipeline = hours(Tailwater::new(name).source_postgres(&source.url(), &["public.*"]));
+    let pipeline = pipeline.sink_kafka(&kafka.bootstrap(), name).toml("[sink.kafka.topic]\nreplication = 1");
+    measure(&source, &format!("tailwater_{name}"), &pipeline, count, MEMORY);
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn a_transaction_goes_into_kafka_in_bounded_memory() {
+    into_kafka("huge_k1", 1);
 }
 
 #[cfg(feature = "kafka")]
 #[test]
 fn sixty_four_transactions_at_once_are_kept_in_bounded_memory() {
-    let server = server();
-    let source = server.database("huge_k");
-    let prefix = Kafka::shared().prefix("huge_k");
-    let pipeline = hours(Tailwater::new("huge_k").source_postgres(&source.url(), &["public.*"]));
-    let pipeline = pipeline.sink_kafka(&Kafka::shared().bootstrap(), &prefix);
-    measure(&source, "tailwater_huge_k", &pipeline.toml("[sink.kafka.topic]\nreplication = 1"), 64);
+    into_kafka("huge_k64", 64);
 }

@@ -79,3 +79,45 @@ fn kills_among_open_transactions_lose_nothing_double_nothing_and_leave_no_file()
     assert_eq!(target.one("select count(*) from ledger"), (2 * 7 * 4 + 2).to_string());
     assert!(begin.elapsed() < Duration::from_secs(60));
 }
+
+/// In a file system of its own that is full at 2 MB.
+const SMALL: &str = r#"set -e
+mount -t tmpfs -o size=2m none "$1"
+shift
+exec "$@""#;
+
+#[test]
+fn a_spool_on_a_disk_that_is_full_leaves_the_transaction_to_the_server_and_nothing_is_lost() {
+    let server = Postgres::version(17).start();
+    let (source, target) = (server.database("streamed_d_s"), server.database("streamed_d_t"));
+    source.sql(&format!(
+        "create table t (id int primary key, body text); insert into t values (0, 'read');
+         alter database \"{}\" set logical_decoding_work_mem = '64kB'",
+        source.name()
+    ));
+    let pipeline = Tailwater::new(source.name())
+        .source_postgres(&source.url(), &["public.*"])
+        .toml("streaming = true")
+        .sink_postgres(&target.url(), None);
+    let state = pipeline.dir().join("state").to_string_lossy().into_owned();
+    std::fs::create_dir(&state).unwrap();
+    let pipeline =
+        pipeline.under(&["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh", &state]);
+    pipeline.run_until_current().success();
+    let mut running = pipeline.run();
+    running.wait_ready();
+    let open = source.session();
+    open.sql("begin; insert into t select n, (select string_agg(md5((n * i)::text), '') from generate_series(1, 100) i) from generate_series(1, 4000) n");
+    running.wait_until("out of room", |running| running.text().contains("the spool of open transactions"));
+    source.sql("insert into t values (-1, 'beside')");
+    let count = || target.one("select count(*) from t");
+    running.wait_until("beside", |_| count() == "2");
+    open.sql("commit");
+    running.wait_until("whole", |_| count() == "4002");
+    for counter in ["spilled", "streamed"] {
+        let name = format!("tailwater_slot_{counter}_bytes ");
+        running.wait_until(counter, |running| metric(running, &name).is_some_and(|bytes| bytes > 0.0));
+    }
+    running.terminate().code(0);
+    assert_all_equal(&source.session(), &["public.t"], Copy::Postgres(&target.session()));
+}

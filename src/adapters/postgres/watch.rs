@@ -110,8 +110,9 @@ impl Watcher {
         let row = client
             .query_opt(
                 "SELECT w.lsn::text, pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn)::bigint, s.safe_wal_size,
-                    pg_catalog.age(s.catalog_xmin)::bigint
-                 FROM pg_catalog.pg_replication_slots s,
+                    pg_catalog.age(s.catalog_xmin)::bigint, t.spill_bytes, t.stream_bytes
+                 FROM pg_catalog.pg_replication_slots s
+                    LEFT JOIN pg_catalog.pg_stat_replication_slots t ON t.slot_name = s.slot_name,
                     (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END AS lsn) w
                  WHERE s.slot_name = $1",
                 &[&self.options.slot],
@@ -129,6 +130,10 @@ impl Watcher {
             safe.map_or_else(|| meters.slot_safe.clear(), |bytes| meters.slot_safe.set(bytes));
             let age: Option<i64> = row.get(3);
             age.map_or_else(|| meters.slot_catalog_age.clear(), |age| meters.slot_catalog_age.set(age));
+            for (gauge, column) in [(&meters.slot_spilled, 4), (&meters.slot_streamed, 5)] {
+                let bytes: Option<i64> = row.get(column);
+                bytes.map_or_else(|| gauge.clear(), |bytes| gauge.set(bytes));
+            }
             limit(safe, meters, &mut self.limit);
         }
         if tables {

@@ -130,12 +130,16 @@ async fn the_same_changes_come_with_the_same_ids_whether_they_are_streamed_or_no
         let (database, dir) = (database(Postgres::shared(version), "streamed_same"), Dir::new());
         let (name, seed) = (database.name().to_owned(), seed());
         database.sql(&format!(
-            "create table t (id bigint primary key, body text); create table other (id bigint);
+            "create table t (id bigint primary key, body text);
+             create table other (id bigint, at timestamptz default clock_timestamp(), f float8 default random(),
+                 n numeric(20, 6)[] default array[random(), null], raw bytea default gen_random_uuid()::text::bytea);
              create table ledger (n int); alter table ledger replica identity full;
              create publication \"{name}\" for all tables"
         ));
         database.sql(&format!("select pg_create_logical_replication_slot('{name}', 'pgoutput')"));
-        database.sql(&format!("select pg_copy_logical_replication_slot('{name}', '{name}_open')"));
+        for copy in ["open", "binary"] {
+            database.sql(&format!("select pg_copy_logical_replication_slot('{name}', '{name}_{copy}')"));
+        }
         tokio::task::block_in_place(|| write(&database, seed, Duration::from_millis(2500)));
         let options = Options {
             create: false,
@@ -145,22 +149,26 @@ async fn the_same_changes_come_with_the_same_ids_whether_they_are_streamed_or_no
             ..of(&database)
         };
         let whole = all(options.clone()).await;
-        let open = streaming(Options { slot: format!("{name}_open"), ..options }, &dir, 1 << 30);
-        let streamed = all(open).await;
-        let differ = whole.iter().zip(&streamed).position(|(whole, streamed)| whole != streamed);
-        if let Some(at) = differ {
-            panic!("at {at}: {:?}\n{:?}", whole[at], streamed[at]);
+        for (copy, binary) in [("open", false), ("binary", true)] {
+            let slot = format!("{name}_{copy}");
+            let streamed = all(streaming(Options { slot, binary, ..options.clone() }, &dir, 1 << 30)).await;
+            let differ = whole.iter().zip(&streamed).position(|(whole, streamed)| whole != streamed);
+            if let Some(at) = differ {
+                panic!("{copy}, at {at}: {:?}\n{:?}", whole[at], streamed[at]);
+            }
+            assert_eq!(whole.len(), streamed.len(), "{copy}");
         }
-        assert_eq!(whole.len(), streamed.len());
         let commits = whole.iter().filter(|change| matches!(change.op, Op::Commit { .. })).count();
         let messages = whole.iter().filter(|change| matches!(change.op, Op::Message(_))).count();
-        let (streams, none) = (counted(&database, &format!("{name}_open")).0, counted(&database, &name).0);
+        let [streams, binary, none] = ["_open", "_binary", ""].map(|end| counted(&database, &format!("{name}{end}")).0);
         println!(
             "PostgreSQL {version}: {} changes, {commits} commits, {messages} messages, {streams} streamed",
             whole.len()
         );
-        assert!(commits > 50 && messages > 10 && streams > 20 && none == 0, "enough of all");
-        database.sql(&format!("select pg_drop_replication_slot('{name}'), pg_drop_replication_slot('{name}_open')"));
+        assert!(commits > 50 && messages > 10 && streams > 20 && binary > 20 && none == 0, "enough of all");
+        database.sql(&format!(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like '{name}%'"
+        ));
     }
 }
 
