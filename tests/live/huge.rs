@@ -19,7 +19,7 @@ const PIECE: u64 = 1_000;
 const MEMORY: u64 = 256 << 20;
 /// And one with DuckDB inside, which takes two gigabytes by itself.
 #[cfg(feature = "duckdb")]
-const DUCKDB: u64 = 2560 << 20;
+const DUCKDB: u64 = 3 << 30;
 
 fn pieces() -> u64 {
     let megabytes: u64 = std::env::var("TAILWATER_LARGE_MB").ok().map_or(64, |text| text.parse().expect("megabytes"));
