@@ -64,7 +64,8 @@ fn measure(source: &Database<'_>, kafka: &Kafka, guarantee: &str, round: u64, se
     let mut pipeline = Tailwater::new(&name)
         .source_postgres(&source.url(), &["public.t"])
         .toml("snapshot = \"never\"")
-        .sink_kafka(&kafka.bootstrap(), &prefix);
+        .sink_kafka(&kafka.bootstrap(), &prefix)
+        .toml(&format!("[sink.kafka.topic]\npartitions = {PARTITIONS}\nreplication = 1"));
     if guarantee == "exactly-once" {
         pipeline = pipeline.exactly_once();
     }
