@@ -98,6 +98,19 @@ pub enum Item {
     Keepalive(u64),
 }
 
+impl Item {
+    /// As it travels; the message itself stays here.
+    pub fn frame(&self, end: Lsn) -> Frame {
+        let at = PgTimestamp(0);
+        match self {
+            Item::Keepalive(end) => Frame::Keepalive(Keepalive { end: Lsn::new(*end), at, reply: false }),
+            Item::Message { lsn, .. } => {
+                Frame::XLogData(XLogData { start: Lsn::new(*lsn), end, at, body: bytes::Bytes::new() })
+            }
+        }
+    }
+}
+
 struct Sender {
     session: u64,
     /// The next transaction of the log.
@@ -303,6 +316,13 @@ impl Server {
         self.confirmed = self.confirmed.map(|confirmed| confirmed.min(self.end));
         self.saved = self.saved.min(self.end);
         self.record(40);
+    }
+
+    /// What `TIMELINE_HISTORY` tells.
+    pub fn timeline_history(&self) -> String {
+        let line =
+            |(timeline, left): &(u32, u64)| format!("{timeline}\t{}\tno recovery target specified\n", Lsn::new(*left));
+        self.history.iter().map(line).collect()
     }
 
     /// Makes the slot where it is missing, and a snapshot: what commits before its point is in it.

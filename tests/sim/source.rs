@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tailwater::adapters::postgres::Ledger;
+use tailwater::adapters::postgres::{Ledger, behind, continues};
 use tailwater::codecs::pgoutput::{Relation, StandbyStatus};
 use tailwater::logic::assemble::{Assembler, Description, Gather, Portion, Step, shape};
 use tailwater::logic::pipeline::{Batch, Source};
@@ -119,15 +119,9 @@ impl ModelSource {
         let Some(items) = world.server.receive(self.session, &mut world.chance) else {
             return Err(Error::transient("the server closed the replication connection"));
         };
+        let end = Lsn::new(world.server.end);
         for item in &items {
-            match item {
-                Item::Keepalive(end) => self.ledger.receive(Lsn::new(*end)),
-                Item::Message { lsn, .. } => self.ledger.receive(Lsn::new(*lsn)),
-            }
-        }
-        // The end of the log as the server sees it comes with each message.
-        if items.iter().any(|item| matches!(item, Item::Message { .. })) {
-            self.ledger.receive(Lsn::new(world.server.end));
+            self.ledger.hear(&item.frame(end));
         }
         self.items.extend(items);
         Ok(!self.items.is_empty())
@@ -169,13 +163,11 @@ fn begin(world: &mut World, resume: Option<&Checkpoint>) -> Result<Begun> {
     let server = &mut world.server;
     let identity = SourcePosition { system_id: server.system_id, timeline: server.timeline, lsn: Lsn::ZERO };
     if let Some(stored) = resume {
-        same_cluster(stored, identity, &server.history)?;
+        continues(stored.position, identity, &server.timeline_history())?;
     }
     let streaming = resume.filter(|stored| stored.phase == Phase::Stream);
-    if let (Some(stored), Some(confirmed)) = (streaming, server.confirmed)
-        && confirmed > stored.position.lsn.get()
-    {
-        return Err(Error::blocked("the slot was moved by somebody else"));
+    if let (Some(stored), Some(confirmed)) = (streaming, server.confirmed) {
+        behind("slot", Lsn::new(confirmed), stored.position.lsn)?;
     }
     let snapshot = streaming.is_none().then(|| server.snapshot());
     let start = match (&snapshot, streaming) {
@@ -290,13 +282,4 @@ fn snapshot_rows(assembler: &mut Assembler, point: Lsn, rows: &Rows, clear: bool
         op,
     };
     (0..).zip(of_first.chain(of_second)).map(change).collect()
-}
-
-/// Whether the stored position means the same on this timeline, as `postgres::identity` decides it.
-fn same_cluster(stored: &Checkpoint, now: SourcePosition, history: &[(u32, u64)]) -> Result<()> {
-    let left = history.iter().find(|(timeline, _)| *timeline == stored.position.timeline).map(|(_, left)| *left);
-    if stored.position.timeline < now.timeline && left.is_none_or(|left| left < stored.position.lsn.get()) {
-        return Err(Error::blocked("what lies between was lost in the failover"));
-    }
-    Ok(())
 }

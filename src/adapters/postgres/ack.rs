@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 
-use crate::codecs::pgoutput::StandbyStatus;
+use crate::codecs::pgoutput::{Frame, StandbyStatus};
 use crate::model::{Lsn, PgTimestamp};
 
 /// What has been received, what is durable, and what the server has been told.
@@ -31,7 +31,15 @@ impl Ledger {
         Ledger { received: start, durable: Lsn::ZERO, told: Lsn::ZERO }
     }
 
-    /// Bytes up to `end` have arrived. Row LSNs go back and forth; the largest counts.
+    /// A payload has arrived. Row LSNs go back and forth; the largest position counts.
+    pub fn hear(&mut self, frame: &Frame) {
+        match frame {
+            Frame::XLogData(data) => self.receive(data.start.max(data.end)),
+            Frame::Keepalive(keepalive) => self.receive(keepalive.end),
+        }
+    }
+
+    /// Bytes up to `end` have arrived.
     pub fn receive(&mut self, end: Lsn) {
         self.received = self.received.max(end);
     }

@@ -15,30 +15,45 @@ pub(super) async fn identify(wire: &mut Wire) -> Result<SourcePosition> {
     }
 }
 
-/// Whether the stored position means the same in this cluster: the same system, and a timeline that grew out of ours
-/// after that position.
+/// Whether the stored position means the same in this cluster.
 pub(super) async fn same_cluster(wire: &mut Wire, stored: &Checkpoint, now: SourcePosition) -> Result<()> {
     let then = stored.position;
-    let remedy = format!("connect to the right server; if this is what has become of it, {RESNAPSHOT}");
+    if (then.system_id, then.timeline) == (now.system_id, now.timeline) {
+        return Ok(());
+    }
+    let history = match now.timeline {
+        // The first one grew out of none.
+        1 => String::new(),
+        timeline => {
+            let rows = wire.query(&format!("TIMELINE_HISTORY {timeline}"), "reading the timeline's history").await?;
+            rows.first().and_then(|row| row.get(1).cloned().flatten()).unwrap_or_default()
+        }
+    };
+    continues(then, now, &history)
+}
+
+/// Whether a server goes on from a stored position: the same system, on the same timeline or on one that grew out of it
+/// after that position. `history` is the present timeline's, as `TIMELINE_HISTORY` tells it.
+pub fn continues(then: SourcePosition, now: SourcePosition, history: &str) -> Result<()> {
+    let refuse = |what: String| {
+        let remedy = format!("connect to the right server; if this is what has become of it, {RESNAPSHOT}");
+        Err(Error::blocked(what).remedy(remedy))
+    };
     if then.system_id != now.system_id {
-        return Err(Error::blocked(format!(
+        return refuse(format!(
             "the sink's progress belongs to the cluster {}, this one is {}",
             then.system_id, now.system_id
-        ))
-        .remedy(remedy));
+        ));
     }
     if now.timeline < then.timeline {
-        return Err(Error::blocked(format!(
+        return refuse(format!(
             "the server is on timeline {}, the sink's progress on the later {}",
             now.timeline, then.timeline
-        ))
-        .remedy(remedy));
+        ));
     }
     if now.timeline == then.timeline {
         return Ok(());
     }
-    let rows = wire.query(&format!("TIMELINE_HISTORY {}", now.timeline), "reading the timeline's history").await?;
-    let history = rows.first().and_then(|row| row.get(1).cloned().flatten()).unwrap_or_default();
     let left = history.lines().find_map(|line| {
         let mut fields = line.split_whitespace();
         let timeline: u32 = fields.next()?.parse().ok()?;
@@ -46,11 +61,32 @@ pub(super) async fn same_cluster(wire: &mut Wire, stored: &Checkpoint, now: Sour
     });
     match left {
         Some(left) if left >= then.lsn => Ok(()),
-        Some(left) => Err(Error::blocked(format!(
+        Some(left) => refuse(format!(
             "the server left timeline {} at {left}, the sink has changes up to {}: what lies between was lost in the failover",
             then.timeline, then.lsn
-        ))
-        .remedy(remedy)),
-        None => Err(Error::blocked(format!("the server's history does not hold timeline {}", then.timeline)).remedy(remedy)),
+        )),
+        None => refuse(format!("the server's history does not hold timeline {}", then.timeline)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(system_id: u64, timeline: u32, lsn: u64) -> SourcePosition {
+        SourcePosition { system_id, timeline, lsn: Lsn::new(lsn) }
+    }
+
+    #[test]
+    fn a_position_is_followed_where_the_server_has_grown_out_of_it_and_nowhere_else() {
+        let history = "1\t0/A0\tno recovery target specified\n2\t0/C0\tbefore 2000-01-01\n";
+        let follows = |then, now| continues(then, now, history).map_err(|error| error.what().to_owned());
+        assert_eq!(follows(at(7, 3, 0xFF), at(7, 3, 0)), Ok(()));
+        assert_eq!(follows(at(7, 1, 0xA0), at(7, 3, 0)), Ok(()), "it has all of it");
+        assert_eq!(follows(at(7, 2, 0xB0), at(7, 3, 0)), Ok(()));
+        assert!(follows(at(7, 1, 0xA1), at(7, 3, 0)).unwrap_err().contains("0/A0"), "what came after was lost");
+        assert!(follows(at(7, 4, 0x10), at(7, 3, 0)).unwrap_err().contains("timeline 3"), "it has not got there");
+        assert!(follows(at(8, 3, 0x10), at(7, 3, 0)).unwrap_err().contains("cluster 8"));
+        assert!(continues(at(7, 1, 0x10), at(7, 3, 0), "").is_err(), "it may be another's");
     }
 }

@@ -120,16 +120,19 @@ impl Slot {
 
     /// Refuses to go on from `stored` when the slot has been moved past it.
     pub(super) fn behind(&self, name: &str, stored: &Checkpoint) -> Result<()> {
-        let lsn = stored.position.lsn;
-        if self.confirmed > lsn {
-            return Err(Error::blocked(format!(
-                "slot {name} stands at {} but the sink has everything only up to {lsn}: somebody else consumed or moved the slot, the changes between are lost to the sink",
-                self.confirmed
-            ))
-            .remedy(format!("find who uses the slot, then {RESNAPSHOT}")));
-        }
-        Ok(())
+        behind(name, self.confirmed, stored.position.lsn)
     }
+}
+
+/// Refuses to go on from a stored position when the slot was told of a later one.
+pub fn behind(name: &str, confirmed: Lsn, stored: Lsn) -> Result<()> {
+    if confirmed > stored {
+        return Err(Error::blocked(format!(
+            "slot {name} stands at {confirmed} but the sink has everything only up to {stored}: somebody else consumed or moved the slot, the changes between are lost to the sink"
+        ))
+        .remedy(format!("find who uses the slot, then {RESNAPSHOT}")));
+    }
+    Ok(())
 }
 
 /// Ends our own zombie's hold on the slot; refuses a stranger's.

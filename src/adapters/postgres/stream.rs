@@ -313,13 +313,11 @@ impl Owner {
 
     /// Notes positions and keepalives; the payload itself goes to the source.
     fn look(&mut self, payload: &Bytes, answer: &mut bool) -> Result<()> {
-        match Frame::decode(payload)? {
-            Frame::XLogData(data) => {
-                self.ledger.receive(data.start.max(data.end));
-                self.meters.server.raise(data.end);
-            }
+        let frame = Frame::decode(payload)?;
+        self.ledger.hear(&frame);
+        match frame {
+            Frame::XLogData(data) => self.meters.server.raise(data.end),
             Frame::Keepalive(keepalive) => {
-                self.ledger.receive(keepalive.end);
                 self.meters.server.raise(keepalive.end);
                 if keepalive.reply {
                     *answer = true;
