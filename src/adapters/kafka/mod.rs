@@ -45,6 +45,9 @@ mod schemas;
 #[cfg(feature = "kafka")]
 mod scribe;
 #[cfg(feature = "kafka")]
+#[cfg(test)]
+mod simulated;
+#[cfg(feature = "kafka")]
 mod sink;
 #[cfg(feature = "kafka")]
 mod source;

@@ -48,6 +48,14 @@ mod tests {
     }
 
     #[test]
+    fn the_partition_is_the_one_that_the_java_client_takes() {
+        // Without the sign bit, by the number of partitions.
+        for (text, of_thousand) in [("21", 340), ("foobar", 166), ("abc", 107)] {
+            assert_eq!(partition(text.as_bytes(), 1000), of_thousand, "{text}");
+        }
+    }
+
+    #[test]
     fn a_partition_is_never_negative_and_always_below_the_count() {
         for n in 1..50 {
             for key in 0..100u64 {
