@@ -142,14 +142,14 @@ fn inside(kafka: &Kafka, prefix: &str) -> Option<u64> {
 
 #[test]
 fn a_transaction_larger_than_kafkas_goes_on_where_it_was_killed_and_not_after_another_reading() {
-    const ROWS: u64 = 150_000;
+    const ROWS: u64 = 300_000;
     let kafka = Kafka::shared();
     let prefix = kafka.prefix("inside");
     let source = Postgres::shared(17).database("exactly_inside");
     source.sql("CREATE TABLE big (id bigint PRIMARY KEY, note text)");
     let publisher = publisher(&source, kafka, &prefix).toml("[sink.kafka.envelope]\ntransaction_metadata = true");
     publisher.run_until_current().success();
-    source.sql(&format!("INSERT INTO big SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, {ROWS}) g"));
+    source.sql(&format!("INSERT INTO big SELECT g, repeat(md5(g::text), 4) FROM generate_series(1, {ROWS}) g"));
     let mut reached = 0;
     for _ in 0..2 {
         let mut running = publisher.run();

@@ -46,8 +46,14 @@ fn storm(source: &Database<'_>, processes: &[Tailwater]) {
         running[victim].take().unwrap().kill9();
         running[victim] = Some(processes[victim].run());
     }
-    // Long enough for the youngest process to listen to signals, on a busy machine too.
-    std::thread::sleep(Duration::from_secs(2));
+    // Kills that come fast enough keep a snapshot from its end: what follows it is part of the test.
+    for process in running.iter_mut().flatten() {
+        process.wait_until("following the log", |process| {
+            let page = process.http("/metrics").map(|(_, page)| page).unwrap_or_default();
+            let inserted = |line: &str| line.contains("ledger_plain\"") && line.contains("op=\"c\"");
+            page.lines().any(|line| line.starts_with("tailwater_events_total{") && inserted(line))
+        });
+    }
     let progress = wait(load.stop());
     // The end of one of these moments is a stop in good order.
     for process in running.into_iter().flatten() {

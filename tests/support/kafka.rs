@@ -383,7 +383,7 @@ impl Kafka {
             ["--bootstrap-server", &bootstrap],
             ["--include", topics],
             ["--isolation-level", "read_committed"],
-            ["--timeout-ms", "5000"],
+            ["--timeout-ms", "10000"],
             ["--formatter-property", "print.partition=true"],
             ["--formatter-property", "print.headers=true"],
         ];
