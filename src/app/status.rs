@@ -13,6 +13,7 @@ use super::wiring;
 use crate::adapters::postgres;
 use crate::adapters::warehouse::{self, PostgresClient};
 use crate::codecs::dialect;
+use crate::logic::project::Rule;
 #[cfg(feature = "kafka")]
 use crate::model::Class;
 use crate::model::meters::StoppedTable;
@@ -201,8 +202,26 @@ async fn stopped(config: &Config) -> Result<Vec<(TableName, StoppedTable)>> {
             let stopped = crate::adapters::kafka::stopped(&wiring::with_tables(options, config)).await;
             stopped.or_else(|error| if error.class() == Class::Transient { Ok(Vec::new()) } else { Err(error) })
         }
+        #[cfg(feature = "duckdb")]
+        Sink::Duckdb(_, file) if !file.path.exists() => Ok(Vec::new()),
+        #[cfg(feature = "duckdb")]
+        Sink::Duckdb(_, file) => {
+            let Ok(mut client) = warehouse::DuckdbClient::start(file).await else { return Ok(Vec::new()) };
+            Ok(told(config, warehouse::stopped(&mut client, &dialect::Duckdb, &config.name).await?))
+        }
+        Sink::Postgres(_, endpoint) => {
+            let client = PostgresClient::start(&wiring::connector(endpoint, &config.name)).await;
+            let Ok(mut client) = client else { return Ok(Vec::new()) };
+            Ok(told(config, warehouse::stopped(&mut client, &dialect::Postgres, &config.name).await?))
+        }
+        #[allow(unreachable_patterns)]
         _ => Ok(Vec::new()),
     }
+}
+
+/// Stopped tables by the names they are told under.
+fn told(config: &Config, stopped: Vec<(TableName, StoppedTable)>) -> Vec<(TableName, StoppedTable)> {
+    stopped.into_iter().map(|(source, state)| (Rule::told_name(&config.rules, &source), state)).collect()
 }
 
 /// What the sink has stored.

@@ -14,7 +14,7 @@ use super::projected::Projected;
 #[cfg(feature = "kafka")]
 use crate::adapters::kafka::{KafkaSink, KafkaSource, SinkOptions};
 use crate::adapters::postgres::{self, Endpoint, PostgresSource, SnapshotMode};
-use crate::adapters::warehouse::{Connect, PostgresClient, WarehouseSink};
+use crate::adapters::warehouse::{self, Connect, PostgresClient, WarehouseSink};
 use crate::codecs::dialect;
 use crate::logic::pipeline::{self, Goal, Run};
 use crate::logic::project::Origins;
@@ -37,6 +37,7 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
     let mut pause = FIRST_PAUSE;
     loop {
         let (begin, progress) = (Instant::now(), run.meters.last_progress.get());
+        let stopped = run.meters.stopped().len();
         let error = match once(config, &run, &mut attempts).await {
             Ok(()) if run.goal == Goal::Current && !run.stop.is_cancelled() => return all_told(&run.meters),
             Ok(()) => return Ok(()),
@@ -47,7 +48,8 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
         if error.class() != Class::Transient || run.stop.is_cancelled() {
             return Err(error);
         }
-        if run.meters.last_progress.get() != progress {
+        // That a table is stopped is a step, too: the others go on at once.
+        if run.meters.last_progress.get() != progress || run.meters.stopped().len() != stopped {
             pause = FIRST_PAUSE;
             give_up = Instant::now() + config.start_timeout;
         }
@@ -110,14 +112,18 @@ async fn once(config: &Config, run: &Run, attempts: &mut Attempts) -> Result<()>
     match &config.sink {
         Sink::Postgres(options, endpoint) => {
             let client = PostgresClient::start(&connector(endpoint, &config.name)).await?;
-            let (sink, stored) = WarehouseSink::start(client, dialect::Postgres, options.clone()).await?;
-            into_warehouse(config, run, attempts, sink, stored).await
+            let options = of_this_attempt(options, config, run);
+            let origins = options.origins.clone();
+            let (sink, stored) = WarehouseSink::start(client, dialect::Postgres, options).await?;
+            into_warehouse(config, run, attempts, (sink, origins), stored).await
         }
         #[cfg(feature = "duckdb")]
         Sink::Duckdb(options, file) => {
             let client = crate::adapters::warehouse::DuckdbClient::start(file).await?;
-            let (sink, stored) = WarehouseSink::start(client, dialect::Duckdb, options.clone()).await?;
-            into_warehouse(config, run, attempts, sink, stored).await
+            let options = of_this_attempt(options, config, run);
+            let origins = options.origins.clone();
+            let (sink, stored) = WarehouseSink::start(client, dialect::Duckdb, options).await?;
+            into_warehouse(config, run, attempts, (sink, origins), stored).await
         }
         #[cfg(feature = "kafka")]
         Sink::Kafka(options) => {
@@ -150,11 +156,17 @@ async fn once(config: &Config, run: &Run, attempts: &mut Attempts) -> Result<()>
     }
 }
 
+/// A warehouse's options with what the other sections say, and where it reports.
+fn of_this_attempt(options: &warehouse::Options, config: &Config, run: &Run) -> warehouse::Options {
+    let (rules, meters) = (config.rules.clone(), Arc::clone(&run.meters));
+    warehouse::Options { rules, meters, origins: Origins::default(), ..options.clone() }
+}
+
 async fn into_warehouse(
     config: &Config,
     run: &Run,
     attempts: &mut Attempts,
-    mut sink: WarehouseSink,
+    (mut sink, origins): (WarehouseSink, Origins),
     stored: Option<Checkpoint>,
 ) -> Result<()> {
     let result = match &config.source {
@@ -163,7 +175,7 @@ async fn into_warehouse(
             match PostgresSource::start(from, stored, Arc::clone(&run.meters)).await {
                 Ok(source) => {
                     attempts.started = true;
-                    let mut source = Projected::new(source, config.rules.clone(), Origins::default());
+                    let mut source = Projected::new(source, config.rules.clone(), origins);
                     let result = pipeline::run(&mut source, &mut sink, run).await;
                     source.into_inner().close().await;
                     result

@@ -26,6 +26,8 @@ struct Inner {
     class: Class,
     what: String,
     remedy: Option<String>,
+    /// Whether it is of no single table.
+    systemic: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -35,7 +37,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `class` that says `what` is wrong and where.
     pub fn new(class: Class, what: impl Into<String>) -> Error {
-        Error(Box::new(Inner { class, what: what.into(), remedy: None, source: None }))
+        Error(Box::new(Inner { class, what: what.into(), remedy: None, systemic: false, source: None }))
     }
 
     /// One that may heal by itself.
@@ -77,6 +79,18 @@ impl Error {
     pub fn within(mut self, place: impl fmt::Display) -> Error {
         self.0.what = format!("{place}: {}", self.0.what);
         self
+    }
+
+    /// Marks it as of no single table, whatever was being done: a disk, a right to the whole database.
+    #[must_use]
+    pub fn systemic(mut self) -> Error {
+        self.0.systemic = true;
+        self
+    }
+
+    /// Whether it is of no single table.
+    pub fn is_systemic(&self) -> bool {
+        self.0.systemic
     }
 
     /// Whether trying again helps, and who has to act.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tailwater::codecs::event::{
-    Cause, Hold, TableRecord, decode_held, decode_table, encode_followed, encode_held, encode_hold,
+    Cause, Hold, Piece, TableRecord, Waiting, decode_held, decode_piece, decode_table, encode_followed, encode_held,
+    encode_hold,
 };
 use tailwater::model::*;
 
@@ -94,6 +95,32 @@ proptest! {
         let at = flipped.index(bytes.len());
         bytes[at] ^= 0xFF;
         let _ = decode_held(&Bytes::from(bytes));
+    }
+
+    #[test]
+    fn changes_that_wait_together_come_back_with_their_ids_and_their_shape(
+        all in proptest::collection::vec((any::<[u64; 2]>(), origin(), op(), proptest::collection::vec("[a-z]{1,3}", 0..2)), 1..8),
+        flipped in any::<proptest::sample::Index>(),
+    ) {
+        let table = Arc::new(Table { oid: Oid(7), name: TableName::new("s", "t\"'"), ..Table::of_messages() });
+        let mut piece = Piece::new(&table);
+        let mut expected = Vec::new();
+        for ([commit, seq], origin, op, masked) in all {
+            let id = ChangeId { commit: Lsn::new(commit), seq };
+            let change = Change { id, origin, table: Arc::clone(&table), op: op.clone() };
+            prop_assert!(piece.push(&change, &masked));
+            expected.push((id, Waiting { origin, op, masked }));
+        }
+        prop_assert_eq!((piece.first(), piece.changes()), (expected[0].0, expected.len() as u64));
+        let text = piece.encode();
+        let (shape, changes) = decode_piece(&text).unwrap();
+        prop_assert!(shape.same_shape(&table));
+        prop_assert_eq!(changes, expected);
+        // Whatever it says, it is read or refused.
+        let mut bytes = text.into_bytes();
+        let at = flipped.index(bytes.len());
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        let _ = decode_piece(std::str::from_utf8(&bytes).unwrap());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use tailwater::codecs::dialect::{Dialect, Duckdb, MergeSpec, Postgres, Target};
+use tailwater::codecs::dialect::{Dialect, Duckdb, MergeSpec, PART, Postgres, Target};
 use tailwater::model::{
     ChangeId, Checkpoint, Column, Lsn, Membership, Oid, PgTimestamp, PgType, Phase, ReplicaIdentity, SourcePosition,
     Table, TableName,
@@ -77,6 +77,17 @@ fn script(dialect: &impl Dialect) -> String {
     followed.extend(dialect.follow("it's", &name, Some(membership)));
     followed.extend(dialect.follow("it's", &name, None));
     say("followed", followed);
+    let stops = dialect.stops("it's");
+    let id = ChangeId { commit: Lsn::new(100), seq: 1 };
+    let mut stopped = vec![stops.read(), stops.count()];
+    stopped.extend(stops.stop(&name, PgTimestamp(1_500_000), "it's so", "do that"));
+    stopped.push(stops.go_on(&name));
+    say("stopped tables", stopped);
+    let long = "A".repeat(PART + 1);
+    let shown = |statement: String| statement.replace(&long[1..], "...");
+    let mut held: Vec<String> = stops.hold(&name, id, 3, &long).into_iter().map(shown).collect();
+    held.extend([stops.next(&name, 5), stops.content(&name, id), stops.release(&name, id), stops.forget()]);
+    say("what waits", held);
     for (title, key) in [("with a key of two columns", vec![1, 0]), ("without a key", Vec::new())] {
         let target = target(key);
         let last = target.table.columns.last().unwrap().clone();

@@ -42,6 +42,7 @@ mod serve;
 mod services;
 #[cfg(feature = "kafka")]
 mod standing;
+mod stops;
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 mod storm;
 mod streamed;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tailwater::adapters::warehouse::{Connect, Flush, Options, PostgresClient, WarehouseSink};
+use tailwater::adapters::warehouse::{Connect, Flush, Options, PostgresClient, Reach, WarehouseSink};
 #[cfg(feature = "duckdb")]
 use tailwater::adapters::warehouse::{DuckdbClient, DuckdbFile};
 use tailwater::codecs::dialect;
@@ -25,14 +25,14 @@ use crate::support::session::{Rows, Session};
 type Delivery = <WarehouseSink as Sink<At>>::Delivery;
 
 /// A warehouse to start sinks on, and to look into while no sink holds it.
-enum Warehouse<'a> {
+pub enum Warehouse<'a> {
     Postgres(&'a Database<'a>),
     #[cfg(feature = "duckdb")]
     Duckdb(PathBuf),
 }
 
 impl Warehouse<'_> {
-    async fn start(&self, options: Options) -> Result<(WarehouseSink, Option<Checkpoint>)> {
+    pub async fn start(&self, options: Options) -> Result<(WarehouseSink, Option<Checkpoint>)> {
         match self {
             Warehouse::Postgres(database) => {
                 let client = PostgresClient::start(&connect(database.url())).await?;
@@ -46,7 +46,16 @@ impl Warehouse<'_> {
         }
     }
 
-    fn rows(&self, sql: &str) -> Rows {
+    /// What somebody does by hand.
+    pub fn execute(&self, sql: &str) {
+        match self {
+            Warehouse::Postgres(database) => drop(database.sql(sql)),
+            #[cfg(feature = "duckdb")]
+            Warehouse::Duckdb(path) => duckdb::Connection::open(path).unwrap().execute_batch(sql).unwrap(),
+        }
+    }
+
+    pub fn rows(&self, sql: &str) -> Rows {
         match self {
             Warehouse::Postgres(database) => database.sql(sql),
             #[cfg(feature = "duckdb")]
@@ -69,15 +78,15 @@ fn connect(url: String) -> Connect {
 
 fn options(rows: usize) -> Options {
     let flush = Flush { rows, bytes: 1 << 20, after: Duration::from_millis(30) };
-    Options { pipeline: "it's".into(), flush, schema: None }
+    Options { stop: Reach::Pipeline, ..Options::new("it's", flush) }
 }
 
 /// Hands a batch over; fails instead of hanging.
-async fn apply(sink: &mut WarehouseSink, batch: Batch<At>) -> Result<Delivery> {
+pub async fn apply(sink: &mut WarehouseSink, batch: Batch<At>) -> Result<Delivery> {
     tokio::time::timeout(Duration::from_secs(30), sink.apply(batch)).await.expect("the sink takes a batch in time")
 }
 
-async fn durable(delivery: Delivery) -> Result<()> {
+pub async fn durable(delivery: Delivery) -> Result<()> {
     tokio::time::timeout(Duration::from_secs(30), delivery).await.expect("a delivery resolves in time")
 }
 
@@ -93,7 +102,7 @@ async fn applied(sink: &mut WarehouseSink, changes: Vec<tailwater::model::Change
     durable(delivery).await
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
@@ -143,7 +152,7 @@ async fn lives(warehouse: &Warehouse<'_>, seed: u64) {
     }
 }
 
-fn compare(warehouse: &Warehouse<'_>, truth: &Truth) {
+pub fn compare(warehouse: &Warehouse<'_>, truth: &Truth) {
     same(warehouse.rows(PLAIN_SQL), truth.plain());
     // A table is made when its first change comes.
     if !truth.keyed().is_empty() {
@@ -156,7 +165,7 @@ fn compare(warehouse: &Warehouse<'_>, truth: &Truth) {
 }
 
 /// Panics with the first row that differs.
-fn same(rows: Rows, truth: Rows) {
+pub fn same(rows: Rows, truth: Rows) {
     let differs = rows.iter().zip(&truth).position(|(row, truth)| row != truth);
     let at = differs.unwrap_or(rows.len().min(truth.len()));
     assert!(
@@ -169,7 +178,7 @@ fn same(rows: Rows, truth: Rows) {
     );
 }
 
-fn seeds() -> Vec<u64> {
+pub fn seeds() -> Vec<u64> {
     let seed = std::env::var("TAILWATER_SEED").ok().and_then(|seed| seed.parse().ok());
     let count = std::env::var("TAILWATER_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(4);
     let seeds = seed.map_or_else(|| (0..count).map(|_: u32| rand::random()).collect(), |seed| vec![seed]);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use tailwater::adapters::warehouse::{Client, Flush, Options, WarehouseSink};
+use tailwater::adapters::warehouse::{Client, Flush, Options, Reach, WarehouseSink};
 use tailwater::logic::merge::Stage;
 use tailwater::logic::pipeline::{Goal, Run, run};
 use tailwater::model::{Meters, Result};
@@ -90,7 +90,7 @@ pub struct Plan {
 pub async fn process(shared: Shared, plan: Plan) -> Result<()> {
     let Plan { life, goal, stop, session, flush } = plan;
     let client = ModelClient { shared: Arc::clone(&shared), life: Arc::clone(&life), session };
-    let options = Options { pipeline: "p".to_owned(), flush, schema: None };
+    let options = Options { stop: Reach::Pipeline, ..Options::new("p", flush) };
     let (mut sink, stored) = WarehouseSink::start(client, Words, options).await?;
     let settings = Run { goal, stop, grace: Duration::from_secs(30), meters: Meters::new() };
     let result = match ModelSource::start(shared, life, stored).await {

@@ -334,6 +334,8 @@ impl Warehouse {
             }
             _ if sql.starts_with("UPDATE _tailwater.progress") => self.progress(session, sql),
             _ if sql.starts_with("INSERT INTO _tailwater.progress") => Outcome::Done(1),
+            // No table is stopped here, so nothing waits.
+            _ if sql.starts_with("DELETE FROM _tailwater.held") => Outcome::Done(0),
             _ => self.word(session, sql),
         }
     }

@@ -123,7 +123,7 @@ impl Held {
         let now = Instant::now();
         let mut tables = HashMap::new();
         for (source, hold) in holds {
-            let told = told_name(&options.rules, &source);
+            let told = Rule::told_name(&options.rules, &source);
             let asleep = !wanted(&options.wanted, &source);
             if !asleep {
                 meters.stop_table(&told, state(&hold, counts.get(&source).copied().unwrap_or(0)));
@@ -188,18 +188,6 @@ fn wanted(patterns: &Patterns, source: &TableName) -> bool {
     patterns.choose(&source.to_string())
 }
 
-/// The rule for a table of the source.
-pub(super) fn rule<'a>(rules: &'a [Rule], source: &TableName) -> Option<&'a Rule> {
-    let name = source.to_string();
-    rules.iter().find(|rule| rule.tables.matches(&name))
-}
-
-/// The name that a table of the source is told under now.
-fn told_name(rules: &[Rule], source: &TableName) -> TableName {
-    let rename = rule(rules, source).and_then(|rule| rule.rename.clone());
-    rename.map_or_else(|| source.clone(), |name| TableName::new(&source.schema, name))
-}
-
 /// What a change that waits is of.
 pub(super) struct Label {
     pub(super) id: ChangeId,
@@ -258,7 +246,7 @@ pub async fn stopped(options: &SinkOptions) -> Result<Vec<(TableName, StoppedTab
         Ok(wanted
             .map(|(source, hold)| {
                 let held = counts.get(source).copied().unwrap_or(0);
-                (told_name(&options.rules, source), state(hold, held))
+                (Rule::told_name(&options.rules, source), state(hold, held))
             })
             .collect())
     })
@@ -352,9 +340,8 @@ impl KafkaSink {
         }
         self.versions.learn(Arc::clone(&table), modes);
         self.held.versions.insert(version_name(&table), Arc::clone(&table));
-        let masks = rule(&self.options.rules, &self.options.origins.of(&source.name)).map(|rule| &rule.masks);
-        let has = |name: &&String| source.columns.iter().any(|column| column.name == **name);
-        let masked = masks.into_iter().flatten().map(|(name, _)| name).filter(has).cloned().collect();
+        let rule = Rule::of(&self.options.rules, &self.options.origins.of(&source.name));
+        let masked = rule.map(|rule| rule.masked(source)).unwrap_or_default();
         let topic = self.options.topic(&source.name).name;
         Ok(Shape { _table: Arc::clone(source), version: version_name(&table), topic, masked })
     }

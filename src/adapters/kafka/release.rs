@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::apart::Sent;
 use super::control::Span;
-use super::held::{Barred, Label, label, rule};
+use super::held::{Barred, Label, label};
 use super::ledger::End;
 use super::sink::{KafkaSink, Telling, Unsealed};
 use super::topics::blocking;
@@ -246,7 +246,8 @@ impl KafkaSink {
                     .remedy("the tables topic lost records: start over under another prefix, with a new snapshot")
             })?;
             let table = Arc::new(Table { name: release.source.clone(), ..Table::clone(shape) });
-            let rules = again(rule(&self.options.rules, &release.source), &table, &kind.1);
+            let rules = Rule::of(&self.options.rules, &release.source).map(|rule| rule.again(&table, &kind.1));
+            let rules = rules.into_iter().collect();
             let projection = Projection::new(rules, self.options.origins.clone());
             release.again.insert(kind.clone(), (table, projection));
         }
@@ -285,15 +286,4 @@ impl KafkaSink {
         tracing::info!(table = %told, changes = count, "goes on: what waited has been told");
         Ok(())
     }
-}
-
-/// The rule for rows that some columns of were left out or masked before.
-fn again(rule: Option<&Rule>, table: &Table, masked: &[String]) -> Vec<Rule> {
-    let has = |name: &String| table.columns.iter().any(|column| column.name == *name);
-    let left = |rule: &Rule| Rule {
-        exclude: rule.exclude.iter().filter(|name| has(name)).cloned().collect(),
-        masks: rule.masks.iter().filter(|(name, _)| has(name) && !masked.contains(name)).cloned().collect(),
-        ..rule.clone()
-    };
-    rule.map(left).into_iter().collect()
 }

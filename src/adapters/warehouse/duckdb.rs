@@ -237,46 +237,67 @@ fn misread(stage: &Stage, column: &str, what: &str) -> Error {
 /// What DuckDB's refusal means. Messages about values are not repeated.
 fn failure(error: duckdb::Error, path: &Path) -> Error {
     let text = error.to_string();
-    let file = path.display();
-    let has = |part: &str| text.contains(part);
-    if has("Conflicting lock") || has("Could not set lock") {
-        return Error::blocked(format!("another process holds {file}"))
-            .remedy("stop it: DuckDB lets one process at a time open a file for writing");
+    if let Some(error) = of_the_file(&text, path) {
+        return error.systemic();
     }
-    if has("No space left") || has("Disk full") || has("could not write all bytes") {
-        return Error::transient(format!("the disk of {file} is full"))
-            .remedy("make room; nothing is lost, it goes on by itself");
-    }
-    if has("Out of Memory") || has("could not allocate") {
-        return Error::blocked(format!("DuckDB has too little memory for what is to be merged into {file}")).remedy(
-            "lower sink.duckdb.flush.bytes and flush.rows, or run where there is more memory (it takes up to 2 GiB)",
-        );
-    }
-    if has("Permission denied") || has("Read-only file system") || has("read-only") {
-        return Error::blocked(format!("{file} can't be written"))
-            .remedy("check the rights of the file and its directory");
-    }
-    if path.is_dir() {
-        return Error::blocked(format!("{file} is a directory"))
-            .remedy("name a file in it, as in path = \"warehouse.duckdb\"");
-    }
-    if has("Cannot open file") || has("No such file") {
-        return Error::blocked(format!("{file} can't be opened"))
-            .remedy("check that its directory exists and may be written");
-    }
-    if has("not a valid DuckDB database") || has("different version") || has("newer version") {
-        return Error::blocked(format!("{file} is not a DuckDB file of this version")).remedy("name another path");
-    }
-    if has("has altered this table") {
+    if text.contains("has altered this table") {
         return Error::blocked(
             "a table's shape changed inside a source transaction too large for one flush, which DuckDB can't apply",
         )
         .remedy("raise sink.duckdb.flush.bytes above the transaction's size and start again");
     }
     let kind = text.split(':').next().unwrap_or_default();
-    let heals = kind.contains("IO Error") || kind.contains("TransactionContext");
-    let class = if heals { Class::Transient } else { Class::Blocked };
-    let quiet = kind.contains("Conversion") || kind.contains("Constraint") || kind.contains("Invalid Input");
-    let detail = if quiet { kind.to_owned() } else { text };
-    Error::new(class, format!("DuckDB ({file}) says: {detail}"))
+    let has = |part: &str| kind.contains(part);
+    let class = if has("IO Error") || has("TransactionContext") { Class::Transient } else { Class::Blocked };
+    let quiet = has("Conversion") || has("Constraint") || has("Invalid Input");
+    let single = quiet || ["Catalog", "Binder", "Out of Range", "Not implemented", "Dependency"].into_iter().any(has);
+    let detail = if quiet { kind.to_owned() } else { text.clone() };
+    let error = Error::new(class, format!("DuckDB ({}) says: {detail}", path.display()));
+    if single { error } else { error.systemic() }
+}
+
+/// What is amiss with the whole file, or with what DuckDB needs for it.
+fn of_the_file(text: &str, path: &Path) -> Option<Error> {
+    let file = path.display();
+    let has = |part: &str| text.contains(part);
+    if has("Conflicting lock") || has("Could not set lock") {
+        return Some(
+            Error::blocked(format!("another process holds {file}"))
+                .remedy("stop it: DuckDB lets one process at a time open a file for writing"),
+        );
+    }
+    if has("No space left") || has("Disk full") || has("could not write all bytes") {
+        return Some(
+            Error::transient(format!("the disk of {file} is full"))
+                .remedy("make room; nothing is lost, it goes on by itself"),
+        );
+    }
+    if has("Out of Memory") || has("could not allocate") {
+        return Some(Error::blocked(format!("DuckDB has too little memory for what is to be merged into {file}")).remedy(
+            "lower sink.duckdb.flush.bytes and flush.rows, or run where there is more memory (it takes up to 2 GiB)",
+        ));
+    }
+    if has("Permission denied") || has("Read-only file system") || has("read-only") {
+        return Some(
+            Error::blocked(format!("{file} can't be written")).remedy("check the rights of the file and its directory"),
+        );
+    }
+    if path.is_dir() {
+        return Some(
+            Error::blocked(format!("{file} is a directory"))
+                .remedy("name a file in it, as in path = \"warehouse.duckdb\""),
+        );
+    }
+    if has("Cannot open file") || has("No such file") {
+        return Some(
+            Error::blocked(format!("{file} can't be opened"))
+                .remedy("check that its directory exists and may be written"),
+        );
+    }
+    if has("not a valid DuckDB database") || has("different version") || has("newer version") {
+        return Some(
+            Error::blocked(format!("{file} is not a DuckDB file of this version")).remedy("name another path"),
+        );
+    }
+    None
 }

@@ -6,13 +6,16 @@ pub mod duckdb;
 mod ledger;
 mod options;
 mod postgres;
+mod release;
 mod sink;
+mod stops;
 mod worker;
 
 pub use client::Client;
 #[cfg(feature = "duckdb")]
 pub use duckdb::DuckdbClient;
 pub use ledger::stored;
-pub use options::{Connect, DuckdbFile, Flush, Options};
+pub use options::{Connect, DuckdbFile, Flush, Options, Reach};
 pub use postgres::PostgresClient;
 pub use sink::WarehouseSink;
+pub use stops::stopped;

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::Result;
+use crate::logic::project::{Origins, Rule};
+use crate::model::{Meters, Result};
 
 /// When a flush happens: whichever comes first.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,16 @@ pub struct Flush {
     pub after: Duration,
 }
 
+/// What stops when a table can't proceed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reach {
+    /// That table: its changes are kept, the others go on.
+    #[default]
+    Table,
+    /// All of them.
+    Pipeline,
+}
+
 /// What every warehouse sink has to be told.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -28,6 +39,32 @@ pub struct Options {
     pub flush: Flush,
     /// The target schema for all tables; the source schema's name when absent.
     pub schema: Option<String>,
+    /// What stops when a table can't proceed.
+    pub stop: Reach,
+    /// After how long a stopped table is tried again.
+    pub retry: Duration,
+    /// What is done with single tables before their changes come here.
+    pub rules: Vec<Rule>,
+    /// The source's names of the tables.
+    pub origins: Origins,
+    /// Where it reports.
+    pub meters: Arc<Meters>,
+}
+
+impl Options {
+    /// Those without rules: a table stops alone and is tried again each half minute.
+    pub fn new(pipeline: &str, flush: Flush) -> Options {
+        Options {
+            pipeline: pipeline.to_owned(),
+            flush,
+            schema: None,
+            stop: Reach::default(),
+            retry: Duration::from_secs(30),
+            rules: Vec::new(),
+            origins: Origins::default(),
+            meters: Arc::default(),
+        }
+    }
 }
 
 /// Makes a connection to a PostgreSQL warehouse, its background task already running.

@@ -149,6 +149,9 @@ fn sql_error(error: tokio_postgres::Error) -> Error {
         if code.starts_with("22") || code.starts_with("23") { String::new() } else { format!(": {}", db.message()) };
     let place = db.column().map(|column| format!(", column {column}")).unwrap_or_default();
     let (class, remedy) = match code.get(..2) {
+        _ if code == "55000" => {
+            (Class::Blocked, "something stands where Tailwater's table was: remove it, or give the table another name")
+        }
         Some("08" | "40" | "57" | "55") => (Class::Transient, ""),
         _ if code == "53300" => (Class::Transient, ""),
         // A predecessor's last statement made the same schema or table at this moment.
@@ -157,7 +160,7 @@ fn sql_error(error: tokio_postgres::Error) -> Error {
         Some("53") => (Class::Transient, "make room on the warehouse's server"),
         _ if code == "54011" => (
             Class::Blocked,
-            "a PostgreSQL table has 1600 columns at most, and merging needs four more and the key twice: exclude the table, or use another warehouse",
+            "a PostgreSQL table has 1600 columns at most, and merging needs four more and the key twice: leave columns out with columns.exclude, exclude the table, or use another warehouse",
         ),
         _ if code == "22021" => {
             (Class::Blocked, "a text is not UTF-8: mend it at the source, or leave its column out with columns.exclude")
@@ -169,5 +172,8 @@ fn sql_error(error: tokio_postgres::Error) -> Error {
         _ => (Class::Blocked, "see the warehouse's own log"),
     };
     let error = Error::new(class, format!("the warehouse says (SQLSTATE {code}{place}){text}"));
-    if remedy.is_empty() { error } else { error.remedy(remedy) }
+    let error = if remedy.is_empty() { error } else { error.remedy(remedy) };
+    // Of what is refused, these alone can be of one table: features, values, constraints, names and rights, limits.
+    let single = matches!(code.get(..2), Some("0A" | "21" | "22" | "23" | "2B" | "42" | "44" | "54" | "55" | "P0"));
+    if single { error } else { error.systemic() }
 }

@@ -20,6 +20,8 @@ pub(super) enum Command {
     Flush,
     /// The next batch waits for room: give back what is held, by a commit or as a piece of an open transaction.
     Room,
+    /// Commit as soon as a transaction is complete, and try the tables that are stopped.
+    Release(oneshot::Sender<()>),
 }
 
 /// A batch on its way into the warehouse.
@@ -118,6 +120,14 @@ impl<P: Position> Sink<P> for WarehouseSink {
         }
         let failure = Arc::clone(&self.failure);
         Ok(Box::pin(async move { delivery.await.map_err(|_| failure.tell()) }))
+    }
+
+    /// Tries the tables that are stopped; at other times the worker does so by itself.
+    async fn tend(&mut self) -> Result<bool> {
+        let (done, tried) = oneshot::channel();
+        self.worker.send(Command::Release(done)).map_err(|_| self.failure.tell())?;
+        tried.await.map_err(|_| self.failure.tell())?;
+        Ok(false)
     }
 
     async fn flush(&mut self) -> Result<()> {

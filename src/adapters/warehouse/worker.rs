@@ -22,17 +22,18 @@ use super::client::Client;
 use super::ledger::Ledger;
 use super::options::Options;
 use super::sink::{Command, Failure, Taken};
+use super::stops::Stops;
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
 use crate::logic::merge::{Fold, Folded, Stage, TargetColumn, evolve};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Op, PgTimestamp, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
-    client: C,
-    dialect: D,
-    options: Options,
-    ledger: Ledger,
+    pub(super) client: C,
+    pub(super) dialect: D,
+    pub(super) options: Options,
+    pub(super) ledger: Ledger,
     /// What has been folded and not merged, in the order the tables came.
-    folds: Vec<Fold>,
+    pub(super) folds: Vec<Fold>,
     /// The last change taken.
     seen: ChangeId,
     /// When its transaction committed.
@@ -49,10 +50,14 @@ pub(super) struct Worker<C, D> {
     /// Whether a batch waits for room.
     pressed: bool,
     /// Whether a target transaction is open.
-    open: bool,
+    pub(super) open: bool,
     /// The shapes that the targets and their staging tables fit.
-    fitting: HashMap<TableName, Arc<Table>>,
-    staging: HashMap<TableName, Arc<Table>>,
+    pub(super) fitting: HashMap<TableName, Arc<Table>>,
+    pub(super) staging: HashMap<TableName, Arc<Table>>,
+    /// The tables that can't proceed.
+    pub(super) stops: Stops,
+    /// The table that is being merged, as it is told.
+    pub(super) merging: Option<TableName>,
 }
 
 impl<C: Client, D: Dialect> Worker<C, D> {
@@ -62,6 +67,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         options: Options,
     ) -> Result<(Worker<C, D>, Option<Checkpoint>)> {
         let (ledger, stored) = Ledger::open(&mut client, &dialect, &options.pipeline).await?;
+        let stops = Stops::open(&mut client, &dialect, &options, stored.is_none()).await?;
         let worker = Worker {
             client,
             dialect,
@@ -82,13 +88,18 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             open: false,
             fitting: HashMap::new(),
             staging: HashMap::new(),
+            stops,
+            merging: None,
         };
         Ok((worker, stored))
     }
 
     /// Until the sink is gone or a flush fails; then every delivery that waits is let go.
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, failure: Arc<Failure>) {
-        let result = self.work(&mut inbox).await;
+        let result = match self.work(&mut inbox).await {
+            Err(error) => Err(self.stop_table(error).await),
+            done => done,
+        };
         let failed = result.is_err();
         if let Err(error) = result {
             failure.set(error);
@@ -109,6 +120,26 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
     }
 
+    /// The table that was being merged is stopped, where the failure is its own; the next attempt knows of it.
+    async fn stop_table(&mut self, error: Error) -> Error {
+        let Some(told) = self.merging.take().filter(|_| self.stops.concerns(&error)) else { return error };
+        let note = async {
+            if std::mem::take(&mut self.open) {
+                self.client.execute("ROLLBACK").await?;
+            }
+            self.stops.note(&mut self.client, &self.dialect, &told, &error).await
+        };
+        match tokio::time::timeout(Duration::from_secs(10), note).await {
+            Ok(Ok(())) => Error::transient(format!("table {told} is stopped and the others go on")),
+            // Where this can't be noted, more is amiss than the table.
+            Ok(Err(other)) => {
+                tracing::warn!(error = %other, table = %told, "that the table is stopped can't be noted");
+                error
+            }
+            Err(_) => Error::transient("the warehouse does not answer").because(error),
+        }
+    }
+
     async fn work(&mut self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Result<()> {
         loop {
             let due = self.due;
@@ -124,7 +155,16 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                     Some(Command::Flush) => self.wanted = true,
                     Some(Command::Room) => self.pressed = true,
                     Some(Command::Take(taken)) => self.take(taken).await?,
+                    Some(Command::Release(done)) => {
+                        self.wanted = true;
+                        self.flush_if_due().await?;
+                        self.release_all().await?;
+                        let _ = done.send(());
+                    }
                 },
+                () = sleep_until(self.stops.when().unwrap_or_else(far)), if self.idle() && self.stops.when().is_some() => {
+                    self.release().await?;
+                }
             }
             self.flush_if_due().await?;
         }
@@ -162,6 +202,20 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             self.seen = change.id;
             return Ok(());
         }
+        if self.stops.has(&change.table.name) {
+            self.stops.keep(&change);
+            self.seen = change.id;
+            self.rows += 1;
+            return Ok(());
+        }
+        let id = change.id;
+        self.add(change).await?;
+        self.seen = id;
+        Ok(())
+    }
+
+    /// Folds a change of a table that is not stopped.
+    pub(super) async fn add(&mut self, change: Change) -> Result<()> {
         let place = self.folds.iter().rposition(|fold| fold.table().name == change.table.name);
         let fits = |fold: &Fold| Arc::ptr_eq(fold.table(), &change.table) || fold.table().same_shape(&change.table);
         let place = match place {
@@ -175,7 +229,6 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 self.folds.len() - 1
             }
         };
-        self.seen = change.id;
         self.rows += 1;
         self.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
     }
@@ -195,8 +248,10 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let limits = self.options.flush;
         let over = std::mem::take(&mut self.pressed) || self.bytes >= limits.bytes || self.rows >= limits.rows;
         if let Some(checkpoint) = self.upto.clone() {
-            if (self.wanted || over || self.open) && !self.waiting.is_empty() {
-                return self.flush(checkpoint).await;
+            let ripe = self.stops.ripe().is_some();
+            if (self.wanted || over || ripe || self.open) && !self.waiting.is_empty() {
+                self.flush(checkpoint).await?;
+                return self.release().await;
             }
         } else if over {
             self.merge().await?;
@@ -223,21 +278,26 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     /// Brings what is folded into the targets, inside the open transaction.
-    async fn merge(&mut self) -> Result<()> {
+    pub(super) async fn merge(&mut self) -> Result<()> {
         let folds: Vec<Folded> = std::mem::take(&mut self.folds).into_iter().map(Fold::finish).collect();
         let mut work = Vec::new();
         for folded in folds {
             let target = self.target(&folded.table);
+            self.merging = Some(target.table.name.clone());
             self.fit(&target).await?;
             work.push((target, folded));
         }
-        if !work.is_empty() {
+        self.merging = None;
+        if !work.is_empty() || self.stops.in_hand() {
             self.begin().await?;
         }
         for (target, folded) in work {
             let name = target.name.clone();
+            self.merging = Some(target.table.name.clone());
             self.merge_table(target, folded).await.map_err(|error| error.within(format!("merging into {name}")))?;
         }
+        self.merging = None;
+        self.stops.store(&mut self.client, &self.dialect).await?;
         self.room.clear();
         (self.bytes, self.rows) = (0, 0);
         Ok(())
@@ -277,7 +337,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         Ok(())
     }
 
-    async fn begin(&mut self) -> Result<()> {
+    pub(super) async fn begin(&mut self) -> Result<()> {
         if !self.open {
             self.client.execute("BEGIN").await?;
             self.open = true;
@@ -359,8 +419,12 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Where a source table's rows go.
     fn target(&self, table: &Arc<Table>) -> Target {
-        let schema = self.options.schema.as_ref().unwrap_or(&table.name.schema);
-        Target { name: TableName::new(schema, &table.name.name), table: Arc::clone(table) }
+        Target { name: self.target_name(&table.name), table: Arc::clone(table) }
+    }
+
+    /// The table that a source table's rows go to.
+    pub(super) fn target_name(&self, told: &TableName) -> TableName {
+        TableName::new(self.options.schema.as_ref().unwrap_or(&told.schema), &told.name)
     }
 }
 

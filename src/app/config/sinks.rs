@@ -66,6 +66,15 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
 
 fn warehouse_options(section: &mut Section<'_>, name: &str, after: f64, problems: &mut Problems) -> warehouse::Options {
     let schema = section.text("schema", problems);
+    let retry = section.number("retry_stopped_seconds", 1..=86_400, problems);
+    let stop = match section.text("stop", problems).as_deref() {
+        None | Some("table") => warehouse::Reach::Table,
+        Some("pipeline") => warehouse::Reach::Pipeline,
+        Some(_) => {
+            section.problem("stop", "is none of its values", "use \"table\" or \"pipeline\"", problems);
+            warehouse::Reach::Table
+        }
+    };
     let mut flush = section.section("flush", problems);
     let number = |given: Option<i64>, default: usize| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
     let rows = number(flush.number("rows", 1..=100_000_000, problems), 100_000);
@@ -73,7 +82,9 @@ fn warehouse_options(section: &mut Section<'_>, name: &str, after: f64, problems
     let seconds = flush.number("seconds", 1..=86_400, problems).map_or(after, |seconds| seconds as f64);
     flush.finish(problems);
     let flush = warehouse::Flush { rows, bytes, after: Duration::from_secs_f64(seconds) };
-    warehouse::Options { pipeline: name.to_owned(), flush, schema }
+    let retry = Duration::from_secs(retry.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30));
+    // What a run adds is known later.
+    warehouse::Options { schema, stop, retry, ..warehouse::Options::new(name, flush) }
 }
 
 fn to_topics(

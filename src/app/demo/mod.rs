@@ -158,7 +158,7 @@ fn config(endpoint: Endpoint, path: PathBuf) -> Config {
             buffer_bytes: 32 << 20,
             connect_timeout: Duration::from_secs(10),
         })),
-        sink: Sink::Duckdb(warehouse::Options { pipeline: NAME.to_owned(), flush, schema: None }, DuckdbFile { path }),
+        sink: Sink::Duckdb(warehouse::Options::new(NAME, flush), DuckdbFile { path }),
         rules: Vec::new(),
         listen: None,
     }

@@ -1,6 +1,7 @@
-//! The control tables: `_tailwater.progress`, `_tailwater.offsets`, `_tailwater.followed` and `_tailwater.tables`. Plain SQL that every warehouse speaks.
+//! The control tables: `_tailwater.progress`, `_tailwater.offsets`, `_tailwater.followed` and `_tailwater.tables`; those
+//! of tables that are stopped are in `stops`. Plain SQL that every warehouse speaks.
 
-use super::literal;
+use super::{literal, stops};
 use crate::model::value::{Finite, print};
 use crate::model::{ChangeId, Checkpoint, Membership, PgTimestamp, Phase, TableName};
 
@@ -160,5 +161,7 @@ pub(super) fn tables(text: &str, time: &str) -> Vec<String> {
             "CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema {text} NOT NULL, target_table {text} NOT NULL, \
              pipeline {text} NOT NULL, source_schema {text} NOT NULL, source_table {text} NOT NULL)"
         ),
+        stops::stopped(text, time),
+        stops::held(text),
     ]
 }

@@ -5,6 +5,7 @@
 mod control;
 mod duckdb;
 mod postgres;
+mod stops;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::model::{ChangeId, Checkpoint, Column, Membership, Table, TableName};
 pub use control::{CONTROL_SCHEMA, Progress};
 pub use duckdb::Duckdb;
 pub use postgres::Postgres;
+pub use stops::{PART, Stops};
 
 /// A source table and where its rows go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,6 +125,11 @@ pub trait Dialect: Send + Sync + 'static {
     /// The progress of a checkpoint, and of the fence, as statements.
     fn progress<'a>(&self, pipeline: &'a str) -> Progress<'a> {
         Progress { pipeline }
+    }
+
+    /// The stopped tables of a pipeline, and what waits of them, as statements.
+    fn stops<'a>(&self, pipeline: &'a str) -> Stops<'a> {
+        Stops { pipeline }
     }
 
     /// Stores a checkpoint's offsets, in order.

@@ -30,6 +30,7 @@ mod name;
 mod notice;
 mod origin;
 mod outbox;
+mod piece;
 mod preset;
 pub mod proto;
 mod records;
@@ -52,6 +53,7 @@ pub use modes::{Binaries, Decimals, FORMATS, Format, Hstores, Intervals, Modes, 
 pub use name::{ADJUSTMENTS, FieldCollision, NameAdjustment, is_avro_name};
 pub use notice::{Notice, Notices};
 pub use outbox::{Columns as OutboxColumns, Outbox, OutboxError, PAYLOADS, Payload, Routed, route_message};
+pub use piece::{Piece, decode_piece};
 pub use records::{Record, Records};
 pub use stamp::{Part, Stamp, version_name};
 pub use tables::{TableRecord, decode_table, encode_followed, encode_partitions, encode_table};

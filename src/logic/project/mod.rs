@@ -14,7 +14,7 @@ mod plan;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Change, OldRow, Op, Pattern, Result, RowWriter, Table};
+use crate::model::{Change, OldRow, Op, Pattern, Result, RowWriter, Table, TableName};
 
 pub use mask::Mask;
 pub use origins::Origins;
@@ -35,6 +35,37 @@ pub struct Rule {
     pub key: Option<Vec<String>>,
     /// The table's name from here on; its schema stays.
     pub rename: Option<String>,
+}
+
+impl Rule {
+    /// The first of the rules that is for a table of the source.
+    pub fn of<'a>(rules: &'a [Rule], source: &TableName) -> Option<&'a Rule> {
+        let name = source.to_string();
+        rules.iter().find(|rule| rule.tables.matches(&name))
+    }
+
+    /// The rule for rows that some columns of were left out or masked before.
+    #[must_use]
+    pub fn again(&self, table: &Table, masked: &[String]) -> Rule {
+        let has = |name: &String| table.columns.iter().any(|column| column.name == *name);
+        Rule {
+            exclude: self.exclude.iter().filter(|name| has(name)).cloned().collect(),
+            masks: self.masks.iter().filter(|(name, _)| has(name) && !masked.contains(name)).cloned().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The columns of a table that it masks.
+    pub fn masked(&self, table: &Table) -> Vec<String> {
+        let has = |name: &&String| table.columns.iter().any(|column| column.name == **name);
+        self.masks.iter().map(|(name, _)| name).filter(has).cloned().collect()
+    }
+
+    /// The name that a table of the source is told under.
+    pub fn told_name(rules: &[Rule], source: &TableName) -> TableName {
+        let rename = Rule::of(rules, source).and_then(|rule| rule.rename.clone());
+        rename.map_or_else(|| source.clone(), |name| TableName::new(&source.schema, name))
+    }
 }
 
 /// Rules, and what they have made of the tables seen so far.

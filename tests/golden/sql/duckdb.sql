@@ -4,6 +4,8 @@ CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline VARCHAR NOT NULL, syste
 CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline VARCHAR NOT NULL, topic VARCHAR NOT NULL, part integer NOT NULL, next_offset bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.followed (pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL, table_oid bigint NOT NULL, publication_oid bigint NOT NULL, entry_oid bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL, since TIMESTAMP WITH TIME ZONE NOT NULL, reason VARCHAR NOT NULL, remedy VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, changes bigint NOT NULL, bytes bigint NOT NULL, content VARCHAR NOT NULL);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
 UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = 'it''s';
@@ -21,6 +23,19 @@ DELETE FROM _tailwater.followed WHERE pipeline = 'it''s';
 DELETE FROM _tailwater.followed WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
 INSERT INTO _tailwater.followed (pipeline, source_schema, source_table, table_oid, publication_oid, entry_oid) VALUES ('it''s', 'a schema', 'it''s', 1, 2, 0);
 DELETE FROM _tailwater.followed WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
+-- stopped tables
+SELECT source_schema, source_table, CAST(extract(epoch FROM since) * 1000000 AS bigint), reason, remedy FROM _tailwater.stopped WHERE pipeline = 'it''s' ORDER BY source_schema, source_table;
+SELECT source_schema, source_table, CAST(sum(changes) AS bigint) FROM _tailwater.held WHERE pipeline = 'it''s' GROUP BY source_schema, source_table;
+DELETE FROM _tailwater.stopped WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
+INSERT INTO _tailwater.stopped (pipeline, source_schema, source_table, since, reason, remedy) VALUES ('it''s', 'a schema', 'it''s', TIMESTAMPTZ '2000-01-01 00:00:01.5+00', 'it''s so', 'do that');
+DELETE FROM _tailwater.stopped WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
+-- what waits
+INSERT INTO _tailwater.held (pipeline, source_schema, source_table, commit_lsn, seq, part, changes, bytes, content) VALUES ('it''s', 'a schema', 'it''s', 100, 1, 0, 3, 60001, '...');
+INSERT INTO _tailwater.held (pipeline, source_schema, source_table, commit_lsn, seq, part, changes, bytes, content) VALUES ('it''s', 'a schema', 'it''s', 100, 1, 1, 0, 0, 'A');
+SELECT commit_lsn, seq, changes, bytes FROM _tailwater.held WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s' AND part = 0 ORDER BY commit_lsn, seq LIMIT 5;
+SELECT commit_lsn, seq, content FROM _tailwater.held WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s' AND (commit_lsn < 100 OR (commit_lsn = 100 AND seq <= 1)) ORDER BY commit_lsn, seq, part;
+DELETE FROM _tailwater.held WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s' AND (commit_lsn < 100 OR (commit_lsn = 100 AND seq <= 1));
+DELETE FROM _tailwater.held WHERE pipeline = 'it''s';
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "Sales dep't";
 CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" BIGINT NOT NULL, "Weird ""quoted"".name" VARCHAR NOT NULL, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn BIGINT, _tw_seq BIGINT);

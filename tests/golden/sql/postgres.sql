@@ -4,6 +4,8 @@ CREATE TABLE IF NOT EXISTS _tailwater.progress (pipeline text NOT NULL, system_i
 CREATE TABLE IF NOT EXISTS _tailwater.offsets (pipeline text NOT NULL, topic text NOT NULL, part integer NOT NULL, next_offset bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.followed (pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, table_oid bigint NOT NULL, publication_oid bigint NOT NULL, entry_oid bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema text NOT NULL, target_table text NOT NULL, pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, since timestamptz NOT NULL, reason text NOT NULL, remedy text NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, changes bigint NOT NULL, bytes bigint NOT NULL, content text NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
@@ -22,6 +24,19 @@ DELETE FROM _tailwater.followed WHERE pipeline = 'it''s';
 DELETE FROM _tailwater.followed WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
 INSERT INTO _tailwater.followed (pipeline, source_schema, source_table, table_oid, publication_oid, entry_oid) VALUES ('it''s', 'a schema', 'it''s', 1, 2, 0);
 DELETE FROM _tailwater.followed WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
+-- stopped tables
+SELECT source_schema, source_table, CAST(extract(epoch FROM since) * 1000000 AS bigint), reason, remedy FROM _tailwater.stopped WHERE pipeline = 'it''s' ORDER BY source_schema, source_table;
+SELECT source_schema, source_table, CAST(sum(changes) AS bigint) FROM _tailwater.held WHERE pipeline = 'it''s' GROUP BY source_schema, source_table;
+DELETE FROM _tailwater.stopped WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
+INSERT INTO _tailwater.stopped (pipeline, source_schema, source_table, since, reason, remedy) VALUES ('it''s', 'a schema', 'it''s', TIMESTAMPTZ '2000-01-01 00:00:01.5+00', 'it''s so', 'do that');
+DELETE FROM _tailwater.stopped WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s';
+-- what waits
+INSERT INTO _tailwater.held (pipeline, source_schema, source_table, commit_lsn, seq, part, changes, bytes, content) VALUES ('it''s', 'a schema', 'it''s', 100, 1, 0, 3, 60001, '...');
+INSERT INTO _tailwater.held (pipeline, source_schema, source_table, commit_lsn, seq, part, changes, bytes, content) VALUES ('it''s', 'a schema', 'it''s', 100, 1, 1, 0, 0, 'A');
+SELECT commit_lsn, seq, changes, bytes FROM _tailwater.held WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s' AND part = 0 ORDER BY commit_lsn, seq LIMIT 5;
+SELECT commit_lsn, seq, content FROM _tailwater.held WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s' AND (commit_lsn < 100 OR (commit_lsn = 100 AND seq <= 1)) ORDER BY commit_lsn, seq, part;
+DELETE FROM _tailwater.held WHERE pipeline = 'it''s' AND source_schema = 'a schema' AND source_table = 'it''s' AND (commit_lsn < 100 OR (commit_lsn = 100 AND seq <= 1));
+DELETE FROM _tailwater.held WHERE pipeline = 'it''s';
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "Sales dep't";
 CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint NOT NULL, "Weird ""quoted"".name" text NOT NULL, "amount" numeric, "any amount" numeric, "tags" text[], "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL, PRIMARY KEY ("Weird ""quoted"".name", "select"));
