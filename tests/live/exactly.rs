@@ -11,6 +11,7 @@ use crate::kill::seed;
 use crate::support::judge::{assert_ledger, assert_once, seen};
 use crate::support::kafka::{Isolation, Kafka};
 use crate::support::postgres::{Database, Postgres};
+use crate::support::proxy::{Mode, Proxy};
 use crate::support::runtime::wait;
 use crate::support::tailwater::{Running, Tailwater};
 use crate::support::workload::{self, Load};
@@ -88,6 +89,8 @@ fn killed_or_replaced_while_it_sleeps_a_writer_leaves_each_change_once() {
     old.signal(Signal::SIGSTOP);
     let twin = publisher.twin();
     let mut new = twin.run();
+    // What it ends of the old one's transaction counts as growth too: only once it is ready has it said who it is.
+    new.wait_ready();
     watch.grows(&mut new, 20);
     old.signal(Signal::SIGCONT);
     old.wait().code(3).says(&["another process has taken over the pipeline"]);
@@ -145,11 +148,21 @@ fn a_transaction_larger_than_kafkas_goes_on_where_it_was_killed_and_not_after_an
     const ROWS: u64 = 300_000;
     let kafka = Kafka::shared();
     let prefix = kafka.prefix("inside");
-    let source = Postgres::shared(17).database("exactly_inside");
+    let server = Postgres::shared(17);
+    let source = server.database("exactly_inside");
     source.sql("CREATE TABLE big (id bigint PRIMARY KEY, note text)");
-    let publisher = publisher(&source, kafka, &prefix).toml("[sink.kafka.envelope]\ntransaction_metadata = true");
+    let proxy = Proxy::to(&server.address());
+    let publisher = Tailwater::new(&prefix.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
+        .source_postgres(&source.url().replace(&server.address(), &proxy.address()), &["public.*"])
+        .toml("snapshot = \"never\"\nstreaming = false")
+        .sink_kafka(&kafka.bootstrap(), &prefix)
+        .exactly_once()
+        .toml(TOPIC)
+        .toml("[sink.kafka.envelope]\ntransaction_metadata = true");
     publisher.run_until_current().success();
     source.sql(&format!("INSERT INTO big SELECT g, repeat(md5(g::text), 4) FROM generate_series(1, {ROWS}) g"));
+    // At most 64 KiB in 20 ms: seconds for the whole of it, however quick the machine is.
+    proxy.set(Mode::Delay(Duration::from_millis(10)));
     let mut reached = 0;
     for _ in 0..2 {
         let mut running = publisher.run();
@@ -157,6 +170,7 @@ fn a_transaction_larger_than_kafkas_goes_on_where_it_was_killed_and_not_after_an
         running.kill9();
         reached = inside(kafka, &prefix).expect("it was killed inside the transaction");
     }
+    proxy.set(Mode::Forward);
     let events = |kafka: &Kafka| kafka.consume_all(&format!("{prefix}.public.big"), Isolation::Committed).len();
     let before = events(kafka);
     let otherwise = publisher.variant("_metadata = true", "_metadata = true\nmessages = false");

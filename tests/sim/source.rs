@@ -55,13 +55,17 @@ impl ModelSource {
         let begun = begin(&mut shared.lock().unwrap(), resume.as_ref())?;
         life.step().await;
         let Begun { session, start, last, identity, assembler, rows } = begun;
+        let mut gather = Gather::new(start, last, Instant::now().into_std());
+        if resume.is_some_and(|stored| stored.position.timeline != identity.timeline) && rows.is_none() {
+            gather.say_first();
+        }
         Ok(ModelSource {
             shared,
             life,
             session,
             ledger: if rows.is_some() { Ledger::at_snapshot(start) } else { Ledger::new(start) },
             assembler,
-            gather: Gather::new(start, last, Instant::now().into_std()),
+            gather,
             identity,
             items: VecDeque::new(),
             describe: None,
@@ -163,7 +167,7 @@ fn begin(world: &mut World, resume: Option<&Checkpoint>) -> Result<Begun> {
     let server = &mut world.server;
     let identity = SourcePosition { system_id: server.system_id, timeline: server.timeline, lsn: Lsn::ZERO };
     if let Some(stored) = resume {
-        continues(stored.position, identity, &server.timeline_history())?;
+        continues(stored, identity, &server.timeline_history())?;
     }
     let streaming = resume.filter(|stored| stored.phase == Phase::Stream);
     if let (Some(stored), Some(confirmed)) = (streaming, server.confirmed) {
@@ -198,6 +202,9 @@ impl Source for ModelSource {
                 let table = shape(&relation, &described);
                 self.assembler.define(relation, table, Lsn::ZERO);
                 self.describe = None;
+            }
+            if let Some(batch) = self.due(false) {
+                return Ok(batch);
             }
             while let Some(item) = self.items.pop_front() {
                 self.take(item)?;

@@ -61,12 +61,13 @@ impl World {
         self.violation.get_or_insert(what);
     }
 
-    /// Whether the warehouse is beyond where the server left the timeline of its position.
+    /// Whether the warehouse is beyond where the server left the timeline of what it has.
     pub fn diverged(&self) -> bool {
         let Some(stored) = &self.warehouse.committed.progress else { return false };
         let SourcePosition { timeline, lsn, .. } = stored.position;
+        let last = stored.change.commit.get();
         let left = self.server.history.iter().find(|(left, _)| *left == timeline).map_or(0, |(_, at)| *at);
-        timeline != self.server.timeline && left < lsn.get()
+        timeline != self.server.timeline && (left < lsn.get() || left <= last)
     }
 
     /// Whether a process is right to wait for a person.

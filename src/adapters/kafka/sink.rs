@@ -37,6 +37,7 @@ use super::ledger::{Delivery, End, Ledger, Route};
 use super::parcel::Outlet;
 use super::plans::{Plan, Plans, Versions};
 use super::producer::{Producer, Record, Reports, Tag};
+use super::progress::before;
 use super::schemas::Schemas;
 use super::scribe::{Scribe, control_record, publish};
 use super::start::{Began, begin};
@@ -170,6 +171,8 @@ impl KafkaSink {
             closer: Some(closer).filter(|_| transactional),
             _tasks: tasks,
         };
+        // The source must be the one that the unfinished transaction is of.
+        let stored = stored.map(|stored| Checkpoint { change: stored.change.max(had), ..stored });
         Ok((sink, stored))
     }
 
@@ -429,7 +432,9 @@ impl<P: Position> Sink<P> for KafkaSink {
         match self.send(number, &batch.changes).await {
             Ok(Sent { records, bytes }) => {
                 unsealed.sealed();
-                if let End::Complete(checkpoint) = &end {
+                if let End::Complete(checkpoint) = &end
+                    && !before(checkpoint, self.had)
+                {
                     self.complete = Some(checkpoint.clone());
                 }
                 let delivery = self.ledger.seal(records, bytes, end);

@@ -78,6 +78,7 @@ pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
         tables,
         pipeline: options.pipeline.clone(),
         last: stored.clone().unwrap_or_else(nowhere),
+        unfinished: had,
         followed: known.followed.clone(),
         writer,
     };

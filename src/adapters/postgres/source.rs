@@ -126,6 +126,9 @@ impl PostgresSource {
             while let Some(note) = self.watch.noted() {
                 self.note(note);
             }
+            if let Some(batch) = self.due(false) {
+                return Ok(batch);
+            }
             if let Some(relation) = self.pending.describe.take() {
                 self.pending.describe = Some(relation.clone());
                 self.define(relation).await?;

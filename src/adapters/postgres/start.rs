@@ -106,6 +106,10 @@ impl PostgresSource {
             Stream::spawn(wire, ledger, options.buffer_bytes, status, options.endpoint.clone(), Arc::clone(&meters));
         tracing::info!(slot = options.slot, from = %start, tables = tables.len(), "following the log");
         let last = streaming.map_or(ChangeId::snapshot(start, 0), |stored| stored.change);
+        let mut gather = Gather::new(start, last, Instant::now());
+        if streaming.is_some_and(|stored| stored.position.timeline != identity.timeline) {
+            gather.say_first();
+        }
         let followed = followed(&options, published, streaming);
         let version = facts.version;
         let watch = Watch::spawn(options.clone(), facts, followed.clone(), Arc::clone(&meters));
@@ -118,7 +122,7 @@ impl PostgresSource {
             tells_empty: version < 150_000,
             assembler,
             texts: options.binary.then(Texts::default),
-            gather: Gather::new(start, last, Instant::now()),
+            gather,
             identity,
             pending: Pending::default(),
             // Until the watch has looked, tables may be waiting that nobody knows of.

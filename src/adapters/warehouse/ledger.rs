@@ -14,6 +14,8 @@ pub(super) struct Ledger {
     pipeline: String,
     fence: u64,
     stored: Option<Checkpoint>,
+    /// The system and timeline that changes come from, once a position has told it.
+    read_on: Option<(u64, u32)>,
 }
 
 impl Ledger {
@@ -42,7 +44,7 @@ impl Ledger {
         }
         let (fence, stored) = read(client, row).await?;
         client.execute("COMMIT").await?;
-        Ok((Ledger { pipeline: pipeline.to_owned(), fence, stored: stored.clone() }, stored))
+        Ok((Ledger { pipeline: pipeline.to_owned(), fence, stored: stored.clone(), read_on: None }, stored))
     }
 
     /// The last change that is in the tables.
@@ -50,11 +52,22 @@ impl Ledger {
         self.stored.as_ref().map_or(ChangeId::ZERO, |stored| stored.change)
     }
 
+    /// Notes where the changes come from that follow this position.
+    pub(super) fn hear(&mut self, position: SourcePosition) {
+        self.read_on = Some((position.system_id, position.timeline));
+    }
+
     /// A checkpoint that only says that the changes up to `change` are in: the position to go on from stays.
+    ///
+    /// It is of the timeline that the changes are of: after a failover the position lies on both, they do not.
     ///
     /// `None` before the first position is stored.
     pub(super) fn partial(&self, change: ChangeId) -> Option<Checkpoint> {
-        self.stored.as_ref().map(|stored| Checkpoint { change, offsets: Vec::new(), ..stored.clone() })
+        let mut partial = Checkpoint { change, offsets: Vec::new(), ..self.stored.clone()? };
+        if let Some((system_id, timeline)) = self.read_on {
+            partial.position = SourcePosition { system_id, timeline, ..partial.position };
+        }
+        Some(partial)
     }
 
     /// The checkpoint as it may be stored once every change up to `seen` is in: one that comes again after a restart

@@ -187,6 +187,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             }
         }
         if let Some(checkpoint) = &upto {
+            self.ledger.hear(checkpoint.position);
             self.seen = self.seen.max(checkpoint.change);
             for (topic, part, next) in &checkpoint.offsets {
                 self.offsets.insert((topic.clone(), *part), *next);

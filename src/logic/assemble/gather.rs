@@ -49,6 +49,8 @@ pub struct Gather {
     handed_on: (Lsn, Instant),
     /// A position that somebody waits for: handed on as soon as it is reached.
     goal: Option<Lsn>,
+    /// Whether the position is to be handed on before anything else.
+    unsaid: bool,
     changes: Vec<Change>,
     bytes: usize,
     /// How many of the changes, and of their bytes, belong to complete transactions.
@@ -66,11 +68,18 @@ impl Gather {
             in_pieces: false,
             handed_on: (at, now),
             goal: None,
+            unsaid: false,
             changes: Vec::new(),
             bytes: 0,
             complete: (0, 0),
             boundary: false,
         }
+    }
+
+    /// Hands the position on before anything else: what is stored of it is of another timeline, and a sink that stores
+    /// part of what comes next must not store it under that one.
+    pub fn say_first(&mut self) {
+        self.unsaid = true;
     }
 
     /// The position that goes with the next portion: the end of the last complete transaction or later.
@@ -142,6 +151,9 @@ impl Gather {
     /// `idle`: no more messages are waiting; `inside`: a transaction is open; `waiting`: tables are still to be read,
     /// so that the position alone is not what is waited for.
     pub fn due(&mut self, idle: bool, inside: bool, waiting: bool, now: Instant) -> Option<Portion> {
+        if std::mem::take(&mut self.unsaid) {
+            return Some(self.whole(Vec::new(), 0, inside, waiting, now));
+        }
         let (count, bytes) = self.complete;
         if count > 0 && (idle || self.bytes >= BATCH) {
             let rest = self.changes.split_off(count);
