@@ -195,3 +195,25 @@ fn member(row: Vec<Option<String>>) -> Option<(TableName, Membership)> {
     let membership = Membership { table: oid(table)?, publication: oid(publication)?, entry: oid(entry)? };
     Some((TableName::new(schema, name), membership))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_of_a_part_is_of_the_timeline_that_the_part_is_of() {
+        let at = |timeline, lsn| SourcePosition { system_id: 7, timeline, lsn: Lsn::new(lsn) };
+        let change = |commit| ChangeId { commit: Lsn::new(commit), seq: 1 };
+        let stored = Checkpoint {
+            position: at(1, 0x50),
+            change: change(0x4F),
+            phase: Phase::Stream,
+            offsets: Vec::new(),
+            followed: None,
+        };
+        let mut ledger = Ledger { pipeline: "shop".into(), fence: 1, stored: Some(stored), read_on: None };
+        ledger.hear(at(2, 0x50));
+        let partial = ledger.partial(change(0x90)).unwrap();
+        assert_eq!((partial.position, partial.change), (at(2, 0x50), change(0x90)));
+    }
+}

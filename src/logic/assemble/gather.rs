@@ -187,3 +187,21 @@ impl Gather {
         Portion { changes, bytes, whole: true }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_that_is_to_be_said_first_is_said_before_any_change_and_once() {
+        let now = Instant::now();
+        let last = ChangeId { commit: Lsn::new(0x4F), seq: 3 };
+        let mut gather = Gather::new(Lsn::new(0x50), last, now);
+        assert!(gather.due(true, false, false, now).is_none(), "nobody asked");
+        gather.say_first();
+        let portion = gather.due(false, false, false, now).unwrap();
+        assert!(portion.whole && portion.changes.is_empty());
+        assert_eq!((gather.at(), gather.last()), (Lsn::new(0x50), last));
+        assert!(gather.due(true, false, false, now).is_none());
+    }
+}
