@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::model::role::{ROLES, Role};
 use crate::model::{Meters, PgTimestamp};
 
 /// The content type of the text.
@@ -35,6 +36,7 @@ struct State {
     /// 1 for a stopped table, 0 for another; and how many of its changes wait.
     stopped: Vec<(String, u8, u64)>,
     restarts: u64,
+    role: Option<Role>,
 }
 
 /// Seconds since the oldest change that is not durable was committed; 0 when nothing is outstanding.
@@ -132,6 +134,7 @@ impl State {
                 })
                 .collect(),
             restarts: meters.restarts.load(Ordering::Relaxed),
+            role: meters.role(),
         }
     }
 }
@@ -186,6 +189,18 @@ impl prometheus_client::collector::Collector for State {
         )?;
         for (table, op, count) in &self.events {
             ConstCounter::new(*count).encode(family.encode_family(&[("table", table.as_str()), ("op", *op)])?)?;
+        }
+        if let Some(role) = self.role {
+            let mut family = encoder.encode_descriptor(
+                "tailwater_group_member",
+                "1 for the part that this process has in its consumer group, 0 for the others.",
+                none,
+                gauge.metric_type(),
+            )?;
+            for each in ROLES {
+                let plays = ConstGauge::new(f64::from(u8::from(each == role)));
+                plays.encode(family.encode_family(&[("role", each.name())])?)?;
+            }
         }
         let restarts = ConstCounter::new(self.restarts);
         restarts.encode(encoder.encode_descriptor(

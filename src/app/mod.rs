@@ -5,6 +5,8 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "duckdb")]
 pub mod demo;
+#[cfg(feature = "kafka")]
+mod group;
 pub mod import;
 mod logging;
 mod metrics;

@@ -12,6 +12,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::{metrics, status};
+use crate::model::role::Role;
 use crate::model::{Error, Meters, PgTimestamp, Result};
 
 /// Without progress for this long while something is outstanding, replication is stalled.
@@ -55,9 +56,14 @@ async fn scrape(State(shared): State<Shared>) -> Response {
 
 async fn ready(State(shared): State<Shared>) -> Response {
     match unready(&shared.meters) {
-        None => format!("ready\n{}", stopped(&shared.meters)).into_response(),
+        None => format!("ready\n{}{}", waiting(&shared.meters), stopped(&shared.meters)).into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
+}
+
+/// A line that says that another process does the work.
+fn waiting(meters: &Meters) -> &'static str {
+    if meters.role() == Some(Role::Standby) { "standing by: another process of the consumer group leads\n" } else { "" }
 }
 
 /// A line for each table that is stopped.
@@ -68,6 +74,9 @@ fn stopped(meters: &Meters) -> String {
 
 /// Why the process is of no use now; `None` when it is.
 pub(super) fn unready(meters: &Meters) -> Option<String> {
+    if meters.role() == Some(Role::Standby) {
+        return None;
+    }
     if !meters.flowing.load(Ordering::Relaxed) {
         let last = meters.last_error().map(|(_, text)| format!(": {text}")).unwrap_or_default();
         return Some(format!("not flowing{last}"));

@@ -17,6 +17,7 @@ use crate::logic::project::Rule;
 #[cfg(feature = "kafka")]
 use crate::model::Class;
 use crate::model::meters::StoppedTable;
+use crate::model::role::Role;
 use crate::model::{Checkpoint, Meters, PgTimestamp, Phase, Result, TableName};
 
 /// What is known, as JSON with stable names.
@@ -46,6 +47,7 @@ impl Report {
             "pipeline": pipeline,
             "running": true,
             "ready": reason.is_none(),
+            "member": meters.role().map(Role::name),
             "reason": reason,
             "position": {
                 "server": meters.server.get().to_string(),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::config::{Config, Sink, Source};
 use super::projected::Projected;
 #[cfg(feature = "kafka")]
-use crate::adapters::kafka::{KafkaSink, KafkaSource, SinkOptions};
+use crate::adapters::kafka::{Display, KafkaSink, KafkaSource, SinkOptions};
 use crate::adapters::postgres::{self, Endpoint, PostgresSource, SnapshotMode};
 use crate::adapters::warehouse::{self, Connect, PostgresClient, WarehouseSink};
 use crate::codecs::dialect;
@@ -73,9 +73,12 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
 
 /// What one attempt leaves for the next.
 #[derive(Default)]
-struct Attempts {
+pub(super) struct Attempts {
     /// Whether both sides were there once.
-    started: bool,
+    pub(super) started: bool,
+    /// Who shows progress to the consumer group, for a member of it.
+    #[cfg(feature = "kafka")]
+    pub(super) display: Option<Display>,
     /// What the sink had at the first.
     first: Option<Option<SourcePosition>>,
 }
@@ -107,8 +110,19 @@ fn all_told(meters: &Meters) -> Result<()> {
     Err(Error::blocked(what).remedy(remedies.join("; ")))
 }
 
-/// One attempt: builds both sides and joins them.
+/// One attempt, where the process is one of several as such.
 async fn once(config: &Config, run: &Run, attempts: &mut Attempts) -> Result<()> {
+    #[cfg(feature = "kafka")]
+    if let Source::Kafka(from) = &config.source
+        && from.membership.is_some()
+    {
+        return super::group::once(config, run, attempts, from).await;
+    }
+    work(config, run, attempts).await
+}
+
+/// Builds both sides and joins them.
+pub(super) async fn work(config: &Config, run: &Run, attempts: &mut Attempts) -> Result<()> {
     match &config.sink {
         Sink::Postgres(options, endpoint) => {
             let client = PostgresClient::start(&connector(endpoint, &config.name)).await?;
@@ -187,6 +201,9 @@ async fn into_warehouse(
         Source::Kafka(from) => match KafkaSource::start(from.clone(), stored, Arc::clone(&run.meters)).await {
             Ok(mut source) => {
                 attempts.started = true;
+                if let Some(display) = attempts.display.take() {
+                    source.show_through(display);
+                }
                 pipeline::run(&mut source, &mut sink, run).await
             }
             Err(error) => Err(error),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::role::Role;
 use super::{Lsn, Op, PgTimestamp, TableName};
 
 /// A value that goes up and down, or a count; `NONE` until it is known.
@@ -162,6 +163,7 @@ pub struct Meters {
     tables: Mutex<BTreeMap<TableName, TableMeter>>,
     stopped: Mutex<BTreeMap<TableName, StoppedTable>>,
     last_error: Mutex<Option<(PgTimestamp, String)>>,
+    role: Mutex<Option<Role>>,
 }
 
 impl Meters {
@@ -215,6 +217,16 @@ impl Meters {
     /// Every table that is stopped, in name order.
     pub fn stopped(&self) -> Vec<(TableName, StoppedTable)> {
         self.stopped_tables().iter().map(|(name, state)| (name.clone(), state.clone())).collect()
+    }
+
+    /// Says what this process does in its consumer group.
+    pub fn play(&self, role: Role) {
+        *self.role.lock().unwrap_or_else(PoisonError::into_inner) = Some(role);
+    }
+
+    /// What this process does in its consumer group; `None` when it is the only one.
+    pub fn role(&self) -> Option<Role> {
+        *self.role.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers an error for the status page.

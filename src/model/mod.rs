@@ -8,6 +8,7 @@ pub mod meters;
 pub mod pattern;
 pub mod pg_type;
 pub mod position;
+pub mod role;
 pub mod row;
 pub mod table;
 pub mod time;

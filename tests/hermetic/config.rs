@@ -258,3 +258,31 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
         assert!(found.iter().any(|p| p.path == path), "{path}: {found:?}");
     }
 }
+
+#[test]
+fn several_processes_are_asked_for_and_a_name_is_for_one_of_several() {
+    let config = |lines: &str| {
+        format!(
+            "[pipeline]\nname = \"x\"\n[source.kafka]\nbootstrap = \"k:9092\"\ntopics = [\"x.*\"]\n{lines}\n\
+             [sink.postgres]\nurl = \"postgres://u@h/d\"\n"
+        )
+    };
+    let read = |lines: &str| {
+        Config::parse(&config(lines)).map(|config| match config.source {
+            Source::Kafka(options) => options.membership.map(|membership| membership.instance),
+            Source::Postgres(_) => panic!("another source"),
+        })
+    };
+    assert_eq!(read("").unwrap(), None);
+    assert_eq!(read("members = \"one\"").unwrap(), None);
+    assert_eq!(read("members = \"standby\"").unwrap(), Some(None));
+    assert_eq!(read("members = \"standby\"\ninstance = \"a.1\"").unwrap(), Some(Some("a.1".to_owned())));
+    for (lines, path) in [
+        ("members = \"many\"", "source.kafka.members"),
+        ("instance = \"a\"", "source.kafka.instance"),
+        ("members = \"standby\"\ninstance = \"a b\"", "source.kafka.instance"),
+    ] {
+        let problems = read(lines).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), [path], "{lines}");
+    }
+}

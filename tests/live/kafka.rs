@@ -73,6 +73,7 @@ fn source_options(prefix: &str) -> SourceOptions {
         prefix: None,
         format: None,
         group: format!("group-{prefix}"),
+        membership: None,
         buffer_bytes: 64 << 20,
     }
 }

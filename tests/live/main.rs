@@ -18,6 +18,8 @@ mod exactly;
 mod example;
 mod failover;
 mod filter;
+#[cfg(feature = "kafka")]
+mod group;
 mod history;
 mod huge;
 mod input;

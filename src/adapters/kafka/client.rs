@@ -9,7 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 
-use super::Cluster;
+use super::{Cluster, SourceOptions};
 use crate::model::{Class, Error, Result};
 
 /// How long a question to the brokers (metadata, offsets, creating a topic) may take.
@@ -29,7 +29,7 @@ const TRANSACTION: Duration = Duration::from_secs(60);
 pub(super) const LARGEST_RECORD: usize = 64 * 1024 * 1024;
 
 /// Properties that would undo what delivery rests on, and the values that do not.
-const GUARDED: [(&str, &[&str]); 17] = [
+const GUARDED: [(&str, &[&str]); 20] = [
     ("bootstrap.servers", &[]),
     ("metadata.broker.list", &[]),
     ("enable.idempotence", &["true"]),
@@ -45,6 +45,9 @@ const GUARDED: [(&str, &[&str]); 17] = [
     ("enable.partition.eof", &["false"]),
     ("isolation.level", &["read_committed"]),
     ("group.id", &[]),
+    ("group.instance.id", &[]),
+    ("group.protocol", &["classic"]),
+    ("partition.assignment.strategy", &["cooperative-sticky"]),
     ("allow.auto.create.topics", &["false"]),
     ("check.crcs", &["true"]),
 ];
@@ -132,6 +135,25 @@ pub(super) fn consumer_config(cluster: &Cluster, group: &str, queue: usize) -> R
             ("socket.nagle.disable", "true"),
         ],
     )
+}
+
+/// The configuration of a member of a consumer group, which fetches nothing.
+pub(super) fn member_config(options: &SourceOptions) -> Result<ClientConfig> {
+    let mut ours = vec![
+        ("group.id", options.group.as_str()),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("session.timeout.ms", "10000"),
+        ("heartbeat.interval.ms", "1000"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+        ("socket.timeout.ms", "15000"),
+        ("socket.nagle.disable", "true"),
+    ];
+    if let Some(instance) = options.membership.as_ref().and_then(|membership| membership.instance.as_deref()) {
+        ours.extend([("group.instance.id", instance), ("client.id", instance)]);
+    }
+    config(&options.cluster, &ours)
 }
 
 /// The admin client's configuration.

@@ -21,6 +21,8 @@ mod ledger;
 #[cfg(feature = "kafka")]
 mod marker;
 #[cfg(feature = "kafka")]
+mod member;
+#[cfg(feature = "kafka")]
 mod murmur;
 
 mod options;
@@ -64,9 +66,11 @@ pub use check::{check_sink, check_source, stored};
 pub use held::stopped;
 #[cfg(feature = "kafka")]
 pub use ledger::Delivery;
+#[cfg(feature = "kafka")]
+pub use member::{Display, Member};
 pub use options::{
-    Cluster, GUARANTEES, Guarantee, Login, OutboxOptions, OutboxSource, Properties, RegistryOptions, SUBJECTS,
-    SinkOptions, SourceOptions, Subjects,
+    Cluster, GUARANTEES, Guarantee, Login, MembershipOptions, OutboxOptions, OutboxSource, Properties, RegistryOptions,
+    SUBJECTS, SinkOptions, SourceOptions, Subjects,
 };
 #[cfg(feature = "kafka")]
 pub use sink::KafkaSink;

@@ -171,6 +171,13 @@ impl SinkOptions {
     }
 }
 
+/// How a process is one of several that read the same topics.
+#[derive(Clone, Debug, Default)]
+pub struct MembershipOptions {
+    /// The name under which it comes back after a restart; `None`: each start is a new member.
+    pub instance: Option<String>,
+}
+
 /// What the source has to be told.
 #[derive(Clone, Debug)]
 pub struct SourceOptions {
@@ -184,8 +191,10 @@ pub struct SourceOptions {
     pub prefix: Option<String>,
     /// How the events are written; the topics say it themselves when absent.
     pub format: Option<crate::codecs::event::Format>,
-    /// The consumer group: for display only, the warehouse knows the offsets.
+    /// The consumer group. Its offsets are for display only, the warehouse knows those that count.
     pub group: String,
+    /// How this process is one of several; `None`: it is the only one, and takes over from whoever was before.
+    pub membership: Option<MembershipOptions>,
     /// Bytes of changes that may wait for the sink.
     pub buffer_bytes: usize,
 }

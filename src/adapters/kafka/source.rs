@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::SourceOptions;
 use super::client::{ANSWER, Context, consumer_config, create};
 use super::control::{Control, Listing};
+use super::member::Display;
 use super::partitions::Judge;
 use super::reader::{Reader, Start};
 use super::topics::blocking;
@@ -74,6 +75,8 @@ pub struct KafkaSource {
     moved: BTreeMap<(String, i32), i64>,
     /// A batch without changes that says again where we are.
     repeat: bool,
+    /// Who shows the group's progress when it is not ours alone.
+    display: Option<Display>,
 }
 
 impl KafkaSource {
@@ -135,7 +138,13 @@ impl KafkaSource {
             at,
             moved: BTreeMap::new(),
             repeat: false,
+            display: None,
         })
+    }
+
+    /// Shows progress as a member of the group: from anybody else it takes no offsets while it has members.
+    pub fn show_through(&mut self, display: Display) {
+        self.display = Some(display);
     }
 
     /// Waits until what the progress topic holds below `end` is committed or aborted: a commit that its writer knows of
@@ -169,6 +178,9 @@ impl KafkaSource {
 
     /// Shows the group's progress to whoever lists consumer groups; nothing depends on it.
     fn show(&self, position: &TopicPosition) {
+        if let Some(display) = &self.display {
+            return display.show(&position.checkpoint.offsets);
+        }
         let mut list = TopicPartitionList::new();
         for (topic, partition, offset) in &position.checkpoint.offsets {
             if list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).is_err() {

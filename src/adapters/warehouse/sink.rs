@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::client::Client;
 use super::options::Options;
@@ -61,7 +62,8 @@ pub struct WarehouseSink {
     room: Arc<Semaphore>,
     limit: u32,
     failure: Arc<Failure>,
-    task: tokio::task::JoinHandle<()>,
+    /// Ends where it stands when the sink is dropped instead of closed.
+    task: AbortOnDropHandle<()>,
 }
 
 impl WarehouseSink {
@@ -76,7 +78,7 @@ impl WarehouseSink {
         let (worker, stored) = Worker::start(client, dialect, options).await?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let failure = Arc::new(Failure::default());
-        let task = tokio::spawn(worker.run(inbox, Arc::clone(&failure)));
+        let task = AbortOnDropHandle::new(tokio::spawn(worker.run(inbox, Arc::clone(&failure))));
         let room = Arc::new(Semaphore::new(limit as usize));
         Ok((WarehouseSink { worker: commands, room, limit, failure, task }, stored))
     }

@@ -115,6 +115,7 @@ fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -
         section.problem("topics", "names no topic", "write it as in topics = [\"shop.public.*\"]", problems);
     }
     let group = section.text("group", problems).unwrap_or_else(|| format!("tailwater_{name}"));
+    let membership = membership(section, problems);
     let prefix = section.text("prefix", problems);
     // The topics say themselves how their events are written, and need no registry to be read.
     let format = format(section, problems);
@@ -128,8 +129,30 @@ fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -
         prefix,
         format,
         group,
+        membership,
         buffer_bytes: BUFFER,
     })
+}
+
+/// `members` and `instance`
+fn membership(section: &mut Section<'_>, problems: &mut Problems) -> Option<kafka::MembershipOptions> {
+    let instance = section.text("instance", problems);
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if instance.as_ref().is_some_and(|name| name.is_empty() || name.len() > 200 || !name.chars().all(legal)) {
+        section.problem("instance", "is not a member's name", "use letters, digits, `.`, `_` and `-`", problems);
+    }
+    match section.text("members", problems).as_deref() {
+        None | Some("one") if instance.is_some() => {
+            section.problem("instance", "has no effect with one member", "set members = \"standby\"", problems);
+            None
+        }
+        None | Some("one") => None,
+        Some("standby") => Some(kafka::MembershipOptions { instance }),
+        Some(_) => {
+            section.problem("members", "is none of its values", "use \"one\" or \"standby\"", problems);
+            None
+        }
+    }
 }
 
 /// `url`

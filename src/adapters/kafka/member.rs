@@ -1,0 +1,332 @@
+//! One process among several that read the same topics: a member of their consumer group that fetches nothing.
+//!
+//! ```text
+//!  join ─▶ joining ──first assignment──▶ standing by ⇄ leading (owns the progress topic's only partition)
+//!                                            └── revoked, session over, shut out by the instance's next process
+//! ```
+//!
+//! Why this is safe. The group only says whose turn it is. What is in the warehouse, and who may write there, the
+//! warehouse's own progress row and fence say: a member that takes itself for the leader without being it fails there.
+//! Its partitions are paused, so a member reads no record; the reading has a consumer of its own.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::{oneshot, watch};
+
+use super::SourceOptions;
+use super::client::{ANSWER, Context, classify, coded, creation, failed, member_config};
+use super::control::Control;
+use super::source::detect;
+use super::topics::blocking;
+use crate::codecs::event::progress_topic;
+use crate::model::{Class, Error, Result};
+
+/// How long one poll of the group waits.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long leaving may take; the brokers find out by themselves after it.
+const LEAVING: Duration = Duration::from_secs(5);
+/// How long a rebalance is waited for when the brokers are asked whether we are still a member.
+const REBALANCE: Duration = Duration::from_secs(20);
+
+/// Partitions by topic.
+pub type Partitions = BTreeSet<(String, i32)>;
+
+/// What the group has given us.
+#[derive(Clone, Default, Debug)]
+struct Standing {
+    /// Whether there has been an assignment.
+    joined: bool,
+    owned: Partitions,
+    /// How often the progress topic has been given to us.
+    terms: u64,
+    /// Why the membership is over.
+    ended: Option<(Code, String)>,
+}
+
+/// Asked of the thread that owns the consumer.
+enum Request {
+    Show(Vec<(String, i32, i64)>),
+    Confirm(oneshot::Sender<Result<bool>>),
+}
+
+/// A member of the group `source.kafka.group`. See the module.
+pub struct Member {
+    standing: watch::Receiver<Standing>,
+    requests: Sender<Request>,
+    progress_topic: String,
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// Commits offsets in the group's name, for display.
+#[derive(Clone)]
+pub struct Display(Sender<Request>);
+
+impl Display {
+    /// Shows how far the warehouse is; nothing depends on it.
+    pub fn show(&self, offsets: &[(String, i32, i64)]) {
+        if !offsets.is_empty() {
+            // The member may have left.
+            let _ = self.0.send(Request::Show(offsets.to_vec()));
+        }
+    }
+}
+
+impl Member {
+    /// Joins the group. Which part of it we are comes later.
+    pub async fn join(options: &SourceOptions) -> Result<Member> {
+        let control = Control::connect(&options.cluster, &options.group)?;
+        let listing = blocking(move || control.list(ANSWER)).await?;
+        let prefix = match &options.prefix {
+            Some(prefix) => prefix.clone(),
+            None => detect(&listing, &options.topics)?,
+        };
+        let progress_topic = progress_topic(&prefix);
+        if !listing.topics.contains_key(&progress_topic) {
+            return Err(Error::transient(format!("there is no topic {progress_topic} yet"))
+                .remedy("start the pipeline that writes it, or set `prefix` to the one it writes under"));
+        }
+        let (told, standing) = watch::channel(Standing::default());
+        let assigned = Assigned { context: Context::default(), told, lead: (progress_topic.clone(), 0) };
+        let config = member_config(options)?;
+        let consumer: BaseConsumer<Assigned> = config.create_with_context(assigned).map_err(creation)?;
+        consumer.subscribe(&[&progress_topic]).map_err(|error| failed("joining the consumer group", &error))?;
+        let (requests, inbox) = channel();
+        let lead = (progress_topic.clone(), 0);
+        let thread = std::thread::Builder::new()
+            .name("kafka-member".into())
+            .spawn(move || serve(&consumer, &inbox, lead))
+            .map_err(|error| Error::transient("no thread for the consumer group").because(error))?;
+        Ok(Member { standing, requests, progress_topic, thread })
+    }
+
+    /// Resolves when the group has taken us in, with a first assignment or none.
+    pub async fn joined(&self) -> Result<()> {
+        self.until(|standing| standing.joined.then_some(())).await
+    }
+
+    /// Resolves when we lead; the number is that of our term.
+    pub async fn leads(&self) -> Result<u64> {
+        let lead = (self.progress_topic.clone(), 0);
+        self.until(|standing| standing.owned.contains(&lead).then_some(standing.terms)).await
+    }
+
+    /// Resolves when this term is over.
+    pub async fn deposed(&self, term: u64) -> Error {
+        let lead = (self.progress_topic.clone(), 0);
+        let over = |standing: &Standing| {
+            let leads = standing.terms == term && standing.owned.contains(&lead);
+            (!leads).then_some(())
+        };
+        match self.until(over).await {
+            Ok(()) => deposed(),
+            Err(error) => error,
+        }
+    }
+
+    /// The error of a leader's work, seen with what the brokers say: who has been replaced without having noticed has
+    /// nothing to complain of.
+    pub async fn judge(&self, term: u64, error: Error) -> Error {
+        if error.class() == Class::Transient {
+            return error;
+        }
+        if let Some((code, reason)) = &self.standing.borrow().ended {
+            return over(*code, reason);
+        }
+        let (answer, confirmed) = oneshot::channel();
+        let leads = match self.requests.send(Request::Confirm(answer)) {
+            Ok(()) => confirmed.await.unwrap_or(Ok(false)),
+            Err(_) => Ok(false),
+        };
+        let same = self.standing.borrow().terms == term;
+        match leads {
+            Ok(true) if same => error,
+            Ok(_) => {
+                tracing::info!(%error, "what has failed was not ours to do any more");
+                deposed()
+            }
+            Err(unknown) => unknown,
+        }
+    }
+
+    /// What shows our progress.
+    pub fn display(&self) -> Display {
+        Display(self.requests.clone())
+    }
+
+    /// Leaves the group, which gives to others what we had; with an instance's name it is kept for its next process.
+    pub async fn leave(self) {
+        let Member { requests, thread, standing, .. } = self;
+        drop((requests, standing));
+        let ended = tokio::task::spawn_blocking(move || thread.join());
+        if !matches!(tokio::time::timeout(LEAVING, ended).await, Ok(Ok(Ok(())))) {
+            tracing::debug!("the consumer group was not left in good order; the brokers will notice");
+        }
+    }
+
+    async fn until<T>(&self, reached: impl Fn(&Standing) -> Option<T>) -> Result<T> {
+        let mut standing = self.standing.clone();
+        let mut found = None;
+        let waited = standing.wait_for(|standing| {
+            found = reached(standing);
+            found.is_some() || standing.ended.is_some()
+        });
+        let ended = match waited.await {
+            Ok(standing) => standing.ended.clone(),
+            Err(_) => None,
+        };
+        match (ended, found) {
+            (Some((code, reason)), _) => Err(over(code, &reason)),
+            (None, Some(found)) => Ok(found),
+            (None, None) => Err(Error::transient("the membership in the consumer group has ended")),
+        }
+    }
+}
+
+fn deposed() -> Error {
+    Error::transient("another process of the consumer group leads now")
+}
+
+/// Why a membership that can't go on has ended.
+fn over(code: Code, reason: &str) -> Error {
+    match code {
+        Code::FencedInstanceId => Error::blocked("another process has joined the consumer group under the same name")
+            .remedy("give each process a `source.kafka.instance` of its own, or none"),
+        _ if classify(code) == Class::Blocked => coded(format!("the consumer group: {reason}"), code),
+        _ => Error::transient(format!("the membership in the consumer group has ended: {reason}")),
+    }
+}
+
+/// Keeps the membership alive until nobody holds the [`Member`] and its [`Display`]s any more.
+fn serve(consumer: &BaseConsumer<Assigned>, inbox: &Receiver<Request>, lead: (String, i32)) {
+    let mut shown = TopicPartitionList::new();
+    loop {
+        match inbox.recv_timeout(Duration::ZERO) {
+            Ok(Request::Show(offsets)) => {
+                for (topic, partition, offset) in &offsets {
+                    put(&mut shown, topic, *partition, *offset);
+                }
+                if let Err(error) = consumer.commit(&shown, CommitMode::Async) {
+                    tracing::debug!(%error, "the group's offsets were not committed");
+                }
+            }
+            Ok(Request::Confirm(answer)) => {
+                if shown.find_partition(&lead.0, lead.1).is_none() {
+                    put(&mut shown, &lead.0, lead.1, 0);
+                }
+                let _ = answer.send(confirm(consumer, &shown));
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Rebalances happen inside; records can't come.
+        let polled = consumer.poll(LOOK);
+        let denied = match polled {
+            Some(Err(error)) => error.rdkafka_error_code().filter(|code| refuses(*code)),
+            _ => None,
+        };
+        let fatal = consumer.client().fatal_error();
+        let denied = denied.map(|code| (code, code.to_string()));
+        if let Some(ended) = fatal.or(denied) {
+            consumer.context().told.send_modify(|standing| {
+                standing.owned.clear();
+                standing.ended = Some(ended);
+            });
+            // Whoever waits for the end hears of it; only the leaving is left.
+            while inbox.recv().is_ok() {}
+            return;
+        }
+    }
+}
+
+/// Whether the brokers will go on to say so until a person acts.
+fn refuses(code: Code) -> bool {
+    matches!(
+        code,
+        Code::GroupAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnsupportedVersion
+            | Code::UnsupportedFeature
+    )
+}
+
+fn put(list: &mut TopicPartitionList, topic: &str, partition: i32, offset: i64) {
+    let known = list.find_partition(topic, partition).is_some();
+    let put = match known {
+        true => list.set_partition_offset(topic, partition, Offset::Offset(offset)),
+        false => list.add_partition_offset(topic, partition, Offset::Offset(offset)),
+    };
+    if let Err(error) = put {
+        tracing::debug!(%error, "an offset can't be shown");
+    }
+}
+
+/// Whether the brokers take us for a member of the group as it is now: they take offsets from nobody else.
+fn confirm(consumer: &BaseConsumer<Assigned>, shown: &TopicPartitionList) -> Result<bool> {
+    let began = Instant::now();
+    loop {
+        let error = match consumer.commit(shown, CommitMode::Sync) {
+            Ok(()) => return Ok(true),
+            Err(error) => error,
+        };
+        match error.rdkafka_error_code() {
+            Some(Code::RebalanceInProgress) if began.elapsed() < REBALANCE => {
+                let _ = consumer.poll(LOOK);
+            }
+            Some(Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedInstanceId | Code::Fatal) => {
+                return Ok(false);
+            }
+            _ => return Err(Error::transient("the brokers do not say who leads the consumer group").because(error)),
+        }
+    }
+}
+
+/// Hears what the group gives and takes.
+struct Assigned {
+    context: Context,
+    told: watch::Sender<Standing>,
+    lead: (String, i32),
+}
+
+impl ClientContext for Assigned {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.context.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Assigned {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<(String, i32)> =
+            list.elements().iter().map(|each| (each.topic().to_owned(), each.partition())).collect();
+        let done = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            // Any offset does, as long as none has to be looked for: nothing is fetched.
+            let _ = list.set_all_offsets(Offset::Offset(0));
+            let done = consumer.incremental_assign(list).and_then(|()| consumer.pause(list));
+            self.told.send_modify(|standing| {
+                standing.joined = true;
+                standing.terms += u64::from(partitions.contains(&self.lead));
+                standing.owned.extend(partitions);
+            });
+            done
+        } else {
+            // Said first: who has lost the lead stops before another is given it.
+            self.told.send_modify(|standing| partitions.iter().for_each(|each| _ = standing.owned.remove(each)));
+            consumer.incremental_unassign(list)
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "an assignment of the consumer group was not taken over");
+        }
+    }
+}
