@@ -35,6 +35,7 @@ mod names;
 mod outage;
 #[cfg(feature = "kafka")]
 mod outbox;
+mod pace;
 mod partitions;
 mod postgres;
 mod project;

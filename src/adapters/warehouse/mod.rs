@@ -5,6 +5,7 @@ mod client;
 pub mod duckdb;
 mod ledger;
 mod options;
+mod pace;
 mod postgres;
 mod release;
 mod sink;

@@ -37,6 +37,8 @@ pub struct Options {
     pub pipeline: String,
     /// When a flush happens.
     pub flush: Flush,
+    /// Whether changes wait less than `flush.after` where a flush is cheap.
+    pub adaptive: bool,
     /// The target schema for all tables; the source schema's name when absent.
     pub schema: Option<String>,
     /// What stops when a table can't proceed.
@@ -57,6 +59,7 @@ impl Options {
         Options {
             pipeline: pipeline.to_owned(),
             flush,
+            adaptive: false,
             schema: None,
             stop: Reach::default(),
             retry: Duration::from_secs(30),

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use super::client::Client;
 use super::ledger::Ledger;
 use super::options::Options;
+use super::pace::Pace;
 use super::sink::{Command, Failure, Taken};
 use super::stops::Stops;
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
@@ -46,6 +47,7 @@ pub(super) struct Worker<C, D> {
     bytes: usize,
     rows: usize,
     due: Option<Instant>,
+    pace: Pace,
     wanted: bool,
     /// Whether a batch waits for room.
     pressed: bool,
@@ -68,6 +70,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     ) -> Result<(Worker<C, D>, Option<Checkpoint>)> {
         let (ledger, stored) = Ledger::open(&mut client, &dialect, &options.pipeline).await?;
         let stops = Stops::open(&mut client, &dialect, &options, stored.is_none()).await?;
+        let pace = Pace::new(options.flush.after, options.adaptive);
         let worker = Worker {
             client,
             dialect,
@@ -83,6 +86,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             bytes: 0,
             rows: 0,
             due: None,
+            pace,
             wanted: false,
             pressed: false,
             open: false,
@@ -176,7 +180,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.room.push(room);
         self.bytes += bytes;
         if self.due.is_none() && !self.wanted {
-            self.due = Some(Instant::now() + self.options.flush.after);
+            self.due = Some(Instant::now() + self.pace.pause());
         }
         for change in changes {
             // What is in the tables already comes again after every restart.
@@ -267,9 +271,13 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     async fn flush(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
         checkpoint.offsets =
             std::mem::take(&mut self.offsets).into_iter().map(|((topic, part), next)| (topic, part, next)).collect();
+        let (begin, changed) = (Instant::now(), self.rows > 0);
         self.merge().await?;
         let checkpoint = self.ledger.forward(checkpoint, self.seen);
         self.commit(&checkpoint).await?;
+        if changed {
+            self.pace.took(begin.elapsed());
+        }
         for done in self.waiting.drain(..) {
             // Nobody waits any more when the loop has ended.
             let _ = done.send(());

@@ -46,7 +46,7 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
     } else if to_postgres.present() {
         let endpoint = endpoint(&mut to_postgres, problems);
         // One second of lag, or as much as merges well at once.
-        let options = warehouse_options(&mut to_postgres, name, 1.0, problems);
+        let options = warehouse_options(&mut to_postgres, name, 10.0, problems);
         to_postgres.finish(problems);
         endpoint.map(|endpoint| Sink::Postgres(options, endpoint))
     } else {
@@ -58,7 +58,7 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
         if path.as_deref().is_some_and(|path| path.trim().is_empty() || path.starts_with(":memory:")) {
             to_duckdb.problem("path", "names no file", "write it as in path = \"warehouse.duckdb\"", problems);
         }
-        let options = warehouse_options(&mut to_duckdb, name, 1.0, problems);
+        let options = warehouse_options(&mut to_duckdb, name, 10.0, problems);
         to_duckdb.finish(problems);
         path.map(|path| Sink::Duckdb(options, DuckdbFile { path: path.into() }))
     }
@@ -79,12 +79,14 @@ fn warehouse_options(section: &mut Section<'_>, name: &str, after: f64, problems
     let number = |given: Option<i64>, default: usize| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
     let rows = number(flush.number("rows", 1..=100_000_000, problems), 100_000);
     let bytes = number(flush.number("bytes", 1..=(1 << 34), problems), 32 << 20);
-    let seconds = flush.number("seconds", 1..=86_400, problems).map_or(after, |seconds| seconds as f64);
+    let seconds = flush.number("seconds", 1..=86_400, problems);
     flush.finish(problems);
-    let flush = warehouse::Flush { rows, bytes, after: Duration::from_secs_f64(seconds) };
+    let adaptive = seconds.is_none();
+    let after = Duration::from_secs_f64(seconds.map_or(after, |seconds| seconds as f64));
+    let flush = warehouse::Flush { rows, bytes, after };
     let retry = Duration::from_secs(retry.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30));
     // What a run adds is known later.
-    warehouse::Options { schema, stop, retry, ..warehouse::Options::new(name, flush) }
+    warehouse::Options { schema, stop, retry, adaptive, ..warehouse::Options::new(name, flush) }
 }
 
 fn to_topics(
