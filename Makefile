@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover large sim fuzz mutants compat bench bench-latency bench-encode lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover large sim fuzz mutants compat bench bench-changes bench-latency bench-encode lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -94,6 +94,11 @@ bench: ## drain a backlog through each wiring and through pg_recvlogical (ROWS, 
 	@$(NEED) rust npm java kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
 	$(TEST_ENV) cargo bench --locked --bench drain
+
+bench-changes: ## inserts, updates and deletes into an empty and a large table, against COPY and MERGE by hand and a subscription (CHANGES, HELD)
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
+	$(TEST_ENV) cargo bench --locked --bench changes
 
 bench-latency: ## from an INSERT to a consumer of committed records, under both guarantees (SECONDS, ROUNDS)
 	@$(NEED) rust npm java kafka-client
