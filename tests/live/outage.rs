@@ -393,7 +393,7 @@ fn brokers_that_are_away_at_the_start_are_waited_for_on_both_sides() {
     let writer = Writer::start(&through.source);
     through.kafka.stop(1);
     let mut running = vec![through.publish.run(), through.apply.run()];
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(Duration::from_secs(4));
     assert!(running.iter_mut().all(Running::alive), "{}", running[0].text());
     through.kafka.restart(1);
     running.iter_mut().for_each(Running::wait_ready);

@@ -71,9 +71,18 @@ pub(super) fn refusal(code: &str, message: &str, doing: &str) -> Error {
 /// A tokio-postgres error while `doing` something.
 pub(super) fn sql_error(error: tokio_postgres::Error, doing: &str) -> Error {
     match error.as_db_error() {
+        Some(db) if vanished(db.code().code(), db.message()) => {
+            Error::transient(format!("{doing}: the server says: {} (SQLSTATE {})", db.message(), db.code().code()))
+        }
         Some(db) => refusal(db.code().code(), db.message(), doing),
         None => Error::transient(format!("{doing}: the connection to the database failed")).because(error),
     }
+}
+
+/// Whether something was dropped while a query of the catalogs looked at it: the next look does not see it any more.
+fn vanished(code: &str, message: &str) -> bool {
+    code == "XX000"
+        && ["could not open relation with OID", "cache lookup failed for"].iter().any(|said| message.starts_with(said))
 }
 
 /// Class and remedy of a SQLSTATE. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
@@ -130,6 +139,9 @@ mod tests {
             assert!(error.advice().is_some_and(|advice| advice.contains(advised)), "{error}");
             assert_eq!(error.class(), Class::Blocked);
         }
+        assert!(vanished("XX000", "could not open relation with OID 174765"));
+        assert!(vanished("XX000", "cache lookup failed for type 174765"));
+        assert!(!vanished("XX000", "invalid memory alloc request size 1258291203"));
         assert!(refusal("22021", "", "reading").advice().is_some_and(|advice| advice.contains("columns.exclude")));
     }
 }
