@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tailwater::codecs::dialect::Target;
 use tailwater::logic::merge::{Fold, Folded, NetOp};
 use tailwater::model::{
     Cell, Change, ChangeId, Column, Lsn, Oid, OldRow, Op, Origin, PgTimestamp, PgType, ReplicaIdentity, Row, Table,
@@ -137,7 +138,7 @@ proptest! {
         let (mut source, mut target) = (Rows::new(), Rows::new());
         for (n, steps) in flushes.iter().enumerate() {
             let changes = play(steps, &mut source, &table, 8 + n as u64 * 1000);
-            let mut fold = Fold::new(Arc::clone(&table));
+            let mut fold = Fold::new(&Target::new(table.name.clone(), Arc::clone(&table)), Vec::new());
             for change in changes {
                 fold.push(change).unwrap();
             }
@@ -156,7 +157,7 @@ fn a_table_without_a_key_keeps_every_change_with_its_letter() {
     let table = table(false);
     let mut rows = Rows::new();
     let steps = [Step::Insert(1, 1), Step::Insert(2, 2), Step::Truncate, Step::Insert(1, 3)];
-    let mut fold = Fold::new(Arc::clone(&table));
+    let mut fold = Fold::new(&Target::new(table.name.clone(), Arc::clone(&table)), Vec::new());
     for change in play(&steps, &mut rows, &table, 8) {
         fold.push(change).unwrap();
     }

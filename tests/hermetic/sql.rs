@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use tailwater::codecs::dialect::{Dialect, Duckdb, MergeSpec, PART, Postgres, Target};
+use tailwater::codecs::dialect::{Dialect, Duckdb, Layout, MergeSpec, PART, Postgres, Target};
 use tailwater::model::{
     ChangeId, Checkpoint, Column, Lsn, Membership, Oid, PgTimestamp, PgType, Phase, ReplicaIdentity, SourcePosition,
     Table, TableName,
@@ -32,7 +32,7 @@ fn target(key: Vec<usize>) -> Target {
     ];
     let name = TableName::new("Sales dep't", "or\"der.s");
     let table = Table { oid: Oid(1), name: name.clone(), version: 1, columns, identity: ReplicaIdentity::Default, key };
-    Target { name, table: Arc::new(table) }
+    Target::new(name, Arc::new(table))
 }
 
 fn script(dialect: &impl Dialect) -> String {
@@ -88,18 +88,31 @@ fn script(dialect: &impl Dialect) -> String {
     let mut held: Vec<String> = stops.hold(&name, id, 3, &long).into_iter().map(shown).collect();
     held.extend([stops.next(&name, 5), stops.content(&name, id), stops.release(&name, id), stops.forget()]);
     say("what waits", held);
-    for (title, key) in [("with a key of two columns", vec![1, 0]), ("without a key", Vec::new())] {
-        let target = target(key);
+    let layouts = [
+        ("with a key of two columns", vec![1, 0], Layout::Mirror),
+        ("without a key", Vec::new(), Layout::Log),
+        ("soft deletes", vec![1, 0], Layout::SoftDelete),
+        ("history", vec![1, 0], Layout::History),
+        ("appended", vec![1, 0], Layout::Append),
+        ("copies", Vec::new(), Layout::Multiset),
+    ];
+    for (title, key, layout) in layouts {
+        let target = Target { layout, ..target(key) };
         let last = target.table.columns.last().unwrap().clone();
         say(&format!("{title}: create"), dialect.create(&target));
-        say("add a column", vec![dialect.add_column(&target, &last)]);
-        say("look at it", vec![dialect.columns(&target.name)]);
+        if matches!(layout, Layout::Mirror | Layout::Log) {
+            say("add a column", vec![dialect.add_column(&target, &last)]);
+            say("look at it", vec![dialect.columns(&target.name)]);
+            say("empty it", vec![dialect.clear_stage(&target)]);
+        }
         say("staging table", dialect.create_stage(&target));
-        say("empty it", vec![dialect.clear_stage(&target)]);
-        say("orphans", vec![dialect.orphans(&target)]);
-        let missing = if target.table.has_key() { vec![4, 6] } else { Vec::new() };
+        let missing = if layout.by_key() { vec![4, 6] } else { Vec::new() };
+        if layout.by_key() {
+            say("orphans", vec![dialect.orphans(&target)]);
+        }
         let horizon = Some(ChangeId { commit: Lsn::new(150), seq: 0 });
-        say("merge", dialect.merge(&MergeSpec { target: &target, horizon, missing, staged: true }));
+        let at = Some(PgTimestamp(1_500_000));
+        say("merge", dialect.merge(&MergeSpec { target: &target, horizon, at, deletes: true, missing, staged: true }));
     }
     out
 }

@@ -31,6 +31,7 @@ mod large;
 #[cfg(feature = "kafka")]
 mod messages;
 mod model;
+mod modes;
 mod names;
 mod outage;
 #[cfg(feature = "kafka")]

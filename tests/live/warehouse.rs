@@ -22,7 +22,7 @@ use crate::support::duck;
 use crate::support::postgres::{Database, Postgres};
 use crate::support::session::{Rows, Session};
 
-type Delivery = <WarehouseSink as Sink<At>>::Delivery;
+pub type Delivery = <WarehouseSink as Sink<At>>::Delivery;
 
 /// A warehouse to start sinks on, and to look into while no sink holds it.
 pub enum Warehouse<'a> {
@@ -90,7 +90,7 @@ pub async fn durable(delivery: Delivery) -> Result<()> {
     tokio::time::timeout(Duration::from_secs(30), delivery).await.expect("a delivery resolves in time")
 }
 
-async fn flush(sink: &mut WarehouseSink) {
+pub async fn flush(sink: &mut WarehouseSink) {
     Sink::<At>::flush(sink).await.unwrap();
 }
 

@@ -29,7 +29,8 @@ impl Dialect for Words {
             let part = if target.table.key.contains(&i) { "key" } else { "value" };
             format!("{},{},{part}", column.name, self.target_type(column))
         };
-        let columns: Vec<String> = target.table.columns.iter().enumerate().map(column).collect();
+        let own = target.layout.own_columns().iter().map(|own| format!("{},,", own.name));
+        let columns: Vec<String> = target.table.columns.iter().enumerate().map(column).chain(own).collect();
         vec![format!("create|{}|{}", target.name, columns.join("|"))]
     }
 
@@ -167,6 +168,7 @@ impl Kept {
         let filled: Vec<_> = rows.iter().map(|row| (row, self.filled(row))).collect();
         for (row, cells) in filled {
             match row.op {
+                NetOp::Mark | NetOp::Version | NetOp::End => unreachable!("the model mirrors"),
                 NetOp::Append(_) => self.appended.push((cells, row.id)),
                 NetOp::Upsert | NetOp::Delete => {
                     let key = key(&row.row);
@@ -195,14 +197,18 @@ impl Kept {
         cells
     }
 
-    fn lacks(&self, rows: &[NetRow]) -> usize {
+    fn lacks(&self, rows: &[NetRow]) -> Vec<ChangeId> {
+        let newer = |row: &NetRow| self.rows.get(&key(&row.row)).is_some_and(|(_, id)| *id >= row.id);
         let lacks = |row: &&NetRow| {
-            row.op == NetOp::Upsert
-                && row.row.has_unchanged()
-                && !self.rows.contains_key(&key(row.base.as_ref().unwrap_or(&row.row)))
+            let base = self.rows.get(&key(row.base.as_ref().unwrap_or(&row.row)));
+            row.lacks() && (row.lost || base.is_none_or(|(_, id)| *id >= row.id)) && !newer(row)
         };
-        rows.iter().filter(lacks).count()
+        rows.iter().filter(lacks).map(|row| row.id).collect()
     }
+}
+
+fn version(id: ChangeId) -> Vec<Option<String>> {
+    vec![Some(id.commit.get().to_string()), Some(id.seq.to_string())]
 }
 
 /// A connection.
@@ -389,9 +395,7 @@ impl Warehouse {
             seq: seq.parse().unwrap(),
         };
         let effect = match verb.as_str() {
-            "create" => {
-                Effect::Create(name, words.map(column).chain([column("_tw_lsn,,"), column("_tw_seq,,")]).collect())
-            }
+            "create" => Effect::Create(name, words.map(column).collect()),
             "add" => Effect::Add(name, column(word())),
             "own" => Effect::Own(name, [word(), word(), word()]),
             "older" => Effect::Older(name, id(word(), word())),
@@ -453,11 +457,15 @@ impl Warehouse {
         let some = |column: &[String; 3]| column.iter().cloned().map(Some).collect();
         Ok(match verb {
             "columns" => table.map_or_else(Vec::new, |table| table.columns.iter().map(some).collect()),
-            "owner" => table.and_then(|table| table.owner.as_ref()).map(some).into_iter().collect(),
+            "owner" => {
+                let owner = table.and_then(|table| table.owner.as_ref()).map(some);
+                // As an earlier version left it: without a mode.
+                owner.into_iter().map(|row| row.into_iter().chain([None]).collect()).collect()
+            }
             "orphans" => {
                 let staged = of.staged.get(name).map_or(&[][..], |rows| rows);
-                let lacks = table.map_or(staged.len(), |table| table.lacks(staged));
-                vec![vec![Some(lacks.to_string())]]
+                let nothing = Kept::default();
+                table.unwrap_or(&nothing).lacks(staged).into_iter().map(version).collect()
             }
             other => panic!("the warehouse does not know the word {other:?}"),
         })

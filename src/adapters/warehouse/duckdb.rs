@@ -183,6 +183,8 @@ fn batch(stage: &Stage, rows: &[NetRow]) -> Result<RecordBatch> {
         (0..width).map(|_| StringBuilder::with_capacity(rows.len(), rows.len() * 16)).collect();
     let (mut lsn, mut seq) = (Int64Builder::new(), Int64Builder::new());
     let (mut op, mut missing) = (StringBuilder::new(), StringBuilder::new());
+    let layout = stage.target.layout;
+    let mut extras: Vec<StringBuilder> = layout.staged().iter().map(|_| StringBuilder::new()).collect();
     let mut base: Vec<StringBuilder> = table.key.iter().map(|_| StringBuilder::new()).collect();
     let mut scratch = Vec::new();
     for row in rows {
@@ -193,6 +195,10 @@ fn batch(stage: &Stage, rows: &[NetRow]) -> Result<RecordBatch> {
         seq.append_value(i64::try_from(row.id.seq).unwrap_or(i64::MAX));
         op.append_value(row.op.letter().encode_utf8(&mut [0; 4]));
         missing.append_option(row.missing(&mut scratch).then(|| String::from_utf8_lossy(&scratch).into_owned()));
+        for (builder, &extra) in extras.iter_mut().zip(layout.staged()) {
+            let some = row.staged(extra, table, &mut scratch);
+            builder.append_option(some.then(|| String::from_utf8_lossy(&scratch).into_owned()));
+        }
         for (builder, &index) in base.iter_mut().zip(&table.key) {
             let cell = row.base.as_ref().map_or(Cell::Null, |base| base.cell(index));
             builder.append_option(utf8(cell).map_err(|what| misread(stage, "the key", what))?);
@@ -205,6 +211,7 @@ fn batch(stage: &Stage, rows: &[NetRow]) -> Result<RecordBatch> {
         Arc::new(op.finish()),
         Arc::new(missing.finish()),
     ]);
+    columns.extend(extras.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
     columns.extend(base.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
     let fields: Vec<Field> = columns
         .iter()

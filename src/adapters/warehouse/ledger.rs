@@ -28,14 +28,10 @@ impl Ledger {
         for statement in dialect.create_control() {
             client.execute(&statement).await.map_err(|error| error.within("making the control tables"))?;
         }
-        let columns = client.query(&dialect.columns(&TableName::new(CONTROL_SCHEMA, "progress"))).await?;
-        if !columns.is_empty()
-            && !columns.iter().any(|row| row.first().is_some_and(|name| name.as_deref() == Some("committed_at")))
+        for (table, column, add) in
+            [("progress", "committed_at", dialect.add_committed_at()), ("tables", "mode", dialect.add_mode())]
         {
-            client
-                .execute(&dialect.add_committed_at())
-                .await
-                .map_err(|error| error.within("completing the control tables"))?;
+            complete(client, dialect, table, column, &add).await?;
         }
         let row = dialect.progress(pipeline);
         // In one transaction: the fence that is read is the one that was taken.
@@ -133,6 +129,22 @@ impl Ledger {
         let before = self.stored.take().and_then(|stored| stored.followed);
         self.stored = Some(Checkpoint { followed: to.followed.clone().or(before), ..to.clone() });
     }
+}
+
+/// Adds a column to a control table of an earlier version, which lacks it.
+async fn complete<C: Client>(
+    client: &mut C,
+    dialect: &impl Dialect,
+    table: &str,
+    column: &str,
+    add: &str,
+) -> Result<()> {
+    let columns = client.query(&dialect.columns(&TableName::new(CONTROL_SCHEMA, table))).await?;
+    let has = columns.iter().any(|row| row.first().is_some_and(|name| name.as_deref() == Some(column)));
+    if !columns.is_empty() && !has {
+        client.execute(add).await.map_err(|error| error.within("completing the control tables"))?;
+    }
+    Ok(())
 }
 
 /// The stored checkpoint of a pipeline, without changing anything; `None` when nothing has been stored.

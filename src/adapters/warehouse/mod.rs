@@ -3,6 +3,7 @@
 mod client;
 #[cfg(feature = "duckdb")]
 pub mod duckdb;
+mod layouts;
 mod ledger;
 mod options;
 mod pace;

@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codecs::dialect::Mode;
 use crate::logic::project::{Origins, Rule};
-use crate::model::{Meters, Result};
+use crate::model::{Meters, Pattern, Result, TableName};
 
 /// When a flush happens: whichever comes first.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,8 @@ pub struct Options {
     pub origins: Origins,
     /// Where it reports.
     pub meters: Arc<Meters>,
+    /// How the tables are kept: the first that matches the source's name counts, `None` asks for nothing.
+    pub modes: Vec<(Pattern, Option<Mode>)>,
 }
 
 impl Options {
@@ -66,7 +69,14 @@ impl Options {
             rules: Vec::new(),
             origins: Origins::default(),
             meters: Arc::default(),
+            modes: Vec::new(),
         }
+    }
+
+    /// What is asked for of the table that is told under this name.
+    pub fn mode(&self, told: &TableName) -> Option<Mode> {
+        let name = self.origins.of(told).to_string();
+        self.modes.iter().find(|(tables, _)| tables.matches(&name)).and_then(|(_, mode)| *mode)
     }
 }
 

@@ -62,6 +62,7 @@ impl Client for PostgresClient {
         let table = &stage.target.table;
         let mut names: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
         names.extend(["_tw_lsn", "_tw_seq", "_tw_op", "_tw_missing"].map(str::to_owned));
+        names.extend(stage.target.layout.staged().iter().map(|extra| extra.name().to_owned()));
         names.extend((1..=table.key.len()).map(|n| format!("_tw_base_{n}")));
         let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", stage.name, names.join(", "));
         let sink = self.connection.copy_in::<_, Bytes>(&copy).await.map_err(sql_error)?;
@@ -96,7 +97,8 @@ impl<'a> Rows<'a> {
         let types = table.columns.iter().map(|c| BinaryType::of(&c.pg_type).unwrap_or(BinaryType::Text)).collect();
         let mut out = Vec::with_capacity(CHUNK + CHUNK / 4);
         binary::header(&mut out);
-        let width = u16::try_from(table.columns.len() + 4 + table.key.len()).unwrap_or(u16::MAX);
+        let width = u16::try_from(table.columns.len() + 4 + stage.target.layout.staged().len() + table.key.len())
+            .unwrap_or(u16::MAX);
         Rows { stage, types, out, missing: Vec::new(), width }
     }
 
@@ -116,6 +118,12 @@ impl<'a> Rows<'a> {
             BinaryType::Text
                 .field(text, &mut self.out)
                 .map_err(|error| Error::bug("a mark of a staged row").because(error))?;
+        }
+        for &extra in self.stage.target.layout.staged() {
+            let some = row.staged(extra, &self.stage.target.table, &mut self.missing);
+            BinaryType::Text
+                .field(some.then_some(self.missing.as_slice()), &mut self.out)
+                .map_err(|error| Error::bug("a text of a staged row").because(error))?;
         }
         for &index in &self.stage.target.table.key {
             self.cell(index, row.base.as_ref().map_or(Cell::Null, |base: &Row| base.cell(index)))?;

@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::client::Client;
+use super::layouts::Layouts;
 use super::ledger::Ledger;
 use super::options::Options;
 use super::pace::Pace;
@@ -60,6 +61,7 @@ pub(super) struct Worker<C, D> {
     pub(super) stops: Stops,
     /// The table that is being merged, as it is told.
     pub(super) merging: Option<TableName>,
+    layouts: Layouts,
 }
 
 impl<C: Client, D: Dialect> Worker<C, D> {
@@ -94,6 +96,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             staging: HashMap::new(),
             stops,
             merging: None,
+            layouts: Layouts::default(),
         };
         Ok((worker, stored))
     }
@@ -230,7 +233,12 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 if (other.is_some() || self.open) && self.seen.commit != change.id.commit {
                     self.barrier().await?;
                 }
-                self.folds.push(Fold::new(Arc::clone(&change.table)));
+                self.merging = Some(change.table.name.clone());
+                let target = self.target(&change.table).await?;
+                self.merging = None;
+                let spelled = change.table.key.iter().copied();
+                let spelled = spelled.filter(|&i| change.table.columns.get(i).is_some_and(|c| self.dialect.spelled(c)));
+                self.folds.push(Fold::new(&target, spelled.collect()));
                 self.folds.len() - 1
             }
         };
@@ -291,8 +299,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let folds: Vec<Folded> = std::mem::take(&mut self.folds).into_iter().map(Fold::finish).collect();
         let mut work = Vec::new();
         for folded in folds {
-            let target = self.target(&folded.table);
-            self.merging = Some(target.table.name.clone());
+            self.merging = Some(folded.table.name.clone());
+            let target = self.target(&folded.table).await?;
             self.fit(&target).await?;
             work.push((target, folded));
         }
@@ -315,7 +323,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     async fn merge_table(&mut self, target: Target, folded: Folded) -> Result<()> {
         let missing = folded.missing();
         let staged = folded.rows.len() as u64;
-        let spec = MergeSpec { target: &target, horizon: folded.horizon, missing, staged: staged > 0 };
+        let (horizon, at, deletes) = (folded.horizon, folded.at, folded.deletes());
+        let spec = MergeSpec { target: &target, horizon, at, deletes, missing, staged: staged > 0 };
         let statements = self.dialect.merge(&spec);
         let lacking = !spec.missing.is_empty();
         if staged > 0 {
@@ -327,13 +336,13 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             }
         }
         if lacking {
-            let rows = self.client.query(&self.dialect.orphans(&target)).await?;
-            let orphans = rows.first().and_then(|row| row.first().cloned().flatten()).unwrap_or_default();
-            if orphans != "0" {
+            let orphans = self.client.query(&self.dialect.orphans(&target)).await?;
+            if !orphans.is_empty() {
                 let names: Vec<&str> =
                     spec.missing.iter().filter_map(|&i| target.table.columns.get(i)).map(|c| c.name.as_str()).collect();
                 return Err(Error::blocked(format!(
-                    "{orphans} updated rows of {} have large values that PostgreSQL did not send (columns {}), and the warehouse does not have the rows",
+                    "{} updated rows of {} have large values that PostgreSQL did not send (columns {}), and the warehouse does not have the rows",
+                    orphans.len(),
                     target.table.name,
                     names.join(", ")
                 ))
@@ -396,15 +405,15 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     async fn own(&mut self, target: &Target) -> Result<()> {
         let owner = self.client.query(&self.dialect.owner(&target.name)).await?;
         let source = &target.table.name;
-        match owner.into_iter().next().map(<[Option<String>; 3]>::try_from) {
+        match owner.into_iter().next().map(<[Option<String>; 4]>::try_from) {
             None => self.client.execute(&self.dialect.own(&self.options.pipeline, target)).await.map(|_| ()),
             Some(Ok([Some(pipeline), ..])) if pipeline != self.options.pipeline => Err(Error::blocked(format!(
                 "{} holds the rows of the pipeline {pipeline}: those of {} would be mixed with them",
                 target.name, self.options.pipeline
             ))
             .remedy("give this pipeline another `schema`, another warehouse, or the other one's name if it is the same; if the other is gone for good, drop the table and delete its row from _tailwater.tables")),
-            Some(Ok([_, Some(schema), Some(name)])) if schema == source.schema && name == source.name => Ok(()),
-            Some(Ok([_, Some(schema), Some(name)])) => {
+            Some(Ok([_, Some(schema), Some(name), _])) if schema == source.schema && name == source.name => Ok(()),
+            Some(Ok([_, Some(schema), Some(name), _])) => {
                 let owner = TableName::new(schema, name);
                 Err(Error::blocked(format!("the source tables {owner} and {source} would both become {}", target.name))
                     .remedy("exclude one of them or give this pipeline another `schema`; if the first is gone for good, delete its row from _tailwater.tables"))
@@ -426,9 +435,12 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         Ok(())
     }
 
-    /// Where a source table's rows go.
-    fn target(&self, table: &Arc<Table>) -> Target {
-        Target { name: self.target_name(&table.name), table: Arc::clone(table) }
+    /// Where a source table's rows go, and how they are kept there.
+    async fn target(&mut self, table: &Arc<Table>) -> Result<Target> {
+        let name = self.target_name(&table.name);
+        let mode = self.options.mode(&table.name);
+        let layout = self.layouts.of(&mut self.client, &self.dialect, &name, table, mode).await?;
+        Ok(Target { name, table: Arc::clone(table), layout })
     }
 
     /// The table that a source table's rows go to.

@@ -128,8 +128,10 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     });
     serve.finish(problems);
     let mut told = tables::Told::default();
-    if let Some(Sink::Kafka(options)) = &mut to {
-        told.topics = Some(&mut options.topics);
+    match &mut to {
+        Some(Sink::Kafka(options)) => told.topics = Some(&mut options.topics),
+        Some(Sink::Postgres(options, _) | Sink::Duckdb(options, _)) => told.modes = Some(&mut options.modes),
+        None => {}
     }
     if let Some(Source::Postgres(options)) = &mut from {
         told.portions = Some(&mut options.portions);
@@ -140,13 +142,8 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
         _ => None,
     };
     outbox::read(&mut root, topics, problems);
-    if !rules.is_empty() && matches!(from, Some(Source::Kafka(_))) {
-        root.problem(
-            "table",
-            "has no effect behind Kafka",
-            "put it into the file of the pipeline that writes the topics",
-            problems,
-        );
+    if matches!(from, Some(Source::Kafka(_))) {
+        tables::behind_kafka(&rules, &root, problems);
     }
     if let (Some(Source::Kafka(_)), Some(Sink::Kafka(_))) = (&from, &to) {
         root.problem("sink", "kafka cannot follow kafka", "use a warehouse sink, or source.postgres", problems);

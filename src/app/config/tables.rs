@@ -5,6 +5,7 @@ use secrecy::SecretString;
 use super::file::{Problems, Section};
 use super::sinks::{key_fields, template};
 use crate::adapters::postgres::Portion;
+use crate::codecs::dialect::{MODES, Mode};
 use crate::codecs::event::{TopicNames, TopicTemplate};
 use crate::logic::project::{Mask, Rule};
 use crate::model::Pattern;
@@ -16,11 +17,27 @@ pub(super) struct Told<'a> {
     pub(super) topics: Option<&'a mut TopicNames>,
     /// What is published, where changes come from a slot.
     pub(super) portions: Option<&'a mut Vec<Portion>>,
+    /// How tables are kept, where changes go to a warehouse.
+    pub(super) modes: Option<&'a mut Vec<(Pattern, Option<Mode>)>>,
+}
+
+/// Refuses what rules ask for beside the mode, where the tables come out of Kafka.
+pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Problems) {
+    let only_mode =
+        |rule: &Rule| rule.exclude.is_empty() && rule.masks.is_empty() && rule.key.is_none() && rule.rename.is_none();
+    if !rules.iter().all(only_mode) {
+        root.problem(
+            "table",
+            "has no effect behind Kafka but for `mode`",
+            "put it into the file of the pipeline that writes the topics",
+            problems,
+        );
+    }
 }
 
 /// The rules.
 pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Problems) -> Vec<Rule> {
-    let Told { mut topics, mut portions } = told;
+    let Told { mut topics, mut portions, mut modes } = told;
     let mut rules = Vec::new();
     for mut section in root.sections("table", problems) {
         let topic = topic(&mut section, topics.is_some(), problems);
@@ -28,7 +45,16 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
         if keys.is_some() && topics.is_none() {
             section.problem("key_fields", "has no effect without Kafka", "remove it", problems);
         }
+        let mode = mode(&mut section, modes.is_some(), problems);
         let filter = section.text("where", problems);
+        if filter.is_some() && portions.is_none() {
+            section.problem(
+                "where",
+                "has no effect behind Kafka",
+                "put it into the file of the pipeline that writes the topics",
+                problems,
+            );
+        }
         if filter.as_ref().is_some_and(|filter| filter.trim().is_empty()) {
             section.problem("where", "is empty", "leave it out for all rows", problems);
         }
@@ -36,6 +62,9 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             if let Some(portions) = &mut portions {
                 let without = if rule.unpublished { rule.exclude.clone() } else { Vec::new() };
                 portions.push(Portion { tables: rule.tables.clone(), filter, without });
+            }
+            if let Some(modes) = &mut modes {
+                modes.push((rule.tables.clone(), mode));
             }
             if let Some(topics) = &mut topics {
                 topics.tables.push((rule.tables.clone(), topic));
@@ -46,6 +75,19 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
         }
     }
     rules
+}
+
+fn mode(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Problems) -> Option<Mode> {
+    let name = section.text("mode", problems)?;
+    let known = MODES.iter().find(|(known, _)| *known == name);
+    if known.is_none() {
+        let remedy = format!("use {}", MODES.map(|(name, _)| name).join(", "));
+        section.problem("mode", format!("is {name:?}, which is none"), remedy, problems);
+    } else if !to_warehouse && name != "mirror" {
+        let remedy = "put it into the file of the pipeline that reads the topics into a warehouse";
+        section.problem("mode", "has no effect on the way into Kafka", remedy, problems);
+    }
+    known.map(|(_, mode)| *mode)
 }
 
 fn topic(section: &mut Section<'_>, to_kafka: bool, problems: &mut Problems) -> Option<TopicTemplate> {
@@ -61,7 +103,6 @@ fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<Rule> {
     if !section.has("match") {
         section.problem("match", "is missing", "name the tables, as in match = \"public.orders\"", problems);
     }
-    section.later("mode", "mirror", problems);
     let key = section.texts("key", problems);
     if key.as_ref().is_some_and(Vec::is_empty) {
         section.problem("key", "names no column", "leave it out for the table's own key", problems);

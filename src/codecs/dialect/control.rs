@@ -1,8 +1,7 @@
 //! The control tables: `_tailwater.progress`, `_tailwater.offsets`, `_tailwater.followed` and `_tailwater.tables`; those
 //! of tables that are stopped are in `stops`. Plain SQL that every warehouse speaks.
 
-use super::{literal, stops};
-use crate::model::value::{Finite, print};
+use super::{literal, moment, stops};
 use crate::model::{ChangeId, Checkpoint, Membership, PgTimestamp, Phase, TableName};
 
 /// The schema of everything that is ours.
@@ -62,11 +61,7 @@ impl Progress<'_> {
             Phase::Snapshot => "snapshot",
             Phase::Stream => "stream",
         };
-        let at = at.map(|at| {
-            let mut text = Vec::new();
-            print::pg_timestamptz(Finite::Value(at.0), &mut text);
-            format!("committed_at = TIMESTAMPTZ '{}', ", String::from_utf8_lossy(&text))
-        });
+        let at = at.map(|at| format!("committed_at = {}, ", moment(at)));
         format!(
             "UPDATE _tailwater.progress SET system_id = '{}', timeline = {}, lsn = {}, commit_lsn = {}, seq = {}, phase = '{phase}', \
              {}updated_at = now() WHERE pipeline = {} AND fence = {fence} AND coalesce(commit_lsn, 0) = {} AND coalesce(seq, 0) = {}",
@@ -117,27 +112,33 @@ pub(super) fn follow(pipeline: &str, name: &TableName, membership: Option<Member
 /// Whose rows a target holds.
 pub(super) fn owner(schema: &str, name: &str) -> String {
     format!(
-        "SELECT pipeline, source_schema, source_table FROM _tailwater.tables WHERE target_schema = {} AND target_table = {}",
+        "SELECT pipeline, source_schema, source_table, mode FROM _tailwater.tables WHERE target_schema = {} AND target_table = {}",
         literal(schema),
         literal(name)
     )
 }
 
 /// Notes whose rows a target holds.
-pub(super) fn own(pipeline: &str, schema: &str, name: &str, source: &TableName) -> String {
+pub(super) fn own(pipeline: &str, schema: &str, name: &str, source: &TableName, mode: &str) -> String {
     format!(
-        "INSERT INTO _tailwater.tables (target_schema, target_table, pipeline, source_schema, source_table) VALUES ({}, {}, {}, {}, {})",
+        "INSERT INTO _tailwater.tables (target_schema, target_table, pipeline, source_schema, source_table, mode) VALUES ({}, {}, {}, {}, {}, {})",
         literal(schema),
         literal(name),
         literal(pipeline),
         literal(&source.schema),
-        literal(&source.name)
+        literal(&source.name),
+        literal(mode)
     )
 }
 
 /// Gives the progress table what an earlier version made it without.
 pub(super) fn add_committed_at(time: &str) -> String {
     format!("ALTER TABLE _tailwater.progress ADD COLUMN IF NOT EXISTS committed_at {time}")
+}
+
+/// Gives the table of targets what an earlier version made it without.
+pub(super) fn add_mode(text: &str) -> String {
+    format!("ALTER TABLE _tailwater.tables ADD COLUMN IF NOT EXISTS mode {text}")
 }
 
 /// The control tables' columns, given the names of the text and time types.
@@ -159,7 +160,7 @@ pub(super) fn tables(text: &str, time: &str) -> Vec<String> {
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema {text} NOT NULL, target_table {text} NOT NULL, \
-             pipeline {text} NOT NULL, source_schema {text} NOT NULL, source_table {text} NOT NULL)"
+             pipeline {text} NOT NULL, source_schema {text} NOT NULL, source_table {text} NOT NULL, mode {text})"
         ),
         stops::stopped(text, time),
         stops::held(text),

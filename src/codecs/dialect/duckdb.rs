@@ -1,7 +1,8 @@
 //! DuckDB. Never MERGE, UPDATE or ON CONFLICT on a target: they rewrite what they touch at every commit, delete and
 //! insert only mark and append.
 
-use super::{Dialect, MergeSpec, Target, base_match, control, key_match, list, literal, quote, stage_extras, table};
+use super::modes::{self, Pairs};
+use super::{Dialect, Layout, MergeSpec, OwnType, Target, control, list, literal, quote, stage_extras, table};
 use crate::model::pg_type::numeric_modifier;
 use crate::model::{Column, PgType, TableName};
 
@@ -45,13 +46,11 @@ impl Dialect for Duckdb {
     fn create(&self, target: &Target) -> Vec<String> {
         let t = &target.table;
         // NOT NULL tells the key's columns from the others; an index would make every change dear.
-        let key = |i: usize| if t.key.contains(&i) { " NOT NULL" } else { "" };
+        let key = |i: usize| if target.layout.by_key() && t.key.contains(&i) { " NOT NULL" } else { "" };
         let column = |(i, c): (usize, &Column)| format!("{} {}{}", quote(&c.name), self.target_type(c), key(i));
         let mut columns: Vec<String> = t.columns.iter().enumerate().map(column).collect();
-        columns.extend(["_tw_lsn BIGINT".to_owned(), "_tw_seq BIGINT".to_owned()]);
-        if !t.has_key() {
-            columns.push("_tw_op VARCHAR".to_owned());
-        }
+        let own = target.layout.own_columns().iter();
+        columns.extend(own.map(|own| format!("{} {}", own.name, self.own_type(own.own_type))));
         vec![
             format!("CREATE SCHEMA IF NOT EXISTS {}", quote(&target.name.schema)),
             format!("CREATE TABLE IF NOT EXISTS {} ({})", table(&target.name), list(columns)),
@@ -101,50 +100,52 @@ impl Dialect for Duckdb {
     }
 
     fn create_control(&self) -> Vec<String> {
-        control::tables("VARCHAR", "TIMESTAMP WITH TIME ZONE")
+        control::tables(self.own_type(OwnType::Text), self.own_type(OwnType::Time))
     }
 
     fn prepare(&self) -> Vec<String> {
         Vec::new()
     }
 
+    fn own_type(&self, own: OwnType) -> &'static str {
+        match own {
+            OwnType::Number => "BIGINT",
+            OwnType::Text => "VARCHAR",
+            OwnType::Flag => "BOOLEAN",
+            OwnType::Time => "TIMESTAMP WITH TIME ZONE",
+        }
+    }
+
+    /// Numbers that are kept as text.
+    fn spelled(&self, column: &Column) -> bool {
+        column.pg_type == PgType::Numeric && self.target_type(column) == "VARCHAR"
+    }
+
     fn merge(&self, spec: &MergeSpec<'_>) -> Vec<String> {
         let target = spec.target;
-        let (t, s) = (table(&target.name), self.stage(target));
-        let mut all = Vec::new();
-        if let Some(horizon) = spec.horizon {
-            let (lsn, seq) = (horizon.commit.get(), horizon.seq);
-            all.push(format!("DELETE FROM {t} WHERE _tw_lsn < {lsn} OR (_tw_lsn = {lsn} AND _tw_seq < {seq})"));
+        match target.layout {
+            Layout::Log | Layout::Multiset | Layout::Append => return modes::append(self, spec),
+            Layout::SoftDelete => {
+                return modes::soft_delete(self, spec, |pairs| modes::replace(self, target, &pairs, false));
+            }
+            Layout::History => return modes::history(self, spec),
+            Layout::Mirror => {}
         }
-        if !spec.staged {
-            return all;
+        let mut all: Vec<String> = spec.horizon.map(|horizon| modes::clear(target, horizon)).into_iter().collect();
+        if spec.staged {
+            all.extend(modes::fill(self, spec));
+            all.extend(modes::replace(self, target, &Pairs::of(self, target), true));
         }
-        let names: Vec<String> = target.table.columns.iter().map(|c| quote(&c.name)).collect();
-        let columns = list(names.iter().cloned());
-        if !target.table.has_key() {
-            all.push(format!(
-                "INSERT INTO {t} ({columns}, _tw_lsn, _tw_seq, _tw_op) SELECT {columns}, _tw_lsn, _tw_seq, _tw_op FROM {s}"
-            ));
-            return all;
-        }
-        for &missing in &spec.missing {
-            let Some(name) = names.get(missing) else { continue };
-            all.push(format!(
-                "UPDATE {s} AS s SET {name} = t.{name} FROM {t} AS t WHERE substr(s._tw_missing, {}, 1) = '1' AND {}",
-                missing + 1,
-                base_match(target, |_, staged| staged)
-            ));
-        }
-        let on = key_match(target, |_, staged| staged);
-        all.push(format!(
-            "DELETE FROM {t} AS t USING {s} AS s WHERE {on} \
-             AND (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq))"
-        ));
-        all.push(format!(
-            "INSERT INTO {t} ({columns}, _tw_lsn, _tw_seq) SELECT {columns}, _tw_lsn, _tw_seq FROM {s} AS s \
-             WHERE s._tw_op <> 'd' AND NOT EXISTS (SELECT 1 FROM {t} AS t WHERE {on})"
-        ));
         all
+    }
+
+    fn end_versions(&self, target: &Target, ends: &str) -> Vec<String> {
+        modes::end_anew(self, target, ends)
+    }
+
+    /// Zero's two signs are equal, and storage does not always keep them apart.
+    fn same(&self, a: &str, b: &str) -> String {
+        format!("{a} IS NOT DISTINCT FROM {b}")
     }
 
     fn stage(&self, target: &Target) -> String {
@@ -162,7 +163,8 @@ impl Duckdb {
     pub fn convert(&self, target: &Target) -> String {
         let columns = &target.table.columns;
         let own = columns.iter().map(|c| self.parse(c, &quote(&c.name)));
-        let extras = ["_tw_lsn", "_tw_seq", "_tw_op", "_tw_missing"].map(str::to_owned);
+        let extras = ["_tw_lsn", "_tw_seq", "_tw_op", "_tw_missing"].map(str::to_owned).into_iter();
+        let extras = extras.chain(target.layout.staged().iter().map(|extra| extra.name().to_owned()));
         let base = (1..).zip(target.table.key_columns()).map(|(n, c)| self.parse(c, &format!("_tw_base_{n}")));
         format!(
             "INSERT INTO {} SELECT {} FROM {}",

@@ -4,15 +4,19 @@
 
 mod control;
 mod duckdb;
+mod layout;
+mod modes;
 mod postgres;
 mod stops;
 
 use std::sync::Arc;
 
-use crate::model::{ChangeId, Checkpoint, Column, Membership, Table, TableName};
+use crate::model::value::{Finite, print};
+use crate::model::{ChangeId, Checkpoint, Column, Membership, PgTimestamp, Table, TableName};
 
 pub use control::{CONTROL_SCHEMA, Progress};
 pub use duckdb::Duckdb;
+pub use layout::{Layout, MODES, Mode, OwnColumn, OwnType, Staged};
 pub use postgres::Postgres;
 pub use stops::{PART, Stops};
 
@@ -23,9 +27,17 @@ pub struct Target {
     pub name: TableName,
     /// The source table's shape.
     pub table: Arc<Table>,
+    /// How its rows stand there.
+    pub layout: Layout,
 }
 
 impl Target {
+    /// A target as it is made for a table that nothing is said of.
+    pub fn new(name: TableName, table: Arc<Table>) -> Target {
+        let layout = if table.has_key() { Layout::Mirror } else { Layout::Log };
+        Target { name, table, layout }
+    }
+
     /// The staging table's name in the control schema: the same for the same target, whatever its name holds.
     pub fn stage(&self) -> String {
         // FNV-1a; names may hold anything and be 63 bytes long already.
@@ -45,6 +57,10 @@ pub struct MergeSpec<'a> {
     pub target: &'a Target,
     /// Rows older than this were truncated away.
     pub horizon: Option<ChangeId>,
+    /// When they were.
+    pub at: Option<PgTimestamp>,
+    /// Whether some staged rows take rows away.
+    pub deletes: bool,
     /// Columns that some staged rows lack because the value did not change.
     pub missing: Vec<usize>,
     /// Whether there are staged rows at all.
@@ -62,6 +78,27 @@ pub trait Dialect: Send + Sync + 'static {
     /// A staged value as the target's type.
     fn staged(&self, _: &Column, expression: String) -> String {
         expression
+    }
+
+    /// A value of the target as it is staged.
+    fn restaged(&self, column: &Column, expression: String) -> String {
+        let wanted = self.stage_type(column);
+        if wanted == self.target_type(column) { expression } else { format!("CAST({expression} AS {wanted})") }
+    }
+
+    /// The type of a column that Tailwater adds.
+    fn own_type(&self, own: OwnType) -> &'static str {
+        match own {
+            OwnType::Number => "bigint",
+            OwnType::Text => "text",
+            OwnType::Flag => "boolean",
+            OwnType::Time => "timestamptz",
+        }
+    }
+
+    /// Whether a key's column holds values as they are spelled, so that it takes two spellings of one number for two.
+    fn spelled(&self, _: &Column) -> bool {
+        false
     }
 
     /// Creates the target's schema and the target.
@@ -90,20 +127,36 @@ pub trait Dialect: Send + Sync + 'static {
     /// Gives a progress table of an earlier version the time of the last commit.
     fn add_committed_at(&self) -> String;
 
+    /// Gives a table of targets of an earlier version the mode of each.
+    fn add_mode(&self) -> String {
+        control::add_mode(self.own_type(OwnType::Text))
+    }
+
     /// Statements to run first in each flush's transaction.
     fn prepare(&self) -> Vec<String>;
 
     /// The statements that bring staged rows into the target, in order. They run in one transaction.
     fn merge(&self, spec: &MergeSpec<'_>) -> Vec<String>;
 
-    /// A query for how many staged rows lack a value that the target does not have either; must be 0 before the merge.
+    /// Sets the end of the versions that `ends`, a condition over the target `t` and the staged rows `s`, names.
+    fn end_versions(&self, target: &Target, ends: &str) -> Vec<String> {
+        modes::end_in_place(self, target, ends)
+    }
+
+    /// Takes one copy of a row away for each staged delete, the oldest first.
+    fn take_copies(&self, target: &Target) -> Vec<String> {
+        modes::take_copies(self, target)
+    }
+
+    /// Whether two values are the same, or both NULL.
+    fn same(&self, a: &str, b: &str) -> String {
+        format!("({a} = {b} OR ({a} IS NULL AND {b} IS NULL))")
+    }
+
+    /// A query for the staged rows, as (lsn, seq), that lack a value which the target does not have either: their base is
+    /// not there, or newer than they are. One that the target has a newer row for is not among them.
     fn orphans(&self, target: &Target) -> String {
-        let stage = self.stage(target);
-        let on = base_match(target, |column, staged| self.staged(column, staged));
-        format!(
-            "SELECT count(*) FROM {stage} s WHERE s._tw_missing IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {} t WHERE {on})",
-            table(&target.name)
-        )
+        modes::orphans(self, target)
     }
 
     /// The staging table's full name.
@@ -111,7 +164,7 @@ pub trait Dialect: Send + Sync + 'static {
         format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage()))
     }
 
-    /// A query for whose rows a target holds: pipeline, schema and name of the source table; no row when nobody's yet.
+    /// A query for whose rows a target holds: pipeline, schema and name of the source table, mode; no row when nobody's yet.
     fn owner(&self, target: &TableName) -> String {
         control::owner(&self.fold_name(&target.schema), &self.fold_name(&target.name))
     }
@@ -119,7 +172,13 @@ pub trait Dialect: Send + Sync + 'static {
     /// Notes that the target holds this source table's rows, as this pipeline brings them.
     fn own(&self, pipeline: &str, target: &Target) -> String {
         let name = &target.name;
-        control::own(pipeline, &self.fold_name(&name.schema), &self.fold_name(&name.name), &target.table.name)
+        control::own(
+            pipeline,
+            &self.fold_name(&name.schema),
+            &self.fold_name(&name.name),
+            &target.table.name,
+            target.layout.name(),
+        )
     }
 
     /// The progress of a checkpoint, and of the fence, as statements.
@@ -174,7 +233,12 @@ fn list<I: IntoIterator<Item = String>>(items: I) -> String {
 
 /// `t.key = s.key AND ...`, the staged side as `staged` makes it of the column's type.
 fn key_match(target: &Target, staged: impl Fn(&Column, String) -> String) -> String {
-    let column = |c: &Column| format!("t.{0} = {1}", quote(&c.name), staged(c, format!("s.{}", quote(&c.name))));
+    key_match_of("t", target, staged)
+}
+
+/// The same for a target that goes by another name.
+fn key_match_of(t: &str, target: &Target, staged: impl Fn(&Column, String) -> String) -> String {
+    let column = |c: &Column| format!("{t}.{0} = {1}", quote(&c.name), staged(c, format!("s.{}", quote(&c.name))));
     target.table.key_columns().map(column).collect::<Vec<_>>().join(" AND ")
 }
 
@@ -195,11 +259,14 @@ fn stage_extras(target: &Target, text: &str, stage_type: impl Fn(&Column) -> Str
         format!("_tw_op {text}"),
         format!("_tw_missing {text}"),
     ];
+    extras.extend(target.layout.staged().iter().map(|extra| format!("{} {text}", extra.name())));
     extras.extend((1..).zip(target.table.key_columns()).map(|(n, c)| format!("_tw_base_{n} {}", stage_type(c))));
     extras
 }
 
-/// `(lsn, seq)` as SQL numbers.
-fn version(id: ChangeId) -> String {
-    format!("({}, {})", id.commit.get(), id.seq)
+/// A time as SQL.
+fn moment(at: PgTimestamp) -> String {
+    let mut text = Vec::new();
+    print::pg_timestamptz(Finite::Value(at.0), &mut text);
+    format!("TIMESTAMPTZ '{}'", String::from_utf8_lossy(&text))
 }

@@ -1,8 +1,9 @@
 //! PostgreSQL 15 and later.
 
+use super::modes::{self, Pairs};
 use super::{
-    CONTROL_SCHEMA, Dialect, MergeSpec, Target, base_match, control, key_match, list, literal, quote, stage_extras,
-    table, version,
+    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Target, control, key_match, list, literal, quote,
+    stage_extras, table,
 };
 use crate::model::{Column, PgType, TableName};
 
@@ -33,20 +34,30 @@ impl Dialect for Postgres {
         let mut columns: Vec<String> = (0..)
             .zip(&t.columns)
             .map(|(i, c)| {
-                let key = if t.key.contains(&i) { " NOT NULL" } else { "" };
+                let key = if target.layout.by_key() && t.key.contains(&i) { " NOT NULL" } else { "" };
                 format!("{} {}{key}", quote(&c.name), self.target_type(c))
             })
             .collect();
-        columns.extend(["_tw_lsn bigint NOT NULL".to_owned(), "_tw_seq bigint NOT NULL".to_owned()]);
-        if t.has_key() {
-            columns.push(format!("PRIMARY KEY ({})", list(t.key_columns().map(|c| quote(&c.name)))));
-        } else {
-            columns.push("_tw_op text NOT NULL".to_owned());
+        columns.extend(target.layout.own_columns().iter().map(|own| {
+            let optional = if own.optional { "" } else { " NOT NULL" };
+            format!("{} {}{optional}", own.name, self.own_type(own.own_type))
+        }));
+        let key = list(t.key_columns().map(|c| quote(&c.name)));
+        match target.layout {
+            Layout::Mirror | Layout::SoftDelete => columns.push(format!("PRIMARY KEY ({key})")),
+            Layout::History => columns.push(format!("PRIMARY KEY ({key}, _tw_lsn, _tw_seq)")),
+            Layout::Log | Layout::Multiset | Layout::Append => {}
         }
-        vec![
-            format!("CREATE SCHEMA IF NOT EXISTS {}", quote(&target.name.schema)),
-            format!("CREATE TABLE IF NOT EXISTS {} ({})", table(&target.name), list(columns)),
-        ]
+        let mut create = format!("CREATE TABLE IF NOT EXISTS {} ({})", table(&target.name), list(columns));
+        if target.layout == Layout::History {
+            // In one message, which is one transaction: the table is never there without it.
+            create.push_str(&format!(
+                "; CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({key}) WHERE _tw_valid_to IS NULL",
+                quote(&target.stage().replace("stage_", "tw_current_")),
+                table(&target.name)
+            ));
+        }
+        vec![format!("CREATE SCHEMA IF NOT EXISTS {}", quote(&target.name.schema)), create]
     }
 
     fn add_column(&self, target: &Target, column: &Column) -> String {
@@ -92,7 +103,7 @@ impl Dialect for Postgres {
     }
 
     fn create_control(&self) -> Vec<String> {
-        let mut all = control::tables("text", "timestamptz");
+        let mut all = control::tables(self.own_type(OwnType::Text), self.own_type(OwnType::Time));
         all.push(format!(
             "CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON {}.progress (pipeline)",
             quote(CONTROL_SCHEMA)
@@ -110,54 +121,56 @@ impl Dialect for Postgres {
 
     fn merge(&self, spec: &MergeSpec<'_>) -> Vec<String> {
         let target = spec.target;
+        match target.layout {
+            Layout::Log | Layout::Multiset | Layout::Append => return modes::append(self, spec),
+            Layout::SoftDelete => {
+                return modes::soft_delete(self, spec, |pairs| vec![self.merge_rows(target, &pairs, "DO NOTHING")]);
+            }
+            Layout::History => return modes::history(self, spec),
+            Layout::Mirror => {}
+        }
+        let mut all: Vec<String> = spec.horizon.map(|horizon| modes::clear(target, horizon)).into_iter().collect();
+        if spec.staged {
+            all.extend(modes::fill(self, spec));
+            all.push(self.merge_rows(target, &Pairs::of(self, target), "DELETE"));
+        }
+        all
+    }
+
+    /// Rows are compared as text, which has no two forms of one value; there is no index for that.
+    fn take_copies(&self, target: &Target) -> Vec<String> {
         let (t, s) = (table(&target.name), self.stage(target));
-        let mut all = Vec::new();
-        if let Some(horizon) = spec.horizon {
-            all.push(format!("DELETE FROM {t} WHERE (_tw_lsn, _tw_seq) < {}", version(horizon)));
-        }
-        if !spec.staged {
-            return all;
-        }
-        let names: Vec<String> = target.table.columns.iter().map(|c| quote(&c.name)).collect();
-        let own = ["_tw_lsn", "_tw_seq"];
-        let values: Vec<String> = target
-            .table
-            .columns
-            .iter()
-            .map(|c| self.staged(c, format!("s.{}", quote(&c.name))))
-            .chain(own.map(|name| format!("s.{name}")))
-            .collect();
-        if !target.table.has_key() {
-            all.push(format!(
-                "INSERT INTO {t} ({}, _tw_lsn, _tw_seq, _tw_op) SELECT {}, s._tw_op FROM {s} s",
-                list(names),
-                list(values)
-            ));
-            return all;
-        }
-        for &missing in &spec.missing {
-            let Some(column) = target.table.columns.get(missing) else { continue };
-            let name = quote(&column.name);
-            all.push(format!(
-                "UPDATE {s} s SET {name} = t.{name}::{} FROM {t} t WHERE substr(s._tw_missing, {}, 1) = '1' AND {}",
-                self.stage_type(column),
-                missing + 1,
-                base_match(target, |column, staged| self.staged(column, staged))
-            ));
-        }
-        let columns: Vec<String> = names.into_iter().chain(own.map(str::to_owned)).collect();
-        all.push(format!(
+        let columns = &target.table.columns;
+        let row = list(columns.iter().map(|c| format!("t.{}", quote(&c.name))));
+        let staged = list(columns.iter().map(|c| self.staged(c, format!("s.{}", quote(&c.name)))));
+        vec![
+            "SET LOCAL enable_hashjoin = on".to_owned(),
+            format!(
+                "DELETE FROM {t} AS t USING (SELECT t._tw_lsn, t._tw_seq, d._tw_copies, \
+                 row_number() OVER (PARTITION BY d._tw_row ORDER BY t._tw_lsn, t._tw_seq) AS _tw_n FROM {t} AS t JOIN \
+                 (SELECT ROW({staged})::text AS _tw_row, count(*) AS _tw_copies FROM {s} AS s WHERE s._tw_op = 'd' GROUP BY 1) AS d \
+                 ON ROW({row})::text = d._tw_row) AS c WHERE t._tw_lsn = c._tw_lsn AND t._tw_seq = c._tw_seq AND c._tw_n <= c._tw_copies"
+            ),
+            "SET LOCAL enable_hashjoin = off".to_owned(),
+        ]
+    }
+}
+
+impl Postgres {
+    fn merge_rows(&self, target: &Target, pairs: &Pairs, deleted: &str) -> String {
+        format!(
             "MERGE INTO {t} t USING {s} s ON {on} \
              WHEN MATCHED AND (s._tw_lsn, s._tw_seq) <= (t._tw_lsn, t._tw_seq) THEN DO NOTHING \
-             WHEN MATCHED AND s._tw_op = 'd' THEN DELETE \
+             WHEN MATCHED AND s._tw_op = 'd' THEN {deleted} \
              WHEN MATCHED THEN UPDATE SET {set} \
              WHEN NOT MATCHED AND s._tw_op <> 'd' THEN INSERT ({columns}) VALUES ({values})",
+            t = table(&target.name),
+            s = self.stage(target),
             on = key_match(target, |column, staged| self.staged(column, staged)),
-            set = list(columns.iter().zip(&values).map(|(name, value)| format!("{name} = {value}"))),
-            columns = list(columns.iter().cloned()),
-            values = list(values.iter().cloned()),
-        ));
-        all
+            set = pairs.set(),
+            columns = pairs.names(),
+            values = pairs.values(),
+        )
     }
 }
 

@@ -23,8 +23,12 @@ pub struct TargetColumn {
 pub fn evolve(dialect: &impl Dialect, target: &Target, present: Option<&[TargetColumn]>) -> Result<Vec<String>> {
     distinct(dialect, target)?;
     let Some(present) = present else { return Ok(dialect.create(target)) };
-    ours(target, present)?;
-    same_key(dialect, target, present)?;
+    ours(target, present, &["_tw_lsn", "_tw_seq"])?;
+    if target.layout.by_key() || !target.table.has_key() {
+        same_key(dialect, target, present)?;
+    }
+    let own: Vec<&str> = target.layout.own_columns().iter().map(|own| own.name).collect();
+    ours(target, present, &own)?;
     let mut steps = Vec::new();
     for column in &target.table.columns {
         let wanted = dialect.target_type(column);
@@ -71,8 +75,8 @@ fn distinct(dialect: &impl Dialect, target: &Target) -> Result<()> {
 }
 
 /// A table that somebody else made is left alone.
-fn ours(target: &Target, present: &[TargetColumn]) -> Result<()> {
-    match ["_tw_lsn", "_tw_seq"].iter().find(|own| !present.iter().any(|column| column.name == **own)) {
+fn ours(target: &Target, present: &[TargetColumn], own: &[&str]) -> Result<()> {
+    match own.iter().find(|own| !present.iter().any(|column| column.name == **own)) {
         None => Ok(()),
         Some(own) => Err(Error::blocked(format!(
             "table {} exists in the warehouse and is not Tailwater's: it has no column {own}",
@@ -85,8 +89,11 @@ fn ours(target: &Target, present: &[TargetColumn]) -> Result<()> {
 /// Rows are found by the key that the table was made with.
 fn same_key(dialect: &impl Dialect, target: &Target, present: &[TargetColumn]) -> Result<()> {
     let now: BTreeSet<String> = target.table.key_columns().map(|column| dialect.fold_name(&column.name)).collect();
-    let then: BTreeSet<String> =
-        present.iter().filter(|column| column.key).map(|column| dialect.fold_name(&column.name)).collect();
+    let then: BTreeSet<String> = present
+        .iter()
+        .filter(|column| column.key && !column.name.starts_with("_tw_"))
+        .map(|column| dialect.fold_name(&column.name))
+        .collect();
     if now == then {
         return Ok(());
     }

@@ -8,42 +8,69 @@
 //!  Truncate          all forgotten; rows older than it leave the target
 //! ```
 //!
+//! Where deleted rows stay, `Delete` and `Truncate` make `Mark(row)` of what is folded so far; where versions stay,
+//! `versions` says what becomes of changes; `append` where changes do.
+//!
 //! Why unchanged values end up right: a value that is missing after the fold was not written since the last flush, so
 //! the target still has it under the key that the row had then: the base. Chains of key changes keep the first base,
-//! and the merge fills from the base rows before it deletes or replaces any.
+//! and the merge fills from the base rows before it deletes or replaces any. An update of a row that was removed before
+//! (a row that comes back into a filter is told as an insert with values left out, and older servers tell updates of
+//! rows that were never told) has no base: it is `lost`, and its values have to be asked for at the source.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::key::key;
+use super::append::append;
+use super::key::{key, with_key};
+use super::versions::Versions;
 use super::{NetOp, NetRow};
-use crate::model::{Cell, Change, ChangeId, Error, OldRow, Op, Result, Row, Table};
+use crate::codecs::dialect::{Layout, Target};
+use crate::model::{Cell, Change, ChangeId, OldRow, Op, PgTimestamp, Result, Row, Table};
 
 /// What a table's changes come to.
 #[derive(Debug)]
 pub struct Fold {
     table: Arc<Table>,
+    layout: Layout,
+    spelled: Vec<usize>,
     rows: HashMap<Vec<u8>, NetRow>,
+    versions: Versions,
     appended: Vec<NetRow>,
-    horizon: Option<ChangeId>,
-    changes: usize,
+    horizon: Option<(ChangeId, PgTimestamp)>,
 }
 
 /// A folded table, ready to be staged.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Folded {
     /// The shape of all the rows.
     pub table: Arc<Table>,
     /// Rows of the target that are older were truncated away.
     pub horizon: Option<ChangeId>,
-    /// At most one for each key.
+    /// When that committed.
+    pub at: Option<PgTimestamp>,
+    /// At most one for each key; where versions are kept, one end and any number of versions.
     pub rows: Vec<NetRow>,
 }
 
+/// A row as it is told, with what the target may still have of it.
+pub(super) struct Filled {
+    pub(super) row: Row,
+    pub(super) base: Option<Row>,
+    pub(super) lost: bool,
+}
+
 impl Fold {
-    /// Nothing yet.
-    pub fn new(table: Arc<Table>) -> Fold {
-        Fold { table, rows: HashMap::new(), appended: Vec::new(), horizon: None, changes: 0 }
+    /// Nothing yet of a table that is kept so; `spelled` are the key's columns of which the warehouse keeps the spelling.
+    pub fn new(target: &Target, spelled: Vec<usize>) -> Fold {
+        Fold {
+            table: Arc::clone(&target.table),
+            layout: target.layout,
+            spelled,
+            rows: HashMap::new(),
+            versions: Versions::default(),
+            appended: Vec::new(),
+            horizon: None,
+        }
     }
 
     /// The shape of the rows in it.
@@ -53,109 +80,143 @@ impl Fold {
 
     /// Takes the next change, which must have this table's shape.
     pub fn push(&mut self, change: Change) -> Result<()> {
-        self.changes += 1;
-        let id = change.id;
-        if matches!(change.op, Op::Truncate) {
-            self.rows.clear();
-            self.appended.clear();
-            self.horizon = Some(id);
-            return Ok(());
-        }
-        if !self.table.has_key() {
-            self.append(id, change.op);
-            return Ok(());
-        }
-        match change.op {
-            Op::Read { new } | Op::Insert { new } => {
-                let key = key(&self.table, &new);
-                self.rows.insert(key, NetRow { id, op: NetOp::Upsert, row: new, base: None });
+        let (id, at) = (change.id, change.origin.at);
+        match (self.layout, change.op) {
+            (Layout::Append, op) => self.append(id, at, op),
+            (_, Op::Truncate) => {
+                self.truncate(id, at);
+                Ok(())
             }
-            Op::Update { old, new } => self.update(id, old.as_ref().map(OldRow::row), new)?,
-            Op::Delete { old } => {
-                let row = old.row().clone();
-                self.rows.insert(key(&self.table, &row), NetRow { id, op: NetOp::Delete, row, base: None });
+            (Layout::Log | Layout::Multiset, op) => self.append(id, at, op),
+            (_, Op::Read { new } | Op::Insert { new }) => {
+                let key = self.key(&new);
+                // Whatever the target has under the key is another row, or this one as it was before it went.
+                let lost = new.has_unchanged();
+                self.set(key, id, at, Filled { row: new, base: None, lost });
+                Ok(())
+            }
+            (_, Op::Update { old, new }) => self.update(id, at, old.as_ref().map(OldRow::row), new),
+            (_, Op::Delete { old }) => {
+                let key = self.key(old.row());
+                self.remove(key, id, at, old.row());
+                Ok(())
             }
             // A message is of no table, so of no fold.
-            Op::Truncate | Op::Message(_) | Op::Commit { .. } => {}
+            (_, Op::Message(_) | Op::Commit { .. }) => Ok(()),
         }
+    }
+
+    fn key(&self, row: &Row) -> Vec<u8> {
+        key(&self.table, &self.spelled, row)
+    }
+
+    fn append(&mut self, id: ChangeId, at: PgTimestamp, op: Op) -> Result<()> {
+        self.appended.extend(append(&self.table, self.layout, id, at, op)?);
         Ok(())
     }
 
-    fn update(&mut self, id: ChangeId, old: Option<&Row>, new: Row) -> Result<()> {
-        let new = self.with_key(new, old)?;
-        let new_key = key(&self.table, &new);
-        let old_key = old.map(|old| key(&self.table, old)).unwrap_or_else(|| new_key.clone());
-        let moved = old_key != new_key;
-        let before = self.rows.get(&old_key);
-        let (row, base) = match before {
-            _ if !new.has_unchanged() => (new, None),
-            Some(before) if before.op == NetOp::Delete => return Err(self.of_no_row()),
-            None if self.horizon.is_some() => return Err(self.of_no_row()),
-            Some(before) => {
-                let row: Row = new
-                    .cells()
-                    .zip(before.row.cells())
-                    .map(|(new, before)| if new == Cell::Unchanged { before } else { new })
-                    .collect();
-                let base = before.base.clone().or_else(|| moved.then(|| before.row.clone()));
-                let base = base.filter(|_| row.has_unchanged());
-                (row, base)
+    fn truncate(&mut self, id: ChangeId, at: PgTimestamp) {
+        match self.layout {
+            Layout::SoftDelete => {
+                for row in self.rows.values_mut().filter(|row| row.op == NetOp::Upsert) {
+                    mark(row, id, at);
+                }
             }
-            None => (new, old.filter(|_| moved).cloned()),
-        };
-        if moved && let Some(old) = old {
-            self.rows.insert(old_key, NetRow { id, op: NetOp::Delete, row: old.clone(), base: None });
+            Layout::History => self.versions.end_all(id, at),
+            _ => {
+                self.rows.clear();
+                self.appended.clear();
+                self.horizon = None;
+            }
         }
-        self.rows.insert(new_key, NetRow { id, op: NetOp::Upsert, row, base });
+        // Where rows stay, those of the target were ended by the first.
+        self.horizon.get_or_insert((id, at));
+    }
+
+    fn update(&mut self, id: ChangeId, at: PgTimestamp, old: Option<&Row>, new: Row) -> Result<()> {
+        let new = with_key(&self.table, new, old)?;
+        let new_key = self.key(&new);
+        let old_key = old.map(|old| self.key(old)).unwrap_or_else(|| new_key.clone());
+        let moved = old_key != new_key;
+        let filled = self.fill(&old_key, old.filter(|_| moved), new);
+        if moved && let Some(old) = old {
+            self.remove(old_key, id, at, old);
+        }
+        self.set(new_key, id, at, filled);
         Ok(())
     }
 
-    /// The target may still have a row of this key, but not the one that the update means.
-    fn of_no_row(&self) -> Error {
-        Error::corrupt(format!(
-            "an update of {} leaves values unchanged in a row that was removed before",
-            self.table.name
-        ))
-    }
-
-    /// A key can be so large that it, too, is left out as unchanged; then the old row has it.
-    fn with_key(&self, new: Row, old: Option<&Row>) -> Result<Row> {
-        if !self.table.key.iter().any(|&i| new.cell(i) == Cell::Unchanged) {
-            return Ok(new);
+    /// The row with the unchanged values that the fold has; `moved` is the row as it was under another key.
+    fn fill(&self, old_key: &[u8], moved: Option<&Row>, new: Row) -> Filled {
+        if !new.has_unchanged() {
+            return Filled { row: new, base: None, lost: false };
         }
-        let Some(old) = old else {
-            return Err(Error::corrupt(format!("an update of {} has neither a key nor an old one", self.table.name)));
+        let folded = match self.layout {
+            Layout::History => self.versions.current(old_key),
+            _ => self.rows.get(old_key).map(|row| Some(row).filter(|row| row.op == NetOp::Upsert)),
         };
-        let pick = |(i, (new, old))| if self.table.key.contains(&i) && new == Cell::Unchanged { old } else { new };
-        Ok(new.cells().zip(old.cells()).enumerate().map(pick).collect())
+        match folded {
+            Some(Some(before)) => {
+                let cells = new.cells().zip(before.row.cells());
+                let row: Row = cells.map(|(new, old)| if new == Cell::Unchanged { old } else { new }).collect();
+                let missing = row.has_unchanged();
+                let base = before.base.clone().or_else(|| moved.map(|_| before.row.clone()));
+                Filled { row, base: base.filter(|_| missing), lost: before.lost && missing }
+            }
+            // The target may still have a row of this key, but not the one that the update means.
+            Some(None) => Filled { row: new, base: None, lost: true },
+            None if self.horizon.is_some() => Filled { row: new, base: None, lost: true },
+            None => Filled { row: new, base: moved.cloned(), lost: false },
+        }
     }
 
-    fn append(&mut self, id: ChangeId, op: Op) {
-        let (letter, row) = match op {
-            Op::Read { new } => ('r', new),
-            Op::Insert { new } => ('c', new),
-            Op::Update { new, .. } => ('u', new),
-            Op::Delete { old } => ('d', old.row().clone()),
-            Op::Truncate | Op::Message(_) | Op::Commit { .. } => return,
-        };
-        self.appended.push(NetRow { id, op: NetOp::Append(letter), row, base: None });
+    fn set(&mut self, key: Vec<u8>, id: ChangeId, at: PgTimestamp, filled: Filled) {
+        if self.layout == Layout::History {
+            return self.versions.set(key, id, at, filled, self.horizon.is_none());
+        }
+        let Filled { row, base, lost } = filled;
+        self.rows.insert(key, NetRow { base, lost, ..NetRow::new(id, at, NetOp::Upsert, row) });
+    }
+
+    fn remove(&mut self, key: Vec<u8>, id: ChangeId, at: PgTimestamp, old: &Row) {
+        match self.layout {
+            Layout::History => self.versions.end(key, id, at, old, self.horizon.is_none()),
+            Layout::SoftDelete => match self.rows.get_mut(&key) {
+                Some(row) if row.op == NetOp::Upsert => mark(row, id, at),
+                Some(_) => {}
+                None => drop(self.rows.insert(key, NetRow::new(id, at, NetOp::Delete, old.clone()))),
+            },
+            _ => drop(self.rows.insert(key, NetRow::new(id, at, NetOp::Delete, old.clone()))),
+        }
     }
 
     /// Ends the fold.
     pub fn finish(self) -> Folded {
         let mut rows = self.appended;
         rows.extend(self.rows.into_values());
+        rows.extend(self.versions.finish());
         // In the order of the log: what was written together lies together in the target.
-        rows.sort_unstable_by_key(|row| row.id);
-        Folded { table: self.table, horizon: self.horizon, rows }
+        rows.sort_by_key(|row| row.id);
+        let (horizon, at) = self.horizon.unzip();
+        Folded { table: self.table, horizon, at, rows }
     }
 }
 
+/// The row is deleted and stays.
+fn mark(row: &mut NetRow, id: ChangeId, at: PgTimestamp) {
+    (row.op, row.id, row.at) = (NetOp::Mark, id, at);
+}
+
 impl Folded {
+    /// Whether some rows take rows away.
+    pub fn deletes(&self) -> bool {
+        self.rows.iter().any(|row| matches!(row.op, NetOp::Delete))
+    }
+
     /// The columns that some rows lack because the value did not change.
     pub fn missing(&self) -> Vec<usize> {
         let mut missing = vec![false; self.table.columns.len()];
-        for row in self.rows.iter().filter(|row| row.op == NetOp::Upsert && row.row.has_unchanged()) {
+        for row in self.rows.iter().filter(|row| row.lacks()) {
             for (flag, cell) in missing.iter_mut().zip(row.row.cells()) {
                 *flag |= cell == Cell::Unchanged;
             }

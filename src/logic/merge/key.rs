@@ -1,12 +1,16 @@
 //! Keys as bytes: equal exactly where PostgreSQL calls the values equal.
 
-use crate::model::{Cell, PgType, Row, Table};
+use crate::model::{Cell, Error, PgType, Result, Row, Table};
 
 /// The key of a row: each part with its length, so that no two keys run into one.
-pub fn key(table: &Table, row: &Row) -> Vec<u8> {
+///
+/// `spelled` names the columns of which the warehouse keeps, and tells apart, each spelling: there a key that is spelled
+/// anew is another one. PostgreSQL tells the old spelling with every such change.
+pub fn key(table: &Table, spelled: &[usize], row: &Row) -> Vec<u8> {
     let mut key = Vec::with_capacity(table.key.len() * 12);
     for &index in &table.key {
         let text = match row.cell(index) {
+            Cell::Text(text) | Cell::Binary(text) if spelled.contains(&index) => text,
             Cell::Text(text) | Cell::Binary(text) => {
                 table.columns.get(index).map_or(text, |c| canonical(&c.pg_type, text))
             }
@@ -19,6 +23,18 @@ pub fn key(table: &Table, row: &Row) -> Vec<u8> {
         key.extend_from_slice(text);
     }
     key
+}
+
+/// An update's row with its key: one can be so large that it, too, is left out as unchanged; then the old row has it.
+pub fn with_key(table: &Table, new: Row, old: Option<&Row>) -> Result<Row> {
+    if !table.key.iter().any(|&i| new.cell(i) == Cell::Unchanged) {
+        return Ok(new);
+    }
+    let Some(old) = old else {
+        return Err(Error::corrupt(format!("an update of {} has neither a key nor an old one", table.name)));
+    };
+    let pick = |(i, (new, old))| if table.key.contains(&i) && new == Cell::Unchanged { old } else { new };
+    Ok(new.cells().zip(old.cells()).enumerate().map(pick).collect())
 }
 
 /// Cuts what makes no difference to equality: a number's trailing zeros and zero's sign, `char(n)`'s blanks.

@@ -1,10 +1,14 @@
 //! From changes to the rows a warehouse needs.
 
+mod append;
 mod evolve;
 mod fold;
 mod key;
+mod mode;
 mod stage;
+mod versions;
 
 pub use evolve::{TargetColumn, evolve};
 pub use fold::{Fold, Folded};
+pub use mode::layout;
 pub use stage::{NetOp, NetRow, Stage};
