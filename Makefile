@@ -81,7 +81,7 @@ fuzz: ## every reader of foreign bytes, fed with damaged captures (FUZZ_SECONDS 
 	TAILWATER_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --no-default-features --test fuzz -- --nocapture
 
 mutants: ## bugs put in on purpose, each to be found by the test it names (docs/mutants.md)
-	@$(NEED) rust npm java kafka-client
+	@$(NEED) rust npm java python kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) 18 duckdb kafka
 	$(TEST_ENV) tests/mutants/run
 

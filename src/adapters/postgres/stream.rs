@@ -380,3 +380,21 @@ async fn refuses(endpoint: Endpoint) -> bool {
         Err(error) => error.what().contains("57P03"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Class;
+
+    #[test]
+    fn a_server_that_says_that_it_skips_changes_is_not_followed_any_further() {
+        let said = |code: &str, message: &str| {
+            let body = format!("SWARNING\0VWARNING\0C{code}\0M{message}\0\0");
+            notice(&Notice::read(&Bytes::from(body)))
+        };
+        let error = said("55000", "skipped loading publication \"p\"").unwrap_err();
+        assert_eq!(error.class(), Class::Blocked);
+        assert!(error.to_string().contains("skipped loading publication \"p\""), "{error}");
+        assert!(said("01000", "there is something else to say").is_ok());
+    }
+}
