@@ -2,11 +2,17 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use rand::Rng;
+
 use super::port;
+
+/// After how long a lost packet is sent again at first, and the longest that doubles to.
+const AGAIN: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_millis(1600);
 
 /// What the proxy does with what comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +23,10 @@ pub enum Mode {
     Delay(Duration),
     /// Accepts, reads nothing and says nothing, on connections that exist too.
     Blackhole,
+    /// Loses this many of a hundred pieces, which come when they were sent again often enough; all behind them waits.
+    Lossy(u32),
+    /// Passes on what clients say, and nothing of what they are answered.
+    Mute,
     /// Listens no more: connections are refused, those that exist are cut.
     Refuse,
 }
@@ -25,6 +35,8 @@ struct State {
     mode: Mode,
     target: Option<SocketAddr>,
     connections: Vec<TcpStream>,
+    /// How often those that existed were left to themselves.
+    strandings: u64,
     ended: bool,
 }
 
@@ -38,7 +50,7 @@ impl Proxy {
     /// Listens; connections wait for a target.
     pub fn new() -> Proxy {
         let port = port::free();
-        let state = State { mode: Mode::Forward, target: None, connections: Vec::new(), ended: false };
+        let state = State { mode: Mode::Forward, target: None, connections: Vec::new(), strandings: 0, ended: false };
         let state = Arc::new(Mutex::new(state));
         let listener = listen(port);
         let accepting = Arc::clone(&state);
@@ -76,6 +88,11 @@ impl Proxy {
             thread::sleep(Duration::from_millis(20));
             self.cut();
         }
+    }
+
+    /// Nothing passes any more on the connections that exist, and neither side is told; new ones are served.
+    pub fn strand(&self) {
+        self.state.lock().unwrap().strandings += 1;
     }
 
     /// Closes every connection that exists.
@@ -136,24 +153,37 @@ fn serve(client: TcpStream, state: &Arc<Mutex<State>>) {
         thread::sleep(Duration::from_millis(5));
     };
     let Ok(server) = TcpStream::connect(target) else { return };
-    let pairs = [(client.try_clone(), server.try_clone()), (server.try_clone(), client.try_clone())];
-    state.lock().unwrap().connections.extend([client, server]);
-    for (from, to) in pairs {
+    let pairs = [(client.try_clone(), server.try_clone(), false), (server.try_clone(), client.try_clone(), true)];
+    let of = {
+        let mut state = state.lock().unwrap();
+        state.connections.extend([client, server]);
+        state.strandings
+    };
+    for (from, to, answers) in pairs {
         let (Ok(from), Ok(to)) = (from, to) else { return };
-        let state = Arc::clone(state);
-        thread::spawn(move || pass(from, to, &state));
+        let lane = Lane { state: Arc::clone(state), of, answers };
+        thread::spawn(move || pass(from, to, &lane));
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
+/// One direction of a connection.
+struct Lane {
+    state: Arc<Mutex<State>>,
+    /// How often others had been left to themselves when it began.
+    of: u64,
+    /// Whether it carries what the target says.
+    answers: bool,
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, lane: &Lane) {
     let _ = from.set_nonblocking(false);
     let _ = from.set_read_timeout(Some(Duration::from_millis(20)));
     let _ = to.set_nodelay(true);
     let mut buffer = vec![0; 64 * 1024];
-    while hold(state) {
+    while lane.hold() {
         match from.read(&mut buffer) {
             Ok(0) => break,
-            Ok(count) if hold(state) && to.write_all(&buffer[..count]).is_ok() => {}
+            Ok(count) if lane.come_through() && lane.hold() && to.write_all(&buffer[..count]).is_ok() => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             _ => break,
         }
@@ -162,21 +192,42 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &Mutex<State>) {
     let _ = from.shutdown(Shutdown::Both);
 }
 
-/// Waits as long as the mode wants; false when the proxy is gone.
-fn hold(state: &Mutex<State>) -> bool {
-    loop {
-        let (mode, ended) = {
-            let state = state.lock().unwrap();
-            (state.mode, state.ended)
-        };
-        match mode {
-            _ if ended => return false,
-            Mode::Blackhole => thread::sleep(Duration::from_millis(5)),
-            Mode::Delay(delay) => {
-                thread::sleep(delay);
+impl Lane {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Waits as long as the mode wants; false when the proxy is gone.
+    fn hold(&self) -> bool {
+        loop {
+            let (mode, ended, stranded) = {
+                let state = self.state();
+                (state.mode, state.ended, state.strandings > self.of)
+            };
+            match mode {
+                _ if ended => return false,
+                _ if stranded => thread::sleep(Duration::from_millis(100)),
+                Mode::Blackhole => thread::sleep(Duration::from_millis(5)),
+                Mode::Mute if self.answers => thread::sleep(Duration::from_millis(5)),
+                Mode::Delay(delay) => {
+                    thread::sleep(delay);
+                    return true;
+                }
+                Mode::Forward | Mode::Lossy(_) | Mode::Mute | Mode::Refuse => return true,
+            }
+        }
+    }
+
+    /// Waits until a piece has come through a connection that loses some; always true in the end.
+    fn come_through(&self) -> bool {
+        let mut again = AGAIN;
+        loop {
+            let Mode::Lossy(share) = self.state().mode else { return true };
+            if rand::rng().random_range(0..100) >= share {
                 return true;
             }
-            Mode::Forward | Mode::Refuse => return true,
+            thread::sleep(again);
+            again = (again * 2).min(LONGEST);
         }
     }
 }

@@ -121,6 +121,30 @@ mod tests {
     use super::*;
     use crate::model::Class;
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4096))]
+        #[test]
+        fn damaged_markers_are_refused_or_read_as_what_they_say(
+            damage in proptest::collection::vec((0usize..300, proptest::prelude::any::<u8>(), 0u8..3), 0..6),
+        ) {
+            let inside = Some(ChangeId { commit: Lsn::new(9), seq: 1 });
+            let checkpoint = Checkpoint { offsets: vec![("t".into(), 1, 7)], ..super::super::progress::nowhere() };
+            let marker = Marker { checkpoint, inside, writer: Writer { epoch: 3, reading: "a1".into() } };
+            let mut bytes = marker.encode();
+            for (at, byte, how) in damage {
+                let at = at % bytes.len().max(1);
+                match how {
+                    0 if at < bytes.len() => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    _ => bytes.truncate(at),
+                }
+            }
+            if let Ok(read) = Marker::decode(&bytes) {
+                proptest::prop_assert_eq!(Marker::decode(&read.encode()).unwrap(), read);
+            }
+        }
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let marker = Marker {

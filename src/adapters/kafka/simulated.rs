@@ -1,17 +1,30 @@
-//! The transactions and their ledger in seeded schedules, against a model of brokers with transactions: records that
-//! are refused, commits whose outcome nobody hears of or that arrive late, writers that die, sleep and are replaced.
+//! The transactions, their ledger and the order of a start in seeded schedules, against a model of brokers with
+//! transactions: records that are refused, commits whose outcome nobody hears of or that arrive late, writers that die,
+//! sleep and are replaced, and go on while they are.
+//!
+//! # The model's rules, and the tests against real brokers that show them (`tests/live`)
+//!
+//! | rule | shown by |
+//! |---|---|
+//! | who takes a transactional id over aborts what is open and shuts out the one before | `brokers::who_takes_over_aborts_what_is_open_and_shuts_out_the_one_before` |
+//! | readers of committed records see a transaction whole or not at all, in the order of offsets | the same |
+//! | a commit without an answer has happened or has not | `brokers::a_commit_whose_answer_stays_out_has_happened_or_has_not_and_the_successor_can_tell` |
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::control::Marked;
 use super::ledger::{Delivery, End, Ledger, Route};
+use super::marker::{self, Marker};
 use super::producer::{Placed, Reports, Tag};
+use super::start::{Before, succeed};
 use super::transaction::{Action, Event, Limits, Part, Transaction};
-use crate::model::{ChangeId, Checkpoint, Lsn, Phase, SourcePosition};
+use crate::model::{ChangeId, Checkpoint, Lsn, Phase, Result, SourcePosition};
 
 const LIMITS: Limits = Limits { bytes: 60, age: Duration::from_millis(50), small: 10, quiet: Duration::from_millis(5) };
 /// Changes that the source has.
@@ -95,6 +108,14 @@ impl Brokers {
             .unwrap_or(0)
     }
 
+    /// The last marker that a reader sees.
+    fn marked(&self) -> Option<Marked> {
+        let upto = Some(self.position()).filter(|upto| *upto > 0)?;
+        let writer = marker::Writer { epoch: self.epoch, reading: String::new() };
+        let marker = Marker { checkpoint: checkpoint(upto), inside: None, writer };
+        Some(Marked { marker, offset: 0, pipeline: "shop".into() })
+    }
+
     /// A reader that believes the markers has each change once, in order, and no more than they say.
     fn judge(&self) {
         let mut ends = [0; MARKERS];
@@ -139,9 +160,38 @@ struct Writer {
     over: bool,
 }
 
+/// A writer that begins, beside the one before.
+struct Beginning<'a>(Mutex<(&'a mut Brokers, Option<&'a mut Writer>, &'a mut StdRng)>);
+
+impl Beginning<'_> {
+    /// The one before does a little.
+    fn wait(&self) {
+        let (brokers, before, random) = &mut *self.0.lock().unwrap();
+        if let Some(before) = before {
+            (0..random.random_range(0..6)).for_each(|_| before.step(brokers, random, true));
+        }
+    }
+}
+
+impl Before for Beginning<'_> {
+    async fn marker(&self) -> Result<Option<Marked>> {
+        self.wait();
+        Ok(self.0.lock().unwrap().0.marked())
+    }
+
+    async fn shut_out(&self) -> Result<()> {
+        self.wait();
+        self.0.lock().unwrap().0.init();
+        Ok(())
+    }
+}
+
 impl Writer {
-    fn start(brokers: &mut Brokers) -> Writer {
-        let epoch = brokers.init();
+    /// Begins as the product does; the one before goes on wherever this one waits.
+    fn start(brokers: &mut Brokers, before: Option<&mut Writer>, random: &mut StdRng) -> Writer {
+        let shared = Beginning(Mutex::new((&mut *brokers, before, random)));
+        let last = succeed(0, "shop", &shared).now_or_never().expect("nobody is waited for").unwrap();
+        let epoch = brokers.epoch;
         let ledger = Ledger::transactional();
         ledger.route(Route { topic: "t".into(), table: "table public.t (key id)".into(), limit: None });
         Writer {
@@ -151,7 +201,7 @@ impl Writer {
             actions: VecDeque::new(),
             parcel: None,
             batch: None,
-            next: brokers.position() + 1,
+            next: last.map_or(0, |marked| marked.marker.last().commit.get()) + 1,
             unconfirmed: Vec::new(),
             deliveries: VecDeque::new(),
             now: Duration::ZERO,
@@ -275,10 +325,17 @@ impl Writer {
 }
 
 fn end(change: u64, complete: bool) -> End {
-    let id = ChangeId { commit: Lsn::new(change), seq: 0 };
+    if complete {
+        End::Complete(checkpoint(change))
+    } else {
+        End::Inside(ChangeId { commit: Lsn::new(change), seq: 0 })
+    }
+}
+
+fn checkpoint(change: u64) -> Checkpoint {
     let position = SourcePosition { system_id: 1, timeline: 1, lsn: Lsn::new(change) };
-    let checkpoint = Checkpoint { position, change: id, phase: Phase::Stream, offsets: Vec::new(), followed: None };
-    if complete { End::Complete(checkpoint) } else { End::Inside(id) }
+    let change = ChangeId { commit: Lsn::new(change), seq: 0 };
+    Checkpoint { position, change, phase: Phase::Stream, offsets: Vec::new(), followed: None }
 }
 
 fn upto(end: &End) -> u64 {
@@ -293,7 +350,7 @@ fn play(seed: u64) -> u64 {
     let random = &mut StdRng::seed_from_u64(seed);
     let mut brokers = Brokers::default();
     let mut zombies: Vec<Writer> = Vec::new();
-    let mut writer = Writer::start(&mut brokers);
+    let mut writer = Writer::start(&mut brokers, None, random);
     let mut judged = 0;
     for step in 0..4000 {
         let faults = step < 150;
@@ -307,7 +364,8 @@ fn play(seed: u64) -> u64 {
         let replaced =
             if writer.over { random.random_range(0..3) == 0 } else { faults && random.random_range(0..50) == 0 };
         if replaced {
-            zombies.push(std::mem::replace(&mut writer, Writer::start(&mut brokers)));
+            let successor = Writer::start(&mut brokers, Some(&mut writer), random);
+            zombies.push(std::mem::replace(&mut writer, successor));
         }
         writer.step(&mut brokers, random, faults);
         if std::mem::replace(&mut judged, brokers.commits) < brokers.commits {

@@ -40,21 +40,18 @@ pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
     topics.ensure(&tables, Purpose::Tables).await?;
     topics.ensure(&progress, Purpose::Progress).await?;
     let own = options.epoch.load(Ordering::Relaxed);
-    if own > 0 {
-        let last = last_marker(&control, &progress, &options.pipeline).await?;
-        if last.is_some_and(|marked| marked.marker.writer.epoch > own) {
-            return Err(taken_over(&options.pipeline));
-        }
-    }
     let exactly = options.guarantee == Guarantee::ExactlyOnce;
     let ledger = Arc::new(if exactly { Ledger::transactional() } else { Ledger::default() });
     let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
     let id = exactly.then(|| options.transactional_id());
     let producer = Arc::new(Producer::start(&options.cluster, options.buffer_bytes, id.as_deref(), reports)?);
-    if exactly {
-        producer.settle().await?;
-    }
-    let last = last_marker(&control, &progress, &options.pipeline).await?;
+    let before = Brokers {
+        control: &control,
+        topic: &progress,
+        pipeline: &options.pipeline,
+        producer: exactly.then_some(&producer),
+    };
+    let last = succeed(own, &options.pipeline, &before).await?;
     let known = {
         let (control, tables, options) = (Arc::clone(&control), tables.clone(), options.clone());
         blocking(move || Known::read(&control, &tables, &options)).await?
@@ -85,6 +82,46 @@ pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
     // A writer before that never reached a complete position has left nothing to go on from.
     let stored = stored.filter(|checkpoint| checkpoint.position.system_id != 0);
     Ok(Began { control, topics, producer, ledger, progress, known, stored, had })
+}
+
+/// The writer before, as the brokers know it.
+pub(super) trait Before {
+    /// Its last marker.
+    fn marker(&self) -> impl Future<Output = Result<Option<Marked>>> + Send;
+
+    /// Shuts it out, where that can be done.
+    fn shut_out(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+struct Brokers<'a> {
+    control: &'a Arc<Control>,
+    topic: &'a str,
+    pipeline: &'a str,
+    /// `None` without transactions.
+    producer: Option<&'a Producer>,
+}
+
+impl Before for Brokers<'_> {
+    async fn marker(&self) -> Result<Option<Marked>> {
+        last_marker(self.control, self.topic, self.pipeline).await
+    }
+
+    async fn shut_out(&self) -> Result<()> {
+        match self.producer {
+            Some(producer) => producer.settle().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where the writer before has come to. It is asked only when that one is shut out: until then it may go on, and what it
+/// still writes would be written again. A writer that was replaced, and comes back, finds a higher epoch than its own.
+pub(super) async fn succeed(own: u64, pipeline: &str, before: &impl Before) -> Result<Option<Marked>> {
+    if own > 0 && before.marker().await?.is_some_and(|marked| marked.marker.writer.epoch > own) {
+        return Err(taken_over(pipeline));
+    }
+    before.shut_out().await?;
+    before.marker().await
 }
 
 async fn last_marker(control: &Arc<Control>, topic: &str, pipeline: &str) -> Result<Option<Marked>> {
