@@ -8,8 +8,8 @@
 //! ```
 //!
 //! What must hold: at each commit the warehouse is the source's state at the position that the same commit stores; no
-//! acknowledgement names a transaction that is not in the warehouse; a process waits for a person only where something
-//! was lost or taken; and when it becomes quiet, everything is there.
+//! acknowledgement names a transaction that is not in the warehouse; neither source nor sink holds more of changes than its
+//! bound and one piece; a process waits for a person only where something was lost or taken; and when it becomes quiet, everything is there.
 //!
 //! A failure prints its seed; `TAILWATER_SEED=n` tells that schedule's story again. `TAILWATER_SEEDS` says how many
 //! are played, `TAILWATER_FIRST_SEED` from where on.

@@ -1,15 +1,18 @@
 //! One process of the product: its loop, its warehouse sink and its source, on the models.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tailwater::adapters::warehouse::{Client, Flush, Options, Reach, WarehouseSink};
+use tailwater::logic::assemble::PIECE;
 use tailwater::logic::merge::Stage;
 use tailwater::logic::pipeline::{Goal, Run, run};
-use tailwater::model::{Meters, Result};
+use tailwater::model::{ChangeId, Meters, Result};
 use tokio_util::sync::CancellationToken;
 
 use super::life::Life;
+use super::server::HEAVIEST;
 use super::source::ModelSource;
 use super::warehouse::{Outcome, Words};
 use super::world::{Shared, World};
@@ -19,6 +22,8 @@ struct ModelClient {
     shared: Shared,
     life: Arc<Life>,
     session: u64,
+    /// Bytes of changes that may come to it at once: as much as makes a flush due, and what came last.
+    bound: usize,
 }
 
 impl ModelClient {
@@ -72,7 +77,14 @@ impl Client for ModelClient {
 
     async fn load(&mut self, stage: Stage) -> Result<u64> {
         self.life.step().await;
-        self.world().warehouse.load(self.session, stage)
+        let mut world = self.world();
+        // A change of a key is two rows.
+        let changes: BTreeSet<ChangeId> = stage.rows.iter().map(|row| row.id).collect();
+        let held: usize = changes.iter().map(|id| world.server.weight(id.commit.get())).sum();
+        if held > self.bound {
+            world.broken(format!("the sink holds {held} bytes of {}, and {} are allowed", stage.name, self.bound));
+        }
+        world.warehouse.load(self.session, stage)
     }
 }
 
@@ -89,7 +101,8 @@ pub struct Plan {
 /// Runs a process to its end; the end never comes when it dies.
 pub async fn process(shared: Shared, plan: Plan) -> Result<()> {
     let Plan { life, goal, stop, session, flush } = plan;
-    let client = ModelClient { shared: Arc::clone(&shared), life: Arc::clone(&life), session };
+    let bound = flush.bytes + PIECE + HEAVIEST;
+    let client = ModelClient { shared: Arc::clone(&shared), life: Arc::clone(&life), session, bound };
     let options = Options { stop: Reach::Pipeline, ..Options::new("p", flush) };
     let (mut sink, stored) = WarehouseSink::start(client, Words, options).await?;
     let settings = Run { goal, stop, grace: Duration::from_secs(30), meters: Meters::new() };

@@ -9,6 +9,9 @@ use tailwater::model::{Cell, Lsn, Oid, OldRow, PgTimestamp, ReplicaIdentity, Row
 
 use super::chance::Chance;
 
+/// Bytes of the largest messages.
+pub const HEAVIEST: usize = 3 << 20;
+
 /// The table with a key: `id`, `val`, `big`, and columns that come later.
 pub const KEYED: Oid = Oid(1);
 /// The table without a key: one row for each transaction, never changed.
@@ -198,7 +201,7 @@ impl Server {
     }
 
     fn begin(&mut self, writer: usize, chance: &mut Chance) {
-        let weight = if chance.one_in(12) { 3 << 20 } else { 100 };
+        let weight = if chance.one_in(12) { HEAVIEST } else { 100 };
         self.writers[writer].open = Some(Open { deeds: Vec::new(), rows: self.rows.clone(), weight });
         self.writers[writer].number += 1;
         let number = self.writers[writer].number;
@@ -249,6 +252,12 @@ impl Server {
         if let Some(open) = self.writers[writer].open.take() {
             self.append(open.deeds, open.weight);
         }
+    }
+
+    /// What each message of the transaction takes that commits there; 0 where there is none.
+    pub fn weight(&self, commit: u64) -> usize {
+        let at = self.log.partition_point(|done| done.commit < commit);
+        self.log.get(at).filter(|done| done.commit == commit).map_or(0, |done| done.weight)
     }
 
     fn append(&mut self, deeds: Vec<(u64, Deed)>, weight: usize) {

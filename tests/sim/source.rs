@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tailwater::adapters::postgres::{Ledger, behind, continues};
 use tailwater::codecs::pgoutput::{Relation, StandbyStatus};
-use tailwater::logic::assemble::{Assembler, Description, Gather, Portion, Step, shape};
+use tailwater::logic::assemble::{Assembler, Description, Gather, PIECE, Portion, Step, shape};
 use tailwater::logic::pipeline::{Batch, Source};
 use tailwater::model::{
     Change, ChangeId, Checkpoint, Error, Lsn, Op, Origin, PgTimestamp, Phase, Position, Result, Row, SnapshotMark,
@@ -99,6 +99,10 @@ impl ModelSource {
             Item::Keepalive(end) => self.gather.keepalive(Lsn::new(end), self.assembler.inside()),
             Item::Message { message, lsn, weight } => {
                 let step = self.gather.feed(&mut self.assembler, message, Lsn::new(lsn), weight)?;
+                let held = self.gather.bytes();
+                if held > PIECE + weight {
+                    self.world().broken(format!("the source holds {held} bytes of changes"));
+                }
                 if let Step::Describe(relation) = step {
                     self.describe = Some(relation);
                 }

@@ -17,8 +17,8 @@ use crate::model::{Change, ChangeId, Lsn, Result};
 
 /// A portion is handed on at the next commit after this much.
 const BATCH: usize = 1 << 20;
-/// A transaction larger than this is handed on in pieces.
-const PIECE: usize = 4 << 20;
+/// A transaction larger than this is handed on in pieces: with the last message, the most that is gathered.
+pub const PIECE: usize = 4 << 20;
 /// How often an idle stream's position is handed on.
 const IDLE: Duration = Duration::from_secs(10);
 /// Or after this much log of other databases.
@@ -90,6 +90,11 @@ impl Gather {
     /// The last change up to that position.
     pub fn last(&self) -> ChangeId {
         self.last
+    }
+
+    /// Bytes of memory that what is gathered keeps.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Everything before `lsn` has come, though no transaction ended at it.

@@ -34,5 +34,5 @@ mod gather;
 mod shape;
 
 pub use assembler::{Assembler, Step};
-pub use gather::{Gather, Portion};
+pub use gather::{Gather, PIECE, Portion};
 pub use shape::{Description, shape};
