@@ -109,6 +109,8 @@ pub(super) struct Reader {
     /// Where the last position stands, or the last piece of a transaction.
     pub(super) at: Checkpoint,
     complete: bool,
+    /// The epoch of the last marker's writer: whoever has a lower one was replaced.
+    epoch: u64,
     /// Offsets that moved since the last position: inside a transaction they wait for the position that ends it.
     pub(super) moved: BTreeMap<(String, i32), i64>,
     /// The first change that may be met in a topic that is new to the warehouse.
@@ -137,6 +139,7 @@ impl Reader {
             begun: start.at.checkpoint.change,
             at: start.at.checkpoint,
             complete: true,
+            epoch: 0,
             moved: BTreeMap::new(),
             pipeline: None,
             meters: start.meters,
@@ -184,6 +187,14 @@ impl Reader {
     /// Yields what the marker promises; `false` when nobody wants it any more.
     fn follow(&mut self, marker: Marker, progress: i64, outlet: &Outlet) -> Result<bool> {
         self.check_system(&marker.checkpoint)?;
+        let writer = marker.writer.epoch;
+        if writer < self.epoch {
+            // Its successor began at a marker before this one, and tells everything since.
+            tracing::warn!(writer, successor = self.epoch, "a writer that was replaced has written on: left out");
+            self.moved.insert((self.progress_topic.clone(), 0), progress);
+            return Ok(true);
+        }
+        self.epoch = writer;
         let last = marker.last();
         let mut changes = Vec::new();
         for (topic, partition, next) in &marker.checkpoint.offsets {
@@ -253,7 +264,7 @@ impl Reader {
         let watermark = self.at.change;
         // An event of an unknown table version waits until this reading is done.
         let mut waiting: Vec<Waiting> = Vec::new();
-        let (tables, choice, begun) = (&mut self.tables, &mut self.choice, self.begun);
+        let (tables, choice, begun, epoch) = (&mut self.tables, &mut self.choice, self.begun, self.epoch);
         self.partitions.read(topic, partition, next, |event| {
             let Some(value) = event.value else { return Ok(()) };
             let Some(stamp) = event.headers.and_then(stamp) else {
@@ -261,6 +272,10 @@ impl Reader {
                 let message = event.headers.and_then(|headers| message_id(texts(headers)));
                 return message.map(drop).ok_or_else(|| foreign(&place(topic, partition, event.offset)));
             };
+            // What its writer's own markers do not speak for, the one of this marker has written again.
+            if written_by(event.headers) < epoch {
+                return Ok(());
+            }
             // An event that waited has been met where it did.
             let waited = waited(event.headers);
             if let Some(own) = waited.filter(|own| *own != topic && !choice.wants(own)) {
@@ -346,6 +361,13 @@ pub(super) fn stamp(headers: &BorrowedHeaders) -> Option<Stamp<'_>> {
 
 fn texts(headers: &BorrowedHeaders) -> impl Iterator<Item = (&str, &[u8])> {
     headers.iter().map(|header| (header.key, header.value.unwrap_or_default()))
+}
+
+/// The epoch of a record's writer; 0 where none is said.
+fn written_by(headers: Option<&BorrowedHeaders>) -> u64 {
+    let header = headers.and_then(|headers| headers.iter().find(|header| header.key == header::EPOCH));
+    let text = header.and_then(|header| std::str::from_utf8(header.value?).ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// The refusal of a record that is not ours.
