@@ -31,6 +31,7 @@ use crate::support::postgres::{PASSWORD, Postgres};
 use crate::support::proxy::Proxy;
 use crate::support::runtime::wait;
 use crate::support::session::Session;
+use crate::support::small_disk::SmallDisk;
 use crate::support::tailwater::Tailwater;
 use crate::support::workload::{self, Load};
 use actor::Actor;
@@ -51,11 +52,13 @@ struct Stage {
     warehouse_link: Proxy,
     kafka: Kafka,
     brokers: u32,
-    dir: Dir,
+    /// Where the DuckDB file is.
+    disk: SmallDisk,
 }
 
 const SOURCE: &str = "shop";
 const PREFIX: &str = "storm";
+const FILE: &str = "warehouse.duckdb";
 
 impl Stage {
     fn new(brokers: u32) -> Stage {
@@ -66,7 +69,7 @@ impl Stage {
         warehouse.sql("create database mirrored");
         let (source_link, warehouse_link) = (Proxy::to(&source.address()), Proxy::to(&warehouse.address()));
         let kafka = Kafka::nodes(brokers).proxied().start();
-        Stage { source, source_link, warehouse, warehouse_link, kafka, brokers, dir: Dir::new() }
+        Stage { source, source_link, warehouse, warehouse_link, kafka, brokers, disk: SmallDisk::new() }
     }
 
     /// The source's database, straight.
@@ -103,17 +106,16 @@ impl Stage {
                 .sink_postgres(&behind(&self.warehouse_link, "mirrored"), None)
         };
         // One process at a time can hold the file.
-        let embed = patient("embed").source_postgres(&from, &["public.*"]).sink_duckdb(&self.file());
+        let entering = self.disk.entering();
+        let entering: Vec<&str> = entering.iter().map(String::as_str).collect();
+        let embed =
+            patient("embed").source_postgres(&from, &["public.*"]).sink_duckdb(&self.disk.join(FILE)).under(&entering);
         vec![
             Actor::new("publish", publish(), Some(publish())),
             Actor::new("apply", apply(), Some(apply())),
             Actor::new("mirror", mirror(), Some(mirror())),
             Actor::new("embed", embed, None),
         ]
-    }
-
-    fn file(&self) -> std::path::PathBuf {
-        self.dir.join("warehouse.duckdb")
     }
 
     /// Puts everything back up.
@@ -160,6 +162,25 @@ fn watch(stage: &Stage, stop: &AtomicBool) -> u64 {
     compared
 }
 
+/// Says what was done, and after how long it moved again.
+fn tell(faults: &[Fault], mut recoveries: BTreeMap<&str, Vec<Duration>>, actors: usize, seconds: u64) {
+    let kills: usize = faults.iter().map(|fault| fault.kills(actors)).sum();
+    println!("{} faults in {seconds} s, {kills} processes and servers killed", faults.len());
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    faults.iter().for_each(|fault| *counts.entry(fault.kind()).or_default() += 1);
+    let all = recoveries.values().flatten().copied().collect();
+    recoveries.insert("all", all);
+    counts.insert("all", faults.len());
+    println!("{:<24} {:>6} {:>9} {:>9} {:>9}", "", "faults", "watched", "p50", "p99");
+    for (kind, count) in counts {
+        let mut times = recoveries.remove(kind).unwrap_or_default();
+        times.sort_unstable();
+        let at =
+            |share: usize| times.get(times.len() * share / 100).map_or(String::new(), |time| format!("{time:.1?}"));
+        println!("{kind:<24} {count:>6} {:>9} {:>9} {:>9}", times.len(), at(50), at(99));
+    }
+}
+
 #[test]
 fn whatever_fails_every_row_is_everywhere_exactly_once() {
     let (seconds, brokers) = (number("TAILWATER_STORM", 20), number("TAILWATER_BROKERS", 1));
@@ -175,32 +196,29 @@ fn whatever_fails_every_row_is_everywhere_exactly_once() {
     actors.iter_mut().for_each(Actor::start);
     actors.iter_mut().for_each(|actor| _ = actor.wait_moving());
     let stop = Arc::new(AtomicBool::new(false));
-    let (counts, mut recoveries, compared) = std::thread::scope(|scope| {
+    let (faults, recoveries, compared) = std::thread::scope(|scope| {
         let watching = scope.spawn(|| watch(&stage, &stop));
         let _end = Stop(&stop);
         let end = Instant::now() + Duration::from_secs(seconds);
-        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut recoveries = Vec::new();
+        let mut faults = Vec::new();
+        let mut recoveries: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
         while Instant::now() < end {
             let fault = Fault::choose(&mut random, actors.len(), brokers);
-            *counts.entry(fault.kind()).or_default() += 1;
+            faults.push(fault);
             let hit = fault.strike(&stage, &mut actors, &mut random);
             // Mostly the next fault comes while everything still recovers from this one.
             if let Some(hit) = hit.filter(|_| random.random_ratio(1, 3)) {
-                recoveries.push(actors[hit].wait_moving());
+                recoveries.entry(fault.kind()).or_default().push(actors[hit].wait_moving());
             }
             actors.iter_mut().for_each(Actor::keep);
         }
         stop.store(true, Ordering::Relaxed);
-        (counts, recoveries, watching.join().unwrap())
+        (faults, recoveries, watching.join().unwrap())
     });
     stage.calm();
     let progress = wait(load.stop());
     actors.iter_mut().for_each(Actor::finish);
-    recoveries.sort_unstable();
-    let at = |share: usize| recoveries.get((recoveries.len() * share / 100).min(recoveries.len() - 1)).copied();
-    println!("{} faults in {seconds} s: {counts:?}", counts.values().sum::<u32>());
-    println!("moving again after p50 {:?}, p99 {:?} ({} times)", at(50), at(99), recoveries.len());
+    tell(&faults, recoveries, actors.len(), seconds);
     println!("slot compared with its sink {compared} times, never ahead");
     let committed = progress.committed.load(Ordering::Relaxed);
     println!("{committed} transactions committed, {} rows written", progress.rows.load(Ordering::Relaxed));
@@ -211,7 +229,9 @@ fn whatever_fails_every_row_is_everywhere_exactly_once() {
     for database in ["applied", "mirrored"] {
         assert_all_equal(&source, tables, Copy::Postgres(&Session::connect(&stage.warehouse_url(database)).unwrap()));
     }
-    assert_all_equal(&source, tables, Copy::Duckdb(&stage.file()));
+    let out = Dir::new();
+    stage.disk.copy_out(&out);
+    assert_all_equal(&source, tables, Copy::Duckdb(&out.join(FILE)));
     let seen = judge::seen_of(&stage.kafka, PREFIX, "ledger.*");
     judge::assert_once(&seen);
     judge::assert_ledger(&seen, &source);

@@ -10,7 +10,8 @@
 //! registry    Registry: a throw-away schema registry
 //! http        one request, one answer
 //! tailwater   Tailwater: the binary with a configuration; Running: one process of it
-//! proxy       Proxy: a connection in the middle that can be cut, stalled, delayed, refused
+//! proxy       Proxy: a connection in the middle that can be cut, stalled, delayed, refused, lost in part or one way
+//! small_disk  SmallDisk: a disk that is full on demand
 //! duck        the rows of a DuckDB file
 //! compare     whether two tables are equal in every row and column
 //! workload    a mixed write load whose traces can be checked
@@ -40,6 +41,8 @@ pub mod proxy;
 pub mod registry;
 pub mod runtime;
 pub mod session;
+#[cfg(feature = "duckdb")]
+pub mod small_disk;
 pub mod supervised;
 pub mod tailwater;
 pub mod workload;

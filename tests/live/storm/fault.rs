@@ -21,6 +21,8 @@ pub(super) enum Fault {
     KillAtRow(usize),
     /// `kill -9` when a slot has just moved.
     KillAtSlot(usize),
+    /// `kill -9` of every process at once.
+    KillAll,
     Restart(usize),
     Freeze(usize),
     Zombie(usize),
@@ -28,6 +30,10 @@ pub(super) enum Fault {
     Silence(Link),
     Delay(Link),
     Refuse(Link),
+    Lossy(Link),
+    Mute(Link),
+    Strand(Link),
+    DiskFull,
     SourceKilled,
     SourceStopped,
     WarehouseKilled,
@@ -70,26 +76,31 @@ impl Link {
 }
 
 impl Fault {
-    /// Six in ten are kills of a process.
+    /// Six in ten are kills of processes.
     pub(super) fn choose(random: &mut StdRng, actors: usize, brokers: u64) -> Fault {
         let brokers = u32::try_from(brokers).expect("a few");
         let actor = random.random_range(0..actors);
         match random.random_range(0..100) {
-            0..15 => Fault::Kill(actor),
-            15..40 => Fault::KillAtRow(actor),
-            40..60 => Fault::KillAtSlot(actor),
-            60..63 => Fault::Restart(actor),
-            63..67 => Fault::Freeze(actor),
-            67..71 => Fault::Zombie(actor),
-            71..78 => Fault::Cut(Link::choose(random, brokers)),
-            78..81 => Fault::Silence(Link::choose(random, brokers)),
-            81..84 => Fault::Delay(Link::choose(random, brokers)),
-            84..87 => Fault::Refuse(Link::choose(random, brokers)),
-            87..90 => Fault::SourceKilled,
-            90..92 => Fault::SourceStopped,
-            92..95 => Fault::WarehouseKilled,
-            95..97 => Fault::WarehouseStopped,
-            97..99 => Fault::BrokerKilled(random.random_range(1..=brokers)),
+            0..13 => Fault::Kill(actor),
+            13..35 => Fault::KillAtRow(actor),
+            35..53 => Fault::KillAtSlot(actor),
+            53..63 => Fault::KillAll,
+            63..65 => Fault::Restart(actor),
+            65..68 => Fault::Freeze(actor),
+            68..72 => Fault::Zombie(actor),
+            72..76 => Fault::Cut(Link::choose(random, brokers)),
+            76..78 => Fault::Silence(Link::choose(random, brokers)),
+            78..80 => Fault::Delay(Link::choose(random, brokers)),
+            80..82 => Fault::Refuse(Link::choose(random, brokers)),
+            82..84 => Fault::Lossy(Link::choose(random, brokers)),
+            84..86 => Fault::Mute(Link::choose(random, brokers)),
+            86..88 => Fault::Strand(Link::choose(random, brokers)),
+            88..90 => Fault::DiskFull,
+            90..92 => Fault::SourceKilled,
+            92..93 => Fault::SourceStopped,
+            93..95 => Fault::WarehouseKilled,
+            95..96 => Fault::WarehouseStopped,
+            96..98 => Fault::BrokerKilled(random.random_range(1..=brokers)),
             _ => Fault::BrokerFrozen(random.random_range(1..=brokers)),
         }
     }
@@ -99,6 +110,7 @@ impl Fault {
             Fault::Kill(_) => "kill -9",
             Fault::KillAtRow(_) => "kill -9 as a row appears",
             Fault::KillAtSlot(_) => "kill -9 as a slot moves",
+            Fault::KillAll => "kill -9 of all",
             Fault::Restart(_) => "restart",
             Fault::Freeze(_) => "freeze",
             Fault::Zombie(_) => "zombie",
@@ -106,12 +118,26 @@ impl Fault {
             Fault::Silence(_) => "silence",
             Fault::Delay(_) => "delay",
             Fault::Refuse(_) => "refuse",
+            Fault::Lossy(_) => "packet loss",
+            Fault::Mute(_) => "one way",
+            Fault::Strand(_) => "half-open",
+            Fault::DiskFull => "disk full",
             Fault::SourceKilled => "source killed",
             Fault::SourceStopped => "source stopped",
             Fault::WarehouseKilled => "warehouse killed",
             Fault::WarehouseStopped => "warehouse stopped",
             Fault::BrokerKilled(_) => "broker killed",
             Fault::BrokerFrozen(_) => "broker frozen",
+        }
+    }
+
+    /// How many processes or servers it ends with signal 9.
+    pub(super) fn kills(self, actors: usize) -> usize {
+        match self {
+            Fault::KillAll => actors,
+            Fault::Kill(_) | Fault::KillAtRow(_) | Fault::KillAtSlot(_) | Fault::Zombie(_) => 1,
+            Fault::SourceKilled | Fault::WarehouseKilled | Fault::BrokerKilled(_) => 1,
+            _ => 0,
         }
     }
 
@@ -137,6 +163,10 @@ impl Fault {
                 changes(&stage.url(), &told);
                 actors[actor].kill();
             }
+            Fault::KillAll => {
+                std::thread::sleep(moment);
+                actors.iter_mut().for_each(Actor::kill);
+            }
             Fault::Restart(actor) => actors[actor].restart(),
             Fault::Freeze(actor) => actors[actor].freeze(long),
             Fault::Zombie(actor) => actors[actor].haunt(long.min(Duration::from_secs(2))),
@@ -144,6 +174,21 @@ impl Fault {
             Fault::Silence(link) => during(link.of(stage), Mode::Blackhole, long),
             Fault::Delay(link) => during(link.of(stage), Mode::Delay(moment), long),
             Fault::Refuse(link) => during(link.of(stage), Mode::Refuse, long),
+            Fault::Lossy(link) => during(link.of(stage), Mode::Lossy(30), long),
+            Fault::Mute(link) => during(link.of(stage), Mode::Mute, long),
+            Fault::Strand(link) => {
+                link.of(stage).strand();
+                // A server that takes its time can't be told from one that is gone: then the network says so in the end.
+                if matches!(link, Link::Warehouse) {
+                    std::thread::sleep(long);
+                    link.of(stage).cut();
+                }
+            }
+            Fault::DiskFull => {
+                stage.disk.fill();
+                std::thread::sleep(long);
+                stage.disk.make_room();
+            }
             Fault::SourceKilled => again(&stage.source, Postgres::kill9),
             Fault::SourceStopped => again(&stage.source, |server| server.stop(Stop::Immediate)),
             Fault::WarehouseKilled => again(&stage.warehouse, Postgres::kill9),
@@ -162,7 +207,10 @@ impl Fault {
         Some(match self {
             Fault::Kill(actor) | Fault::KillAtRow(actor) | Fault::KillAtSlot(actor) => actor,
             Fault::Restart(actor) | Fault::Freeze(actor) | Fault::Zombie(actor) => actor,
+            Fault::KillAll => random.random_range(0..actors.len()),
             Fault::Cut(link) | Fault::Silence(link) | Fault::Delay(link) | Fault::Refuse(link) => link.behind(),
+            Fault::Lossy(link) | Fault::Mute(link) | Fault::Strand(link) => link.behind(),
+            Fault::DiskFull => 3,
             Fault::SourceKilled | Fault::SourceStopped => 2,
             Fault::WarehouseKilled | Fault::WarehouseStopped => 1,
             Fault::BrokerKilled(_) | Fault::BrokerFrozen(_) => 1,
