@@ -57,6 +57,7 @@ fn sink_options(prefix: &str) -> SinkOptions {
         context_headers: true,
         rules: Vec::new(),
         wanted: Default::default(),
+        large_records: Default::default(),
         retry_seconds: 30,
         buffer_bytes: 64 << 20,
         guarantee: Guarantee::AtLeastOnce,

@@ -5,6 +5,8 @@
 
 mod binary;
 #[cfg(feature = "kafka")]
+mod brokers;
+#[cfg(feature = "kafka")]
 mod contract;
 #[cfg(feature = "duckdb")]
 mod demo;
@@ -36,12 +38,16 @@ mod names;
 mod outage;
 #[cfg(feature = "kafka")]
 mod outbox;
+#[cfg(feature = "kafka")]
+mod oversize;
 mod pace;
 mod partitions;
 mod postgres;
 mod project;
 #[cfg(feature = "kafka")]
 mod registry;
+#[cfg(feature = "kafka")]
+mod replaced;
 mod serve;
 mod services;
 #[cfg(feature = "kafka")]

@@ -173,6 +173,7 @@ mod tests {
             rules: Vec::new(),
             wanted: Default::default(),
             retry_seconds: 30,
+            large_records: Default::default(),
             buffer_bytes: 1,
             guarantee: super::super::Guarantee::default(),
             reading: String::new(),

@@ -15,6 +15,8 @@ mod committer;
 #[cfg(feature = "kafka")]
 mod control;
 #[cfg(feature = "kafka")]
+mod fit;
+#[cfg(feature = "kafka")]
 mod held;
 #[cfg(feature = "kafka")]
 mod ledger;
@@ -69,8 +71,8 @@ pub use ledger::Delivery;
 #[cfg(feature = "kafka")]
 pub use member::{Display, Member};
 pub use options::{
-    Cluster, GUARANTEES, Guarantee, Login, MembershipOptions, OutboxOptions, OutboxSource, Properties, RegistryOptions,
-    SUBJECTS, SinkOptions, SourceOptions, Subjects,
+    Cluster, GUARANTEES, Guarantee, LARGE_RECORDS, LargeRecords, Login, MembershipOptions, OutboxOptions, OutboxSource,
+    Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions, Subjects,
 };
 #[cfg(feature = "kafka")]
 pub use sink::KafkaSink;

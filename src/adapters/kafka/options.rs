@@ -108,6 +108,20 @@ pub enum Guarantee {
 pub const GUARANTEES: [(&str, Guarantee); 2] =
     [("exactly-once", Guarantee::ExactlyOnce), ("at-least-once", Guarantee::AtLeastOnce)];
 
+/// What a record stops that is beyond its topic's limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LargeRecords {
+    /// The pipeline, when the brokers have refused it: what they compress below the limit is taken.
+    #[default]
+    Pipeline,
+    /// Its table alone, before anything of the change is sent: by its size before it is compressed.
+    Table,
+}
+
+/// The names of [`LargeRecords`], the default first.
+pub const LARGE_RECORDS: [(&str, LargeRecords); 2] =
+    [("pipeline", LargeRecords::Pipeline), ("table", LargeRecords::Table)];
+
 /// What the sink has to be told.
 #[derive(Clone, Debug)]
 pub struct SinkOptions {
@@ -143,6 +157,8 @@ pub struct SinkOptions {
     pub wanted: Patterns,
     /// Seconds between two attempts to have a stopped table go on.
     pub retry_seconds: u64,
+    /// What a record stops that is too large.
+    pub large_records: LargeRecords,
     /// Bytes that may be on their way to the brokers.
     pub buffer_bytes: usize,
     /// What a reader of the topics may rely on.

@@ -8,6 +8,7 @@ use rdkafka::Message;
 use super::SinkOptions;
 use super::claims::Claims;
 use super::control::Control;
+use super::ledger::Route;
 use crate::codecs::event::{Encoder, Hold, Modes, TableRecord, Topic, decode_table};
 use crate::model::{Error, Followed, Result, Table, TableName};
 
@@ -19,6 +20,8 @@ pub(super) struct Plan {
     pub(super) topic: Topic,
     pub(super) partitions: i32,
     pub(super) route: u32,
+    /// The route's topic, table and limit, where the size of records is looked at before they are sent.
+    pub(super) limited: Option<Route>,
 }
 
 /// Plans by the address of the source's table.

@@ -42,7 +42,7 @@ use super::schemas::Schemas;
 use super::scribe::{Scribe, control_record, publish};
 use super::start::{Began, begin};
 use super::topics::{Purpose, Topics, blocking};
-use super::{Guarantee, SinkOptions, murmur};
+use super::{Guarantee, LargeRecords, SinkOptions, fit, murmur};
 use crate::codecs::event::{
     Cause, EncodeError, Encoder, Notice, Notices, Records, Topic, Transactions, encode_partitions, encode_table,
     header, tables_topic,
@@ -290,6 +290,9 @@ impl KafkaSink {
             let told = self.apart.transactions.as_ref().filter(|_| placed);
             let mut orders = told.map(|told| told.orders(&change.table.name));
             let Err(error) = plan.encoder.encode_placed(change, now, orders.as_mut(), &mut self.records) else {
+                if let Some(limited) = &plan.limited {
+                    fit::fits(&self.records, limited)?;
+                }
                 if let (Some(told), Some(orders)) = (&mut self.apart.transactions, orders) {
                     told.count(&change.table.name, orders);
                 }
@@ -335,8 +338,10 @@ impl KafkaSink {
         }
         self.versions.learn(Arc::clone(&table), self.options.events.modes);
         let limit = self.topics.largest_batch(&topic.name).await;
-        let route = self.ledger.route(Route { topic: topic.name.clone(), table: describe(&table), limit });
-        Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions: found.partitions, route }))
+        let route = Route { topic: topic.name.clone(), table: describe(&table), limit };
+        let limited = (self.options.large_records == LargeRecords::Table).then(|| route.clone());
+        let (source, partitions, route) = (Arc::clone(source), found.partitions, self.ledger.route(route));
+        Ok(self.plans.insert(Plan { source, encoder, topic, partitions, route, limited }))
     }
 
     /// Tells the tables topic something before the next record goes out.
@@ -390,7 +395,8 @@ impl KafkaSink {
         let encoder = self.encoder(&topic.name, source).await.map_err(|barred| match barred {
             Barred::One(_, error) | Barred::All(error) => Barred::All(error),
         })?;
-        Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions, route }))
+        // Messages are of no table that could stop.
+        Ok(self.plans.insert(Plan { source: Arc::clone(source), encoder, topic, partitions, route, limited: None }))
     }
 }
 

@@ -121,6 +121,14 @@ fn to_topics(
         known.map(|(_, guarantee)| *guarantee).unwrap_or_default()
     });
     let retry = section.number("retry_stopped_seconds", 1..=86_400, problems);
+    let large_records = section.text("large_records", problems).map(|name| {
+        let known = kafka::LARGE_RECORDS.iter().find(|(known, _)| *known == name);
+        if known.is_none() {
+            let remedy = format!("use {}", kafka::LARGE_RECORDS.map(|(name, _)| name).join(" or "));
+            section.problem("large_records", format!("is {name:?}, which is none"), remedy, problems);
+        }
+        known.map(|(_, large)| *large).unwrap_or_default()
+    });
     let mut topic = section.section("topic", problems);
     let small = |given: Option<i64>, default: i32| given.and_then(|n| i32::try_from(n).ok()).unwrap_or(default);
     let partitions = small(topic.number("partitions", 1..=10_000, problems), 4);
@@ -179,6 +187,7 @@ fn to_topics(
         rules: Vec::new(),
         wanted: Patterns::default(),
         retry_seconds: retry.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30),
+        large_records: large_records.unwrap_or_default(),
         buffer_bytes: BUFFER,
         guarantee: guarantee.unwrap_or_default(),
         // What the source is asked for is known later.
