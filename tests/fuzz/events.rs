@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tailwater::adapters::kafka::{Marker, Writer};
 use tailwater::codecs::event::{
     Cause, Decoder, Encoder, Hold, Modes, Records, Settings, Stamp, TableRecord, decode_held, decode_table,
     encode_followed, encode_held, encode_hold, encode_partitions, encode_table,
 };
 use tailwater::model::{
-    Cell, Change, ChangeId, Column, Lsn, Membership, Oid, OldRow, Op, Origin, PgTimestamp, PgType, ReplicaIdentity,
-    Row, Table, TableName, Xid,
+    Cell, Change, ChangeId, Checkpoint, Column, Lsn, Membership, Oid, OldRow, Op, Origin, PgTimestamp, PgType, Phase,
+    ReplicaIdentity, Row, SourcePosition, Table, TableName, Xid,
 };
 
 use super::{Target, same};
@@ -220,5 +221,26 @@ pub fn tables() -> Target {
             TableRecord::Partitions(topic, count) => encode_partitions(topic, *count),
         };
         same(&Ok(record), &decode_table(&value))
+    })
+}
+
+/// Progress markers.
+pub fn markers() -> Target {
+    let marker = |inside: Option<ChangeId>, phase, offsets: &[(&str, i32, i64)]| {
+        let position = SourcePosition { system_id: 7_301_940_518_421_043_001, timeline: 2, lsn: Lsn::new(40_270_032) };
+        let change = ChangeId { commit: Lsn::new(40_270_000), seq: 7 };
+        let offsets = offsets.iter().map(|&(topic, partition, next)| (topic.to_owned(), partition, next)).collect();
+        let checkpoint = Checkpoint { position, change, phase, offsets, followed: None };
+        Marker { checkpoint, inside, writer: Writer { epoch: 3, reading: "a1".into() } }.encode()
+    };
+    let inside = ChangeId { commit: Lsn::new(40_280_000), seq: 1 };
+    let corpus = vec![
+        marker(None, Phase::Stream, &[("shop.public.orders", 0, 12), ("shop.public.orders", 3, 9_000_000_000)]),
+        marker(Some(inside), Phase::Stream, &[("shop.public.orders", 1, 1)]),
+        marker(None, Phase::Snapshot, &[]),
+    ];
+    Target::new("markers", corpus, true, |bytes| match Marker::decode(bytes) {
+        Ok(read) => same(&Some(&read), &Marker::decode(&read.encode()).ok().as_ref()),
+        Err(_) => Ok(()),
     })
 }

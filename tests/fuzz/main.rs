@@ -127,6 +127,6 @@ macro_rules! targets {
 targets! {
     wire: frame status message assembled row copy_text;
     values: numbers moments intervals numerics bytes arrays rare copy_binary;
-    events: json avro protobuf held headers tables;
+    events: json avro protobuf held headers tables markers;
     settings: configuration names;
 }

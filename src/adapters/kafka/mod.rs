@@ -20,7 +20,6 @@ mod fit;
 mod held;
 #[cfg(feature = "kafka")]
 mod ledger;
-#[cfg(feature = "kafka")]
 mod marker;
 #[cfg(feature = "kafka")]
 mod member;
@@ -68,6 +67,7 @@ pub use check::{check_sink, check_source, stored};
 pub use held::stopped;
 #[cfg(feature = "kafka")]
 pub use ledger::Delivery;
+pub use marker::{Marker, Writer};
 #[cfg(feature = "kafka")]
 pub use member::{Display, Member};
 pub use options::{
