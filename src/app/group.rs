@@ -16,19 +16,28 @@ pub(super) async fn once(config: &Config, run: &Run, attempts: &mut Attempts, op
         member = Member::join(options) => member?,
         () = run.stop.cancelled() => return Ok(()),
     };
-    let result = take_part(config, run, attempts, &member).await;
+    let result = take_part(config, run, attempts, options, &member).await;
     run.meters.play(Role::Joining);
     attempts.display = None;
     member.leave().await;
     result
 }
 
-async fn take_part(config: &Config, run: &Run, attempts: &mut Attempts, member: &Member) -> Result<()> {
+async fn take_part(
+    config: &Config,
+    run: &Run,
+    attempts: &mut Attempts,
+    options: &SourceOptions,
+    member: &Member,
+) -> Result<()> {
     tokio::select! {
         joined = member.joined() => joined?,
         () = run.stop.cancelled() => return Ok(()),
     }
     attempts.started = true;
+    if options.membership.as_ref().is_some_and(|membership| membership.share) {
+        return super::share::share(config, run, options, member).await;
+    }
     standing_by(&run.meters);
     let term = tokio::select! {
         biased;

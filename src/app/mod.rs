@@ -13,6 +13,8 @@ mod metrics;
 mod projected;
 mod schema;
 mod serve;
+#[cfg(feature = "kafka")]
+mod share;
 mod shutdown;
 mod status;
 pub mod wiring;

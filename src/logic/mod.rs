@@ -4,3 +4,4 @@ pub mod assemble;
 pub mod merge;
 pub mod pipeline;
 pub mod project;
+pub mod share;

@@ -7,12 +7,14 @@ pub enum Role {
     Joining,
     /// It takes over when the leader goes.
     Standby,
+    /// It stages what is its own to do, and the leader merges that.
+    Sharing,
     /// It writes the warehouse.
     Leader,
 }
 
 /// All of [`Role`].
-pub const ROLES: [Role; 3] = [Role::Joining, Role::Standby, Role::Leader];
+pub const ROLES: [Role; 4] = [Role::Joining, Role::Standby, Role::Sharing, Role::Leader];
 
 impl Role {
     /// Its name in metrics and status.
@@ -20,6 +22,7 @@ impl Role {
         match self {
             Role::Joining => "joining",
             Role::Standby => "standby",
+            Role::Sharing => "sharing",
             Role::Leader => "leader",
         }
     }

@@ -260,6 +260,15 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
 }
 
 #[test]
+fn a_file_that_one_process_can_open_is_shared_by_none() {
+    let text = "[pipeline]\nname = \"x\"\n[source.kafka]\nbootstrap = \"k:9092\"\ntopics = [\"x.*\"]\nmembers = \"share\"\n\
+                [sink.duckdb]\npath = \"x.db\"\n";
+    let problems = Config::parse(text).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].to_string().contains("one process at a time"), "{}", problems[0]);
+}
+
+#[test]
 fn several_processes_are_asked_for_and_a_name_is_for_one_of_several() {
     let config = |lines: &str| {
         format!(
@@ -269,14 +278,15 @@ fn several_processes_are_asked_for_and_a_name_is_for_one_of_several() {
     };
     let read = |lines: &str| {
         Config::parse(&config(lines)).map(|config| match config.source {
-            Source::Kafka(options) => options.membership.map(|membership| membership.instance),
+            Source::Kafka(options) => options.membership.map(|membership| (membership.instance, membership.share)),
             Source::Postgres(_) => panic!("another source"),
         })
     };
     assert_eq!(read("").unwrap(), None);
     assert_eq!(read("members = \"one\"").unwrap(), None);
-    assert_eq!(read("members = \"standby\"").unwrap(), Some(None));
-    assert_eq!(read("members = \"standby\"\ninstance = \"a.1\"").unwrap(), Some(Some("a.1".to_owned())));
+    assert_eq!(read("members = \"standby\"").unwrap(), Some((None, false)));
+    assert_eq!(read("members = \"share\"").unwrap(), Some((None, true)));
+    assert_eq!(read("members = \"standby\"\ninstance = \"a.1\"").unwrap(), Some((Some("a.1".to_owned()), false)));
     for (lines, path) in [
         ("members = \"many\"", "source.kafka.members"),
         ("instance = \"a\"", "source.kafka.instance"),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use tailwater::codecs::dialect::{Dialect, Duckdb, Layout, MergeSpec, PART, Postgres, Target};
+use tailwater::codecs::dialect::{Dialect, Duckdb, Layout, MergeSpec, PART, Postgres, Share, StageRow, Target};
 use tailwater::model::{
     ChangeId, Checkpoint, Column, Lsn, Membership, Oid, PgTimestamp, PgType, Phase, ReplicaIdentity, SourcePosition,
     Table, TableName,
@@ -88,6 +88,38 @@ fn script(dialect: &impl Dialect) -> String {
     let mut held: Vec<String> = stops.hold(&name, id, 3, &long).into_iter().map(shown).collect();
     held.extend([stops.next(&name, 5), stops.content(&name, id), stops.release(&name, id), stops.forget()]);
     say("what waits", held);
+    let share = Share { pipeline: "it's" };
+    let mut shared = dialect.create_share();
+    shared.extend([share.view("p's"), share.announce(9, 3, 40, 42), share.staged(9), share.reports(9)]);
+    let row = StageRow {
+        topic: "a'b".into(),
+        member: "m".into(),
+        part: 1,
+        stage: Some("\"_tailwater\".\"stage_1\"".into()),
+        shape: Some("{\"schema\":\"it's\"}".into()),
+        layout: Some("mirror".into()),
+        horizon: Some(id),
+        at: Some(PgTimestamp(1_500_000)),
+        deletes: true,
+        missing: vec![4, 6],
+        rows: 2,
+        newest: Some(PgTimestamp(1_500_000)),
+    };
+    let none = StageRow {
+        stage: None,
+        shape: None,
+        layout: None,
+        horizon: None,
+        at: None,
+        deletes: false,
+        missing: Vec::new(),
+        newest: None,
+        ..row.clone()
+    };
+    shared.extend([share.report(9, 3, &row), share.report(9, 3, &none), share.stages(9, 3), share.useless(9, 3)]);
+    shared.extend(share.forget(9, 3));
+    shared.extend(dialect.adopt_stage(&target(vec![0]), "\"_tailwater\".\"stage_1\""));
+    say("shared work", shared);
     let layouts = [
         ("with a key of two columns", vec![1, 0], Layout::Mirror),
         ("without a key", Vec::new(), Layout::Log),

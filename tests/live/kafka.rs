@@ -75,6 +75,7 @@ fn source_options(prefix: &str) -> SourceOptions {
         format: None,
         group: format!("group-{prefix}"),
         membership: None,
+        only: None,
         buffer_bytes: 64 << 20,
     }
 }

@@ -51,6 +51,8 @@ mod replaced;
 mod serve;
 mod services;
 #[cfg(feature = "kafka")]
+mod share;
+#[cfg(feature = "kafka")]
 mod standing;
 mod stops;
 #[cfg(all(feature = "kafka", feature = "duckdb"))]

@@ -40,6 +40,7 @@ mod life;
 mod process;
 mod schedule;
 mod server;
+mod share;
 mod source;
 mod warehouse;
 mod world;

@@ -44,20 +44,26 @@ impl Reader {
         })?;
         for found in found {
             self.know(&found)?;
+            self.touch(&found.topic);
+            if !self.reads(&found.topic) {
+                continue;
+            }
             self.meet(&found.version)?;
             let place = place(&topic, 0, found.offset);
             let table = self.tables.table(&found.version).ok_or_else(|| self.tables.unknown(&place, &found.version))?;
             let waiting = decode_held(&found.value).map_err(|error| {
                 Error::corrupt(format!("{place}: a change of {} can't be read: {error}", found.version))
             })?;
-            changes.push(Change { id: found.id, origin: waiting.origin, table, op: waiting.op });
+            let change = Change { id: found.id, origin: waiting.origin, table, op: waiting.op };
+            self.home(&found.topic, std::slice::from_ref(&change));
+            changes.push(change);
         }
         Ok(())
     }
 
     /// Remembers that the topic of a change is read: when its events come, they are not from before the warehouse.
     fn know(&mut self, found: &Found) -> Result<()> {
-        if self.choice.knows(&found.topic) || self.partitions.has_any(&found.topic) {
+        if self.choice.knows(&found.topic) || self.partitions.has_any(&found.topic) || self.met.contains(&found.topic) {
             return Ok(());
         }
         let key = (found.topic.clone(), 0);

@@ -9,8 +9,9 @@
 //! warehouse's own progress row and fence say: a member that takes itself for the leader without being it fails there.
 //! Its partitions are paused, so a member reads no record; the reading has a consumer of its own.
 
-use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -27,7 +28,8 @@ use super::control::Control;
 use super::source::detect;
 use super::topics::blocking;
 use crate::codecs::event::progress_topic;
-use crate::model::{Class, Error, Result};
+use crate::logic::share::{Topics, deciding};
+use crate::model::{Class, Error, Pattern, Result};
 
 /// How long one poll of the group waits.
 const LOOK: Duration = Duration::from_millis(50);
@@ -37,7 +39,27 @@ const LEAVING: Duration = Duration::from_secs(5);
 const REBALANCE: Duration = Duration::from_secs(20);
 
 /// Partitions by topic.
-pub type Partitions = BTreeSet<(String, i32)>;
+type Partitions = BTreeSet<(String, i32)>;
+
+/// What a member of a group that shares the work has to do.
+#[derive(Clone, Default, Debug)]
+pub struct Owned {
+    /// Another number when it has become another.
+    pub assignment: u64,
+    /// The topics whose deciding partitions are ours.
+    topics: Arc<Topics>,
+    /// The topics there are.
+    known: Arc<Topics>,
+    leads: bool,
+}
+
+impl Owned {
+    /// Whether all of a topic is ours. What is of a topic that does not exist, because its table is stopped, is the
+    /// leader's.
+    pub fn owns(&self, topic: &str) -> bool {
+        self.topics.contains(topic) || (self.leads && !self.known.contains(topic))
+    }
+}
 
 /// What the group has given us.
 #[derive(Clone, Default, Debug)]
@@ -47,6 +69,7 @@ struct Standing {
     owned: Partitions,
     /// How often the progress topic has been given to us.
     terms: u64,
+    work: Owned,
     /// Why the membership is over.
     ended: Option<(Code, String)>,
 }
@@ -55,6 +78,7 @@ struct Standing {
 enum Request {
     Show(Vec<(String, i32, i64)>),
     Confirm(oneshot::Sender<Result<bool>>),
+    Met(Topics),
 }
 
 /// A member of the group `source.kafka.group`. See the module.
@@ -94,15 +118,25 @@ impl Member {
                 .remedy("start the pipeline that writes it, or set `prefix` to the one it writes under"));
         }
         let (told, standing) = watch::channel(Standing::default());
-        let assigned = Assigned { context: Context::default(), told, lead: (progress_topic.clone(), 0) };
+        let lead = (progress_topic.clone(), 0);
+        let assigned = Assigned { context: Context::default(), told, lead: lead.clone() };
         let config = member_config(options)?;
         let consumer: BaseConsumer<Assigned> = config.create_with_context(assigned).map_err(creation)?;
-        consumer.subscribe(&[&progress_topic]).map_err(|error| failed("joining the consumer group", &error))?;
         let (requests, inbox) = channel();
-        let lead = (progress_topic.clone(), 0);
+        let share = options.membership.as_ref().is_some_and(|membership| membership.share);
+        let wanted = if share { options.topics.clone() } else { Vec::new() };
+        let mut seat = Seat {
+            consumer,
+            lead,
+            wanted,
+            topics: BTreeMap::new(),
+            owned: Partitions::new(),
+            shown: TopicPartitionList::new(),
+        };
+        seat.subscribe(listing.topics.iter().map(|(topic, partitions)| (topic.as_str(), *partitions)))?;
         let thread = std::thread::Builder::new()
             .name("kafka-member".into())
-            .spawn(move || serve(&consumer, &inbox, lead))
+            .spawn(move || seat.serve(&inbox))
             .map_err(|error| Error::transient("no thread for the consumer group").because(error))?;
         Ok(Member { standing, requests, progress_topic, thread })
     }
@@ -129,6 +163,40 @@ impl Member {
             Ok(()) => deposed(),
             Err(error) => error,
         }
+    }
+
+    /// Whether this term is ours still, as far as we know.
+    pub fn leads_now(&self, term: u64) -> bool {
+        let standing = self.standing.borrow();
+        standing.terms == term && standing.owned.contains(&(self.progress_topic.clone(), 0))
+    }
+
+    /// What is ours to do now, where the work is shared.
+    pub fn owned(&self) -> Owned {
+        self.standing.borrow().work.clone()
+    }
+
+    /// Resolves when what is ours to do is not what it was in this assignment.
+    pub async fn assigned_anew(&self, assignment: u64) {
+        let mut standing = self.standing.clone();
+        // A membership that has ended says so elsewhere.
+        if standing.wait_for(|standing| standing.work.assignment != assignment).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Says which topics markers speak of: new ones are to be given to a member.
+    pub fn met(&self, topics: &Topics) {
+        let known = Arc::clone(&self.standing.borrow().work.known);
+        if topics.iter().any(|topic| !known.contains(topic)) {
+            // The membership may have ended.
+            let _ = self.requests.send(Request::Met(topics.clone()));
+        }
+    }
+
+    /// The topic of markers.
+    pub fn progress_topic(&self) -> &str {
+        &self.progress_topic
     }
 
     /// The error of a leader's work, seen with what the brokers say: who has been replaced without having noticed has
@@ -204,45 +272,120 @@ fn over(code: Code, reason: &str) -> Error {
     }
 }
 
-/// Keeps the membership alive until nobody holds the [`Member`] and its [`Display`]s any more.
-fn serve(consumer: &BaseConsumer<Assigned>, inbox: &Receiver<Request>, lead: (String, i32)) {
-    let mut shown = TopicPartitionList::new();
-    loop {
-        match inbox.recv_timeout(Duration::ZERO) {
-            Ok(Request::Show(offsets)) => {
+/// The thread's side of a membership.
+struct Seat {
+    consumer: BaseConsumer<Assigned>,
+    lead: (String, i32),
+    /// The topics to be shared; none where the work is not.
+    wanted: Vec<Pattern>,
+    /// Those that there are, with their partitions.
+    topics: BTreeMap<String, i32>,
+    /// The assignment as it was looked at last.
+    owned: Partitions,
+    shown: TopicPartitionList,
+}
+
+impl Seat {
+    /// Takes part until nobody holds the [`Member`] and its [`Display`]s any more.
+    fn serve(mut self, inbox: &Receiver<Request>) {
+        loop {
+            match inbox.try_recv() {
+                Ok(request) => self.answer(request),
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {}
+            }
+            // Rebalances happen inside; records can't come.
+            let denied = match self.consumer.poll(LOOK) {
+                Some(Err(error)) => error.rdkafka_error_code().filter(|code| refuses(*code)),
+                _ => None,
+            };
+            self.look();
+            let fatal = self.consumer.client().fatal_error();
+            if let Some(ended) = fatal.or(denied.map(|code| (code, code.to_string()))) {
+                self.consumer.context().told.send_modify(|standing| {
+                    standing.owned.clear();
+                    standing.ended = Some(ended);
+                });
+                // Whoever waits for the end hears of it; only the leaving is left.
+                while inbox.recv().is_ok() {}
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Show(offsets) => {
                 for (topic, partition, offset) in &offsets {
-                    put(&mut shown, topic, *partition, *offset);
+                    put(&mut self.shown, topic, *partition, *offset);
                 }
-                if let Err(error) = consumer.commit(&shown, CommitMode::Async) {
+                if let Err(error) = self.consumer.commit(&self.shown, CommitMode::Async) {
                     tracing::debug!(%error, "the group's offsets were not committed");
                 }
             }
-            Ok(Request::Confirm(answer)) => {
-                if shown.find_partition(&lead.0, lead.1).is_none() {
-                    put(&mut shown, &lead.0, lead.1, 0);
+            Request::Confirm(answer) => {
+                let (topic, partition) = &self.lead;
+                if self.shown.find_partition(topic, *partition).is_none() {
+                    put(&mut self.shown, topic, *partition, 0);
                 }
-                let _ = answer.send(confirm(consumer, &shown));
+                let _ = answer.send(confirm(&self.consumer, &self.shown));
             }
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+            Request::Met(topics) if topics.iter().any(|topic| !self.topics.contains_key(topic)) => self.list(),
+            Request::Met(_) => {}
         }
-        // Rebalances happen inside; records can't come.
-        let polled = consumer.poll(LOOK);
-        let denied = match polled {
-            Some(Err(error)) => error.rdkafka_error_code().filter(|code| refuses(*code)),
-            _ => None,
+    }
+
+    /// Asks for what there is of the topics that are wanted.
+    fn list(&mut self) {
+        let metadata = match self.consumer.fetch_metadata(None, ANSWER) {
+            Ok(metadata) => metadata,
+            Err(error) => return tracing::debug!(%error, "the topics are not known"),
         };
-        let fatal = consumer.client().fatal_error();
-        let denied = denied.map(|code| (code, code.to_string()));
-        if let Some(ended) = fatal.or(denied) {
-            consumer.context().told.send_modify(|standing| {
-                standing.owned.clear();
-                standing.ended = Some(ended);
-            });
-            // Whoever waits for the end hears of it; only the leaving is left.
-            while inbox.recv().is_ok() {}
-            return;
+        let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        let topics = topics.map(|topic| (topic.name(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)));
+        if let Err(error) = self.subscribe(topics) {
+            tracing::warn!(%error, "new topics are not shared yet");
         }
+    }
+
+    fn subscribe<'a>(&mut self, listed: impl Iterator<Item = (&'a str, i32)>) -> Result<()> {
+        let progress = self.lead.0.as_str();
+        let wanted = |topic: &str| topic != progress && self.wanted.iter().any(|pattern| pattern.matches(topic));
+        let topics: BTreeMap<String, i32> = listed
+            .filter(|(topic, _)| wanted(topic))
+            .map(|(topic, partitions)| (topic.to_owned(), partitions))
+            .collect();
+        let names: Vec<&str> = std::iter::once(progress).chain(topics.keys().map(String::as_str)).collect();
+        self.consumer.subscribe(&names).map_err(|error| failed("joining the consumer group", &error))?;
+        self.topics = topics;
+        self.tell();
+        Ok(())
+    }
+
+    /// Looks whether the group has given us something else.
+    fn look(&mut self) {
+        let same = self.consumer.context().told.borrow().owned == self.owned;
+        if !same {
+            self.tell();
+        }
+    }
+
+    /// Says what the assignment comes to, when that is something else than before.
+    fn tell(&mut self) {
+        self.owned = self.consumer.context().told.borrow().owned.clone();
+        let ours = |(topic, partitions): &(&String, &i32)| {
+            self.owned.contains(&((*topic).clone(), deciding(topic, **partitions)))
+        };
+        let topics: Topics = self.topics.iter().filter(ours).map(|(topic, _)| topic.clone()).collect();
+        let known: Topics = self.topics.keys().cloned().collect();
+        let leads = self.owned.contains(&self.lead);
+        self.consumer.context().told.send_if_modified(|standing| {
+            let work = &mut standing.work;
+            let same = *work.topics == topics && work.leads == leads && (!leads || *work.known == known);
+            let assignment = work.assignment + u64::from(!same);
+            *work = Owned { assignment, topics: Arc::new(topics), known: Arc::new(known), leads };
+            !same
+        });
     }
 }
 

@@ -69,10 +69,10 @@ pub use held::stopped;
 pub use ledger::Delivery;
 pub use marker::{Marker, Writer};
 #[cfg(feature = "kafka")]
-pub use member::{Display, Member};
+pub use member::{Display, Member, Owned};
 pub use options::{
-    Cluster, GUARANTEES, Guarantee, LARGE_RECORDS, LargeRecords, Login, MembershipOptions, OutboxOptions, OutboxSource,
-    Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions, Subjects,
+    Cluster, GUARANTEES, Guarantee, LARGE_RECORDS, LargeRecords, Login, MembershipOptions, Only, OutboxOptions,
+    OutboxSource, Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions, Subjects,
 };
 #[cfg(feature = "kafka")]
 pub use sink::KafkaSink;

@@ -192,6 +192,30 @@ impl SinkOptions {
 pub struct MembershipOptions {
     /// The name under which it comes back after a restart; `None`: each start is a new member.
     pub instance: Option<String>,
+    /// Whether the members share the work; otherwise one of them does it.
+    pub share: bool,
+}
+
+/// The topics whose events one of several processes reads; the markers it reads speak of all.
+#[derive(Clone)]
+pub struct Only(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl Only {
+    /// Those for which this holds.
+    pub fn new(reads: impl Fn(&str) -> bool + Send + Sync + 'static) -> Only {
+        Only(Arc::new(reads))
+    }
+
+    /// Whether the topic is among them.
+    pub fn reads(&self, topic: &str) -> bool {
+        (self.0)(topic)
+    }
+}
+
+impl std::fmt::Debug for Only {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Only")
+    }
 }
 
 /// What the source has to be told.
@@ -211,6 +235,8 @@ pub struct SourceOptions {
     pub group: String,
     /// How this process is one of several; `None`: it is the only one, and takes over from whoever was before.
     pub membership: Option<MembershipOptions>,
+    /// Which of the topics this process reads; `None`: all.
+    pub only: Option<Only>,
     /// Bytes of changes that may wait for the sink.
     pub buffer_bytes: usize,
 }

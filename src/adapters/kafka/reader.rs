@@ -1,22 +1,24 @@
 //! The reading thread: marker by marker, partitions to batches.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{BorrowedHeaders, Headers, Message, OwnedHeaders};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::Only;
 use super::client::Context;
 use super::control::Control;
 use super::marker::Marker;
 use super::partitions::{Judge, Partitions};
-use super::source::{Handed, TopicPosition};
+use super::source::{Handed, Homes, TopicPosition};
 use crate::codecs::event::{
     Decoder, Format, Shapes, Stamp, TableRecord, decode_table, header, message_id, version_name,
 };
 use crate::logic::pipeline::Batch;
+use crate::logic::share::Topics;
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result, Table};
 
 /// Batches are cut at about this many bytes.
@@ -38,6 +40,8 @@ pub(super) struct Start {
     pub(super) format: Option<Format>,
     pub(super) resume: Option<Checkpoint>,
     pub(super) at: TopicPosition,
+    pub(super) only: Option<Only>,
+    pub(super) homes: Homes,
     pub(super) meters: Arc<Meters>,
 }
 
@@ -116,6 +120,12 @@ pub(super) struct Reader {
     /// The first change that may be met in a topic that is new to the warehouse.
     pub(super) begun: ChangeId,
     pipeline: Option<String>,
+    /// For one of several processes: what it reads, and what moved since the last position.
+    pub(super) only: Option<Only>,
+    pub(super) touched: Topics,
+    /// Topics that markers have spoken of.
+    pub(super) met: HashSet<String>,
+    homes: Homes,
     meters: Arc<Meters>,
 }
 
@@ -142,6 +152,10 @@ impl Reader {
             epoch: 0,
             moved: BTreeMap::new(),
             pipeline: None,
+            only: start.only,
+            touched: Topics::new(),
+            met: HashSet::new(),
+            homes: start.homes,
             meters: start.meters,
         })
     }
@@ -201,7 +215,12 @@ impl Reader {
             if *topic == self.held_topic {
                 self.collect_held(*next, last, &mut changes)?;
             } else if self.choice.wants(topic) {
-                self.collect(topic, *partition, *next, last, &mut changes)?;
+                if self.reads(topic) {
+                    let before = changes.len();
+                    self.collect(topic, *partition, *next, last, &mut changes)?;
+                    self.home(topic, changes.get(before..).unwrap_or_default());
+                }
+                self.touch(topic);
                 self.moved.insert((topic.clone(), *partition), *next);
             }
         }
@@ -221,6 +240,33 @@ impl Reader {
         self.hand(changes, progress, outlet)
     }
 
+    /// Whether this process reads the events of a topic that is wanted.
+    pub(super) fn reads(&self, topic: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.reads(topic))
+    }
+
+    /// A marker has spoken of the topic.
+    pub(super) fn touch(&mut self, topic: &str) {
+        if self.only.is_some() {
+            self.met.insert(topic.to_owned());
+            self.touched.insert(topic.to_owned());
+        }
+    }
+
+    /// Notes where the changes' tables have their events.
+    pub(super) fn home(&self, topic: &str, changes: &[Change]) {
+        if self.only.is_none() {
+            return;
+        }
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        for run in changes.chunk_by(|a, b| Arc::ptr_eq(&a.table, &b.table)) {
+            let table = run.first().map(|change| &change.table.name);
+            if let Some(table) = table.filter(|table| homes.get(*table).is_none_or(|home| home != topic)) {
+                homes.insert(table.clone(), topic.to_owned());
+            }
+        }
+    }
+
     /// Cuts the changes into batches. Only the last has a position: before it, transactions may be incomplete.
     fn hand(&mut self, changes: Vec<Change>, progress: i64, outlet: &Outlet) -> Result<bool> {
         let mut piece = Batch { changes: Vec::new(), bytes: 0, upto: None };
@@ -238,7 +284,8 @@ impl Reader {
         if self.complete {
             let moved = std::mem::take(&mut self.moved).into_iter();
             let offsets = moved.map(|((topic, partition), next)| (topic, partition, next)).collect();
-            piece.upto = Some(TopicPosition { checkpoint: Checkpoint { offsets, ..self.at.clone() }, progress });
+            let moved = std::mem::take(&mut self.touched);
+            piece.upto = Some(TopicPosition { checkpoint: Checkpoint { offsets, ..self.at.clone() }, progress, moved });
         }
         if piece.upto.is_none() && piece.changes.is_empty() {
             return Ok(true);

@@ -12,9 +12,9 @@
 //! offsets that the warehouse stores beside the data: after a restart reading goes on exactly there. The group's
 //! offsets are only for display.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -30,7 +30,10 @@ use super::reader::{Reader, Start};
 use super::topics::blocking;
 use crate::codecs::event::{held_topic, progress_topic, tables_topic};
 use crate::logic::pipeline::{Batch, Source};
-use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Pattern, Phase, Position, Result, SourcePosition};
+use crate::logic::share::Topics;
+use crate::model::{
+    ChangeId, Checkpoint, Error, Lsn, Meters, Pattern, Phase, Position, Result, SourcePosition, TableName,
+};
 
 /// How far the reading of topics has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +42,20 @@ pub struct TopicPosition {
     pub(super) checkpoint: Checkpoint,
     /// The next offset of the progress topic.
     pub(super) progress: i64,
+    /// For one of several processes: the topics that moved since the position before, whoever reads them.
+    pub(super) moved: Topics,
+}
+
+impl TopicPosition {
+    /// The next offset of the progress topic.
+    pub fn progress(&self) -> i64 {
+        self.progress
+    }
+
+    /// For one of several processes: the topics that moved since the position before, whoever reads them.
+    pub fn moved(&self) -> &Topics {
+        &self.moved
+    }
 }
 
 impl Position for TopicPosition {
@@ -57,6 +74,9 @@ const OPEN: Duration = Duration::from_secs(90);
 const NOTEWORTHY: Duration = Duration::from_secs(2);
 /// How often its end is looked for.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// The topic of each table.
+pub(super) type Homes = Arc<Mutex<HashMap<TableName, String>>>;
 
 /// A batch on its way from the reading thread, with its share of the memory.
 pub(super) type Handed = Result<(Batch<TopicPosition>, OwnedSemaphorePermit)>;
@@ -77,6 +97,8 @@ pub struct KafkaSource {
     repeat: bool,
     /// Who shows the group's progress when it is not ours alone.
     display: Option<Display>,
+    /// Where the tables' events lie, for one of several processes.
+    homes: Homes,
 }
 
 impl KafkaSource {
@@ -93,8 +115,12 @@ impl KafkaSource {
             return Err(Error::transient(format!("there is no topic {progress_topic} yet"))
                 .remedy("start the pipeline that writes it, or set `prefix` to the one it writes under"));
         }
-        let at =
-            TopicPosition { progress: start_offset(resume.as_ref(), &progress_topic)?, checkpoint: origin(&resume) };
+        let at = TopicPosition {
+            progress: start_offset(resume.as_ref(), &progress_topic)?,
+            checkpoint: origin(&resume),
+            moved: Topics::new(),
+        };
+        let homes = Homes::default();
         let context = Context::default();
         let queue = queue_bytes(&options, &listing);
         let consumer = create(&consumer_config(&options.cluster, &options.group, queue)?, context.clone())?;
@@ -115,6 +141,8 @@ impl KafkaSource {
             format: options.format,
             resume,
             at: at.clone(),
+            only: options.only.clone(),
+            homes: homes.clone(),
             meters,
         };
         let reader = blocking(move || Reader::start(start)).await?;
@@ -139,7 +167,13 @@ impl KafkaSource {
             moved: BTreeMap::new(),
             repeat: false,
             display: None,
+            homes,
         })
+    }
+
+    /// The topic that a table's events, as far as they have been handed out, came from; for one of several processes.
+    pub fn topic_of(&self, table: &TableName) -> Option<String> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner).get(table).cloned()
     }
 
     /// Shows progress as a member of the group: from anybody else it takes no offsets while it has members.
@@ -241,7 +275,7 @@ impl Source for KafkaSource {
         let progress = blocking(move || control.complete_end(&topic)).await?;
         // Where nothing new will come, saying again where we are is what ends a run that waits for this.
         self.repeat = self.at.progress >= progress;
-        Ok(TopicPosition { checkpoint: self.at.checkpoint.clone(), progress })
+        Ok(TopicPosition { checkpoint: self.at.checkpoint.clone(), progress, moved: Topics::new() })
     }
 }
 

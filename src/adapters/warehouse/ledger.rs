@@ -90,8 +90,7 @@ impl Ledger {
         let row = dialect.progress(&self.pipeline);
         let changed = client.execute(&row.advance(self.fence, self.change(), to, at)).await?;
         if changed != 1 {
-            return Err(Error::blocked(format!("another process writes this warehouse as pipeline {}", self.pipeline))
-                .remedy("run each pipeline once; give the other one another name"));
+            return Err(self.replaced());
         }
         for statement in dialect.offsets(&self.pipeline, to) {
             client.execute(&statement).await?;
@@ -100,6 +99,17 @@ impl Ledger {
             client.execute(&statement).await?;
         }
         Ok(())
+    }
+
+    /// The fence that was taken.
+    pub(super) fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// The error of who has the fence no more.
+    pub(super) fn replaced(&self) -> Error {
+        Error::blocked(format!("another process writes this warehouse as pipeline {}", self.pipeline))
+            .remedy("run each pipeline once; give the other one another name")
     }
 
     /// What is to be stored of the tables that are followed: only what has changed.

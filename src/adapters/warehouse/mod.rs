@@ -10,6 +10,8 @@ mod pace;
 mod postgres;
 mod release;
 mod sink;
+mod stage_leader;
+mod stage_member;
 mod stops;
 mod worker;
 
@@ -20,4 +22,6 @@ pub use ledger::stored;
 pub use options::{Connect, DuckdbFile, Flush, Options, Reach};
 pub use postgres::PostgresClient;
 pub use sink::WarehouseSink;
+pub use stage_leader::StageLeader;
+pub use stage_member::StageMember;
 pub use stops::stopped;

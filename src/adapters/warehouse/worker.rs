@@ -39,7 +39,7 @@ pub(super) struct Worker<C, D> {
     /// The last change taken.
     seen: ChangeId,
     /// When its transaction committed.
-    at: Option<PgTimestamp>,
+    pub(super) at: Option<PgTimestamp>,
     /// The position of the last batch, when it ends a transaction.
     upto: Option<Checkpoint>,
     offsets: BTreeMap<(String, i32), i64>,
@@ -324,9 +324,6 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let missing = folded.missing();
         let staged = folded.rows.len() as u64;
         let (horizon, at, deletes) = (folded.horizon, folded.at, folded.deletes());
-        let spec = MergeSpec { target: &target, horizon, at, deletes, missing, staged: staged > 0 };
-        let statements = self.dialect.merge(&spec);
-        let lacking = !spec.missing.is_empty();
         if staged > 0 {
             self.fit_stage(&target).await?;
             let stage = Stage { name: self.dialect.stage(&target), target: target.clone(), rows: folded.rows };
@@ -335,8 +332,14 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 return Err(Error::transient(format!("{loaded} rows were staged of {staged}")));
             }
         }
-        if lacking {
-            let orphans = self.client.query(&self.dialect.orphans(&target)).await?;
+        self.merge_staged(&MergeSpec { target: &target, horizon, at, deletes, missing, staged: staged > 0 }).await
+    }
+
+    /// Brings what is in a target's staging table into the target.
+    pub(super) async fn merge_staged(&mut self, spec: &MergeSpec<'_>) -> Result<()> {
+        let target = spec.target;
+        if !spec.missing.is_empty() {
+            let orphans = self.client.query(&self.dialect.orphans(target)).await?;
             if !orphans.is_empty() {
                 let names: Vec<&str> =
                     spec.missing.iter().filter_map(|&i| target.table.columns.get(i)).map(|c| c.name.as_str()).collect();
@@ -349,7 +352,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 .remedy("the table was not read by a snapshot: run once with --resnapshot so that it is, or set REPLICA IDENTITY FULL"));
             }
         }
-        for statement in statements {
+        for statement in self.dialect.merge(spec) {
             self.client.execute(&statement).await?;
         }
         Ok(())
@@ -366,7 +369,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         Ok(())
     }
 
-    async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    pub(super) async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.begin().await?;
         self.ledger.advance(&mut self.client, &self.dialect, checkpoint, self.at).await?;
         self.client.execute("COMMIT").await?;
@@ -376,7 +379,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     /// Makes the target fit the shape.
-    async fn fit(&mut self, target: &Target) -> Result<()> {
+    pub(super) async fn fit(&mut self, target: &Target) -> Result<()> {
         if self.fitting.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table)) {
             return Ok(());
         }
@@ -436,7 +439,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     /// Where a source table's rows go, and how they are kept there.
-    async fn target(&mut self, table: &Arc<Table>) -> Result<Target> {
+    pub(super) async fn target(&mut self, table: &Arc<Table>) -> Result<Target> {
         let name = self.target_name(&table.name);
         let mode = self.options.mode(&table.name);
         let layout = self.layouts.of(&mut self.client, &self.dialect, &name, table, mode).await?;

@@ -148,6 +148,16 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     if let (Some(Source::Kafka(_)), Some(Sink::Kafka(_))) = (&from, &to) {
         root.problem("sink", "kafka cannot follow kafka", "use a warehouse sink, or source.postgres", problems);
     }
+    if let (Some(Source::Kafka(from)), Some(Sink::Duckdb(..))) = (&from, &to)
+        && from.membership.as_ref().is_some_and(|membership| membership.share)
+    {
+        root.problem(
+            "source",
+            "shares the work, and only one process at a time can open a DuckDB file",
+            "set source.kafka.members = \"standby\", or use a PostgreSQL warehouse",
+            problems,
+        );
+    }
     root.finish(problems);
     Some(Config { name: name?, grace, start_timeout, source: from?, sink: to?, rules, listen })
 }

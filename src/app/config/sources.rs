@@ -130,6 +130,7 @@ fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -
         format,
         group,
         membership,
+        only: None,
         buffer_bytes: BUFFER,
     })
 }
@@ -147,9 +148,9 @@ fn membership(section: &mut Section<'_>, problems: &mut Problems) -> Option<kafk
             None
         }
         None | Some("one") => None,
-        Some("standby") => Some(kafka::MembershipOptions { instance }),
+        Some(members @ ("standby" | "share")) => Some(kafka::MembershipOptions { instance, share: members == "share" }),
         Some(_) => {
-            section.problem("members", "is none of its values", "use \"one\" or \"standby\"", problems);
+            section.problem("members", "is none of its values", "use \"one\", \"standby\" or \"share\"", problems);
             None
         }
     }

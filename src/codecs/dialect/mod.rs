@@ -7,6 +7,7 @@ mod duckdb;
 mod layout;
 mod modes;
 mod postgres;
+mod share;
 mod stops;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use control::{CONTROL_SCHEMA, Progress};
 pub use duckdb::Duckdb;
 pub use layout::{Layout, MODES, Mode, OwnColumn, OwnType, Staged};
 pub use postgres::Postgres;
+pub use share::{Share, StageRow};
 pub use stops::{PART, Stops};
 
 /// A source table and where its rows go.
@@ -130,6 +132,19 @@ pub trait Dialect: Send + Sync + 'static {
     /// Gives a table of targets of an earlier version the mode of each.
     fn add_mode(&self) -> String {
         control::add_mode(self.own_type(OwnType::Text))
+    }
+
+    /// Creates the control tables of several processes that share the work, where they are absent.
+    fn create_share(&self) -> Vec<String> {
+        share::tables("text")
+    }
+
+    /// Makes this table the target's staging table.
+    fn adopt_stage(&self, target: &Target, from: &str) -> Vec<String> {
+        vec![
+            format!("DROP TABLE IF EXISTS {}", self.stage(target)),
+            format!("ALTER TABLE {from} RENAME TO {}", quote(&target.stage())),
+        ]
     }
 
     /// Statements to run first in each flush's transaction.

@@ -1,0 +1,151 @@
+//! Several processes that share one warehouse's tables among them, in one consumer group.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::support::compare::{Copy, assert_all_equal};
+use crate::support::kafka::Kafka;
+use crate::support::postgres::{Database, Postgres};
+use crate::support::runtime::wait;
+use crate::support::session::Session;
+use crate::support::tailwater::{Running, Tailwater};
+use crate::support::workload::{self, Load};
+
+/// Who writes the topics, and a member of the group that reads them.
+fn group(name: &str, source: &Database<'_>, target: &Database<'_>) -> (Tailwater, Tailwater) {
+    let kafka = Kafka::shared();
+    let prefix = kafka.prefix(name);
+    let writer = Tailwater::new(name)
+        .source_postgres(&source.url(), &["public.*"])
+        .sink_kafka(&kafka.bootstrap(), &prefix)
+        .exactly_once()
+        .toml("[sink.kafka.topic]\nreplication = 1\npartitions = 2");
+    let member = Tailwater::new(&format!("{name}_reader"))
+        .limit(Duration::from_secs(240))
+        .source_kafka(&kafka.bootstrap(), &[&format!("{prefix}.public.*")], &prefix)
+        .toml("members = \"share\"\n[source.kafka.properties]\n\"session.timeout.ms\" = \"6000\"")
+        .sink_postgres(&target.url(), None);
+    (writer, member)
+}
+
+/// One row in each of two tables with every transaction, until it is told to stop; then how many there were.
+fn write_pairs(source: &Database<'_>, stop: Arc<AtomicBool>) -> JoinHandle<u64> {
+    let session = source.session();
+    std::thread::spawn(move || {
+        let mut n = 0;
+        while !stop.load(Ordering::Relaxed) {
+            n += 1;
+            session.sql(&format!("begin; insert into here values ({n}); insert into there values ({n}); commit"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        n
+    })
+}
+
+/// Looks whether both tables always have the same rows, until it is told to stop; then how often it has looked.
+fn watch_pairs(target: &Database<'_>, stop: Arc<AtomicBool>, newest: Arc<AtomicU64>) -> JoinHandle<u64> {
+    let session: Session = target.session();
+    std::thread::spawn(move || {
+        let mut looks = 0;
+        while !stop.load(Ordering::Relaxed) {
+            if session.one("select to_regclass('here') is not null and to_regclass('there') is not null") != "t" {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            }
+            let both = session.one(
+                "select (select coalesce(max(id), 0) || '/' || count(*) from here) || ' ' || \
+                 (select coalesce(max(id), 0) || '/' || count(*) from there)",
+            );
+            let (here, there) = both.split_once(' ').unwrap();
+            assert_eq!(here, there, "a part of a transaction");
+            newest.store(here.split('/').next().unwrap().parse().unwrap(), Ordering::Relaxed);
+            looks += 1;
+        }
+        looks
+    })
+}
+
+fn plays(process: &Running, role: &str) -> bool {
+    let page = process.http("/metrics").map(|(_, page)| page).unwrap_or_default();
+    page.contains(&format!("tailwater_group_member{{role=\"{role}\"}} 1"))
+}
+
+/// How many changes the process has had a part in.
+fn merged(process: &Running) -> u64 {
+    let page = process.http("/metrics").map(|(_, page)| page).unwrap_or_default();
+    let events = page.lines().filter(|line| line.starts_with("tailwater_events_total{"));
+    events.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// Waits until the warehouse has got further than it is.
+fn further(process: &mut Running, newest: &AtomicU64) {
+    let now = newest.load(Ordering::Relaxed);
+    process.wait_until("further", |_| newest.load(Ordering::Relaxed) > now + 3);
+}
+
+#[test]
+fn members_share_the_tables_whoever_joins_dies_or_comes_back_and_readers_see_whole_transactions() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("share_s"), server.database("share_t"));
+    source.sql("create table here (id int primary key); create table there (id int primary key)");
+    let url = source.url();
+    let setup = url.clone();
+    wait(async move { workload::create(&setup).await });
+    // What the tables hold at first comes table by table.
+    let (writer, member) = group("share", &source, &target);
+    writer.run_until_current().success();
+    let load = wait(async move { Load::start(&url, 1, 200, 1).await });
+    let (stop, newest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let pairs = write_pairs(&source, Arc::clone(&stop));
+    let watch = watch_pairs(&target, Arc::clone(&stop), Arc::clone(&newest));
+    let publish = writer.run();
+    let [one, two, three] = [(); 3].map(|()| member.twin().limit(Duration::from_secs(240)));
+
+    let mut a = one.run();
+    further(&mut a, &newest);
+    assert!(plays(&a, "leader"));
+    let mut b = two.run();
+    b.wait_until("at work", |b| merged(b) > 0);
+    let mut c = three.run();
+    c.wait_until("at work", |c| merged(c) > 0);
+    // From here on little is written: what is waited for should not be how quick the machine is.
+    wait(load.stop());
+
+    // One that dies: the others take over its tables, and the lead if it was its own.
+    b.kill9();
+    further(&mut c, &newest);
+    // The leader freezes, and comes back as one that has been replaced.
+    a.wait_until("led", |a| plays(a, "leader") || plays(&c, "leader"));
+    let (mut frozen, mut other) = if plays(&a, "leader") { (a, c) } else { (c, a) };
+    frozen.signal(Signal::SIGSTOP);
+    other.wait_until("leader", |other| plays(other, "leader"));
+    further(&mut other, &newest);
+    let (said, before) = (frozen.text().len(), merged(&frozen));
+    frozen.signal(Signal::SIGCONT);
+    frozen.wait_until("told that it is replaced, or torn from its connections", |frozen| {
+        let says = |text| frozen.text().get(said..).is_some_and(|new| new.contains(text));
+        says("another process of the consumer group") || says("going on from what the sink has stored")
+    });
+    frozen.wait_until("at work again", |frozen| merged(frozen) > before);
+    further(&mut other, &newest);
+
+    stop.store(true, Ordering::Relaxed);
+    let written = pairs.join().unwrap();
+    publish.terminate().success();
+    writer.run_until_current().success();
+    other.wait_until("at the end", |_| target.one("select count(*) from there") == written.to_string());
+    assert!(watch.join().unwrap() > 20);
+    for running in [frozen, other] {
+        running.terminate().success();
+    }
+    member.run_until_current().success();
+    let mut all = workload::TABLES.to_vec();
+    all.extend(["public.here", "public.there"]);
+    assert_all_equal(&source.session(), &all, Copy::Postgres(&target.session()));
+    assert_eq!(target.one("select count(*) from _tailwater.cuts"), "0");
+    assert_eq!(target.one("select count(*) from _tailwater.stages"), "0");
+}
