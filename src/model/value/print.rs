@@ -4,6 +4,9 @@ use super::float::Shortest;
 use super::moment::{DAY, EPOCH_DAYS, SECOND, civil};
 use super::{Finite, decimal as big};
 
+/// The scales of what PostgreSQL holds as `numeric`: digits behind the point, or zeros before it.
+pub const SCALES: std::ops::RangeInclusive<i32> = -131_072..=16_383;
+
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// A decimal integer.

@@ -108,7 +108,8 @@ pub(super) fn value(cast: &Cast, avro: &mut Reader<'_>, out: &mut Vec<u8>) -> Re
         Kind::Bytes(Binaries::Bytes) => print::bytea(avro.bytes()?, out),
         Kind::Decimal { scale } => print::decimal(avro.bytes()?, *scale, out),
         Kind::VariableDecimal => {
-            let scale = i32::try_from(avro.long()?).map_err(|_| ValueError::new("a scale"))?;
+            let scale = i32::try_from(avro.long()?).ok().filter(|scale| print::SCALES.contains(scale));
+            let scale = scale.ok_or(ValueError::new("a scale"))?;
             print::decimal(avro.bytes()?, scale, out);
         }
         Kind::Money(amount) => return value(&Cast { kind: (**amount).clone(), ..cast.clone() }, avro, out),
@@ -246,4 +247,26 @@ pub(super) fn skip(cast: &Cast, avro: &mut Reader<'_>) -> Result {
         _ => drop(avro.bytes()?),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire;
+    use super::*;
+
+    #[test]
+    fn a_scale_that_no_number_has_is_refused_before_its_digits_are_written() {
+        let cast = Cast { kind: Kind::VariableDecimal, narrow: false, items: None };
+        let read = |scale: i64| {
+            let (mut avro, mut out) = (Vec::new(), Vec::new());
+            wire::long(scale, &mut avro);
+            wire::long(1, &mut avro);
+            avro.push(1);
+            value(&cast, &mut Reader::new(&avro), &mut out).map(|()| out.len()).ok()
+        };
+        assert_eq!(read(3), Some("0.001".len()));
+        for scale in [16_384, i64::from(i32::MAX), -131_073, i64::from(i32::MIN), i64::MAX] {
+            assert_eq!(read(scale), None, "{scale}");
+        }
+    }
 }

@@ -161,7 +161,8 @@ fn list(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Val
 fn variable(json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
     const ERROR: ValueError = ValueError::new("a decimal of variable scale");
     field(json, b'{', b"scale")?;
-    let scale = i32::try_from(value::int(json.word()?)?).map_err(|_| ERROR)?;
+    let scale = i32::try_from(value::int(json.word()?)?).ok().filter(|scale| print::SCALES.contains(scale));
+    let scale = scale.ok_or(ERROR)?;
     field(json, b',', b"value")?;
     let mut bytes = Vec::new();
     token::unbase64(json.raw_string()?, &mut bytes)?;
@@ -177,4 +178,21 @@ fn field(json: &mut Reader<'_>, open: u8, name: &[u8]) -> Result<(), ValueError>
         return Err(ValueError::new("a decimal of variable scale"));
     }
     json.expect(b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_that_no_number_has_is_refused_before_its_digits_are_written() {
+        let read = |scale: i64| {
+            let (json, mut out) = (format!("{{\"scale\":{scale},\"value\":\"AQ==\"}}"), Vec::new());
+            variable(&mut Reader::new(json.as_bytes()), &mut out).map(|()| out.len()).ok()
+        };
+        assert_eq!(read(3), Some("0.001".len()));
+        for scale in [16_384, i64::from(i32::MAX), -131_073, i64::from(i32::MIN), i64::MAX] {
+            assert_eq!(read(scale), None, "{scale}");
+        }
+    }
 }
