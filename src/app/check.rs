@@ -98,6 +98,14 @@ pub async fn check(config: &Config) -> ExitCode {
             let result = crate::adapters::warehouse::DuckdbClient::probe(file);
             report(&format!("warehouse {}", file.path.display()), result.err().into_iter().collect());
         }
+        #[cfg(feature = "redshift")]
+        Sink::Redshift(sink) => {
+            let result = match wiring::redshift(sink, &config.name).await {
+                Ok(mut client) => client.probe().await,
+                Err(error) => Err(error),
+            };
+            report(&format!("warehouse {}", sink.endpoint.address()), result.err().into_iter().collect());
+        }
         #[allow(unreachable_patterns)]
         _ => report("sink", vec![Error::blocked("this binary was built without the feature that the sink needs")]),
     }

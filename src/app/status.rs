@@ -216,6 +216,11 @@ async fn stopped(config: &Config) -> Result<Vec<(TableName, StoppedTable)>> {
             let Ok(mut client) = client else { return Ok(Vec::new()) };
             Ok(told(config, warehouse::stopped(&mut client, &dialect::Postgres, &config.name).await?))
         }
+        #[cfg(feature = "redshift")]
+        Sink::Redshift(sink) => {
+            let Ok(mut client) = wiring::redshift(sink, &config.name).await else { return Ok(Vec::new()) };
+            Ok(told(config, warehouse::stopped(&mut client, &sink.dialect, &config.name).await?))
+        }
         #[allow(unreachable_patterns)]
         _ => Ok(Vec::new()),
     }
@@ -239,6 +244,11 @@ async fn stored(config: &Config) -> Result<Option<Checkpoint>> {
         Sink::Duckdb(_, file) => {
             let mut client = warehouse::DuckdbClient::start(file).await?;
             warehouse::stored(&mut client, &dialect::Duckdb, &config.name).await
+        }
+        #[cfg(feature = "redshift")]
+        Sink::Redshift(sink) => {
+            let mut client = wiring::redshift(sink, &config.name).await?;
+            warehouse::stored(&mut client, &sink.dialect, &config.name).await
         }
         #[cfg(feature = "kafka")]
         Sink::Kafka(options) => crate::adapters::kafka::stored(options).await,

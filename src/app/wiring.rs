@@ -139,6 +139,14 @@ pub(super) async fn work(config: &Config, run: &Run, attempts: &mut Attempts) ->
             let (sink, stored) = WarehouseSink::start(client, dialect::Duckdb, options).await?;
             into_warehouse(config, run, attempts, (sink, origins), stored).await
         }
+        #[cfg(feature = "redshift")]
+        Sink::Redshift(sink) => {
+            let client = redshift(sink, &config.name).await?;
+            let options = of_this_attempt(&sink.options, config, run);
+            let origins = options.origins.clone();
+            let (sink, stored) = WarehouseSink::start(client, sink.dialect.clone(), options).await?;
+            into_warehouse(config, run, attempts, (sink, origins), stored).await
+        }
         #[cfg(feature = "kafka")]
         Sink::Kafka(options) => {
             let Source::Postgres(from) = &config.source else { return Err(pairing()) };
@@ -224,9 +232,23 @@ pub(super) fn connector(endpoint: &Endpoint, pipeline: &str) -> Connect {
     })
 }
 
+/// Connects to a Redshift cluster and its bucket.
+#[cfg(feature = "redshift")]
+pub(super) async fn redshift(
+    sink: &super::config::RedshiftSink,
+    pipeline: &str,
+) -> Result<crate::adapters::warehouse::RedshiftClient> {
+    let (endpoint, application) = (sink.endpoint.clone(), format!("tailwater:{pipeline} warehouse"));
+    let connect: Connect = Arc::new(move || {
+        let (endpoint, application) = (endpoint.clone(), application.clone());
+        Box::pin(async move { postgres::connect_plainly(&endpoint, &application).await })
+    });
+    crate::adapters::warehouse::RedshiftClient::start(&connect, sink.dialect.clone(), sink.stage.clone()).await
+}
+
 pub(super) fn left_out() -> Error {
     Error::blocked("this binary was built without the feature that the configuration needs")
-        .remedy("build it with --features kafka,duckdb")
+        .remedy("build it with --features kafka,duckdb,redshift")
 }
 
 /// The sink's options with what the other sections say of tables.

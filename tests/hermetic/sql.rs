@@ -3,10 +3,13 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use tailwater::codecs::dialect::{Dialect, Duckdb, Layout, MergeSpec, PART, Postgres, Share, StageRow, Target};
+use tailwater::codecs::dialect::{
+    CopyFormat, Dialect, DistStyle, Duckdb, Layout, MergeSpec, PART, Placement, Postgres, Redshift, Share, StageRow,
+    Target, Types,
+};
 use tailwater::model::{
-    ChangeId, Checkpoint, Column, Lsn, Membership, Oid, PgTimestamp, PgType, Phase, ReplicaIdentity, SourcePosition,
-    Table, TableName,
+    ChangeId, Checkpoint, Column, Lsn, Membership, Oid, Pattern, PgTimestamp, PgType, Phase, ReplicaIdentity,
+    SourcePosition, Table, TableName,
 };
 
 fn target(key: Vec<usize>) -> Target {
@@ -130,6 +133,9 @@ fn script(dialect: &impl Dialect) -> String {
     ];
     for (title, key, layout) in layouts {
         let target = Target { layout, ..target(key) };
+        if dialect.refusal(&target).is_some() {
+            continue;
+        }
         let last = target.table.columns.last().unwrap().clone();
         say(&format!("{title}: create"), dialect.create(&target));
         if matches!(layout, Layout::Mirror | Layout::Log) {
@@ -170,4 +176,38 @@ fn duckdb_sql_is_as_reviewed() {
     let mut text = script(&Duckdb);
     let _ = writeln!(text, "-- parse what was staged as text\n{};", Duckdb.convert(&target));
     golden("duckdb", &text);
+}
+
+#[test]
+fn redshift_sql_is_as_reviewed() {
+    let dialect = Redshift { pipeline: "it's".into(), ..Redshift::default() };
+    let mut text = script(&dialect);
+    let stage = dialect.stage(&target(vec![0]));
+    let csv = CopyFormat::Csv { region: "eu-west-1".into(), null: "~".into() };
+    let placed = |placement| Redshift {
+        placements: Arc::new(vec![(Pattern::new("*"), placement)]),
+        types: Types { numeric_scale: Some(10), ..Types::default() },
+        ..dialect.clone()
+    };
+    let by_column = Placement {
+        distkey: Some("Amount".into()),
+        sortkey: Some(vec!["when".into(), "Select".into()]),
+        ..Placement::default()
+    };
+    let everywhere = Placement { diststyle: Some(DistStyle::All), ..Placement::default() };
+    for (title, statements) in [
+        ("load", vec![dialect.copy(&stage, "s3://b/it's", &CopyFormat::Parquet, "IAM_ROLE 'arn'")]),
+        ("load CSV", vec![dialect.copy(&stage, "s3://b/m", &csv, "IAM_ROLE 'arn'"), dialect.copied().into()]),
+        ("widen", vec![dialect.widen(&target(vec![0]).name, "Weird", 2048)]),
+        ("what was refused", vec![dialect.refused("s3://b/it's_")]),
+        ("placed by a column", placed(by_column).create(&target(vec![0]))),
+        (
+            "placed everywhere",
+            [placed(everywhere.clone()).create(&target(vec![0])), placed(everywhere).create_stage(&target(vec![0]))]
+                .concat(),
+        ),
+    ] {
+        let _ = writeln!(text, "-- {title}\n{};", statements.join(";\n"));
+    }
+    golden("redshift", &text);
 }

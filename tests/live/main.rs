@@ -44,6 +44,8 @@ mod pace;
 mod partitions;
 mod postgres;
 mod project;
+#[cfg(feature = "redshift")]
+mod redshift;
 #[cfg(feature = "kafka")]
 mod registry;
 #[cfg(feature = "kafka")]

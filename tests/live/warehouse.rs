@@ -10,6 +10,8 @@ use rand::{Rng, SeedableRng};
 use tailwater::adapters::warehouse::{Connect, Flush, Options, PostgresClient, Reach, WarehouseSink};
 #[cfg(feature = "duckdb")]
 use tailwater::adapters::warehouse::{DuckdbClient, DuckdbFile};
+#[cfg(feature = "redshift")]
+use tailwater::adapters::warehouse::{ObjectFormat, RedshiftClient, RedshiftOptions};
 use tailwater::codecs::dialect;
 use tailwater::logic::pipeline::{Batch, Sink};
 use tailwater::model::{Checkpoint, Class, Error, OldRow, Op, PgType, Result, TableName};
@@ -20,6 +22,10 @@ use crate::support::dir::Dir;
 #[cfg(feature = "duckdb")]
 use crate::support::duck;
 use crate::support::postgres::{Database, Postgres};
+#[cfg(feature = "redshift")]
+use crate::support::redshift::{REGION, ROLE, Redshift, servers};
+#[cfg(feature = "redshift")]
+use crate::support::s3::{Bucket, KEY, S3, SECRET};
 use crate::support::session::{Rows, Session};
 
 pub type Delivery = <WarehouseSink as Sink<At>>::Delivery;
@@ -29,6 +35,40 @@ pub enum Warehouse<'a> {
     Postgres(&'a Database<'a>),
     #[cfg(feature = "duckdb")]
     Duckdb(PathBuf),
+    #[cfg(feature = "redshift")]
+    Redshift(&'a Database<'a>, Cluster),
+}
+
+/// What stands in for a Redshift cluster, and its bucket.
+#[cfg(feature = "redshift")]
+pub struct Cluster {
+    redshift: Redshift,
+    bucket: Bucket,
+}
+
+#[cfg(feature = "redshift")]
+impl Cluster {
+    pub fn of(database: &Database<'_>) -> Cluster {
+        let bucket = S3::shared().bucket("lives");
+        Cluster { redshift: Redshift::start(database, &bucket), bucket }
+    }
+
+    async fn start(&self, options: Options) -> Result<(WarehouseSink, Option<Checkpoint>)> {
+        let stage = RedshiftOptions {
+            bucket: self.bucket.name().to_owned(),
+            prefix: "stage".into(),
+            region: Some(REGION.into()),
+            endpoint: Some(self.bucket.endpoint()),
+            iam_role: Some(ROLE.into()),
+            kms_key: None,
+            keys: Some((KEY.into(), SECRET.to_owned().into())),
+            format: ObjectFormat::Parquet,
+            files: 2,
+        };
+        let dialect = dialect::Redshift { pipeline: options.pipeline.clone(), ..dialect::Redshift::default() };
+        let client = RedshiftClient::start(&connect(self.redshift.url()), dialect.clone(), stage).await?;
+        WarehouseSink::start(client, dialect, options).await
+    }
 }
 
 impl Warehouse<'_> {
@@ -43,6 +83,8 @@ impl Warehouse<'_> {
                 let client = DuckdbClient::start(&DuckdbFile { path: path.clone() }).await?;
                 WarehouseSink::start(client, dialect::Duckdb, options).await
             }
+            #[cfg(feature = "redshift")]
+            Warehouse::Redshift(_, cluster) => cluster.start(options).await,
         }
     }
 
@@ -52,6 +94,8 @@ impl Warehouse<'_> {
             Warehouse::Postgres(database) => drop(database.sql(sql)),
             #[cfg(feature = "duckdb")]
             Warehouse::Duckdb(path) => duckdb::Connection::open(path).unwrap().execute_batch(sql).unwrap(),
+            #[cfg(feature = "redshift")]
+            Warehouse::Redshift(database, _) => drop(database.sql(sql)),
         }
     }
 
@@ -60,6 +104,9 @@ impl Warehouse<'_> {
             Warehouse::Postgres(database) => database.sql(sql),
             #[cfg(feature = "duckdb")]
             Warehouse::Duckdb(path) => duck::rows(path, sql),
+            // Names are folded there.
+            #[cfg(feature = "redshift")]
+            Warehouse::Redshift(database, _) => database.sql(&sql.to_lowercase()),
         }
     }
 }
@@ -200,6 +247,16 @@ fn duckdb_equals_the_source_after_any_history_and_any_number_of_ends() {
     for seed in seeds() {
         let dir = Dir::new();
         runtime().block_on(lives(&Warehouse::Duckdb(dir.join("w.duckdb")), seed));
+    }
+}
+
+#[cfg(feature = "redshift")]
+#[test]
+fn redshift_equals_the_source_after_any_history_and_any_number_of_ends() {
+    for seed in seeds().into_iter().take(2) {
+        let database = servers().database("sink_history_rs");
+        let cluster = Cluster::of(&database);
+        runtime().block_on(lives(&Warehouse::Redshift(&database, cluster), seed));
     }
 }
 

@@ -8,6 +8,8 @@
 //! judge       what Kafka's own consumer of committed records sees
 //! contract    whether records are those that Debezium tells
 //! registry    Registry: a throw-away schema registry
+//! redshift    Redshift: what PostgreSQL refuses not and Redshift does; COPY from S3
+//! s3          S3: a server with checked signatures that fails on demand
 //! http        one request, one answer
 //! tailwater   Tailwater: the binary with a configuration; Running: one process of it
 //! proxy       Proxy: a connection in the middle that can be cut, stalled, delayed, refused, lost in part or one way
@@ -38,8 +40,12 @@ pub mod kafka;
 pub mod port;
 pub mod postgres;
 pub mod proxy;
+#[cfg(feature = "redshift")]
+pub mod redshift;
 pub mod registry;
 pub mod runtime;
+#[cfg(feature = "redshift")]
+pub mod s3;
 pub mod session;
 #[cfg(feature = "duckdb")]
 pub mod small_disk;

@@ -46,5 +46,5 @@ pub use options::{Options, Partitioned, Portion, SnapshotMode};
 pub use slot::{SlotStatus, behind, slot_status};
 pub use source::{PostgresSource, SlotPosition};
 pub use spool::{Record, Replay, Spool, SpoolOptions};
-pub use sql::connect;
+pub use sql::{connect, connect_plainly};
 pub use streamed::{Committed, Streamed, Taken};

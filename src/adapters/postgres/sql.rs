@@ -15,6 +15,15 @@ use crate::model::{Error, Result};
 
 /// Connects; a background task carries the connection until the client is dropped.
 pub async fn connect(endpoint: &Endpoint, application: &str) -> Result<Client> {
+    connect_with(endpoint, application, &SETTINGS).await
+}
+
+/// Connects to a server that does not know all of PostgreSQL's settings.
+pub async fn connect_plainly(endpoint: &Endpoint, application: &str) -> Result<Client> {
+    connect_with(endpoint, application, &[]).await
+}
+
+async fn connect_with(endpoint: &Endpoint, application: &str, settings: &[(&str, &str)]) -> Result<Client> {
     let mut config = tokio_postgres::Config::new();
     config
         .host(&endpoint.host)
@@ -25,12 +34,15 @@ pub async fn connect(endpoint: &Endpoint, application: &str) -> Result<Client> {
         .connect_timeout(Duration::from_secs(10))
         .keepalives_idle(Duration::from_secs(10))
         .tcp_user_timeout(Duration::from_secs(30))
-        .options(SETTINGS.map(|(name, value)| format!("-c {name}={value}")).join(" "))
         .ssl_mode(match endpoint.ssl {
             SslMode::Disable => Wanted::Disable,
             SslMode::Prefer => Wanted::Prefer,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Wanted::Require,
         });
+    if !settings.is_empty() {
+        let settings: Vec<String> = settings.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
+        config.options(settings.join(" "));
+    }
     if let Some(password) = &endpoint.password {
         config.password(password.expose_secret());
     }

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 
-use crate::logic::merge::Stage;
+use crate::codecs::dialect::Target;
+use crate::logic::merge::{NetRow, Stage};
 use crate::model::Result;
 
 /// One connection to a warehouse: statements, small results, bulk load. SQL comes from `codecs::dialect`.
@@ -12,6 +13,13 @@ pub trait Client: Send + 'static {
 
     /// Runs a query with a small result (catalog, control tables); values as text.
     fn query(&mut self, sql: &str) -> impl Future<Output = Result<Vec<Vec<Option<String>>>>> + Send;
+
+    /// Brings rows near to the warehouse before [`Client::load`] asks for them, where that need not wait for the
+    /// transaction; `open` says whether one is.
+    fn ahead(&mut self, target: &Target, rows: &[NetRow], open: bool) -> impl Future<Output = Result<()>> + Send {
+        let _ = (target, rows, open);
+        async { Ok(()) }
+    }
 
     /// Appends the rows to the staging table, inside the transaction that is open; returns how many.
     fn load(&mut self, stage: Stage) -> impl Future<Output = Result<u64>> + Send;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use crate::codecs::dialect::{CONTROL_SCHEMA, Dialect, Progress};
+use crate::codecs::dialect::{Dialect, Progress};
 use crate::model::{
     ChangeId, Checkpoint, Error, Followed, Lsn, Membership, Oid, PgTimestamp, Phase, Result, SourcePosition, TableName,
 };
@@ -149,7 +149,7 @@ async fn complete<C: Client>(
     column: &str,
     add: &str,
 ) -> Result<()> {
-    let columns = client.query(&dialect.columns(&TableName::new(CONTROL_SCHEMA, table))).await?;
+    let columns = client.query(&dialect.columns(&dialect.control_table(table))).await?;
     let has = columns.iter().any(|row| row.first().is_some_and(|name| name.as_deref() == Some(column)));
     if !columns.is_empty() && !has {
         client.execute(add).await.map_err(|error| error.within("completing the control tables"))?;
@@ -159,7 +159,7 @@ async fn complete<C: Client>(
 
 /// The stored checkpoint of a pipeline, without changing anything; `None` when nothing has been stored.
 pub async fn stored<C: Client>(client: &mut C, dialect: &impl Dialect, pipeline: &str) -> Result<Option<Checkpoint>> {
-    let control = TableName::new(CONTROL_SCHEMA, "progress");
+    let control = dialect.control_table("progress");
     let row = dialect.progress(pipeline);
     if client.query(&dialect.columns(&control)).await?.is_empty() || client.query(&row.read()).await?.is_empty() {
         return Ok(None);

@@ -8,10 +8,13 @@ mod ledger;
 mod options;
 mod pace;
 mod postgres;
+#[cfg(feature = "redshift")]
+pub mod redshift;
 mod release;
 mod sink;
 mod stage_leader;
 mod stage_member;
+mod staging;
 mod stops;
 mod worker;
 
@@ -21,7 +24,10 @@ pub use duckdb::DuckdbClient;
 pub use ledger::stored;
 pub use options::{Connect, DuckdbFile, Flush, Options, Reach};
 pub use postgres::PostgresClient;
+#[cfg(feature = "redshift")]
+pub use redshift::RedshiftClient;
 pub use sink::WarehouseSink;
 pub use stage_leader::StageLeader;
 pub use stage_member::StageMember;
+pub use staging::{OBJECT_FORMATS, ObjectFormat, RedshiftOptions};
 pub use stops::stopped;

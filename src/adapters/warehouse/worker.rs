@@ -302,6 +302,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             self.merging = Some(folded.table.name.clone());
             let target = self.target(&folded.table).await?;
             self.fit(&target).await?;
+            if !folded.rows.is_empty() {
+                self.client.ahead(&target, &folded.rows, self.open).await?;
+            }
             work.push((target, folded));
         }
         self.merging = None;
@@ -428,7 +431,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Makes the staging table empty and of this shape.
     async fn fit_stage(&mut self, target: &Target) -> Result<()> {
-        if self.staging.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table)) {
+        let fits = self.staging.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table));
+        if fits && self.dialect.keeps_stage() {
             return self.client.execute(&self.dialect.clear_stage(target)).await.map(|_| ());
         }
         for statement in self.dialect.create_stage(target) {

@@ -2,6 +2,7 @@
 
 mod file;
 mod outbox;
+mod redshift;
 mod sinks;
 mod sources;
 mod tables;
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::adapters::warehouse::{self, DuckdbFile};
+use crate::adapters::warehouse::{self, DuckdbFile, RedshiftOptions};
 use crate::adapters::{kafka, postgres};
+use crate::codecs::dialect;
 use crate::logic::project::Rule;
 
 use file::{Problems, Section};
@@ -41,6 +43,21 @@ pub enum Sink {
     Postgres(warehouse::Options, postgres::Endpoint),
     /// Tables of a DuckDB file.
     Duckdb(warehouse::Options, DuckdbFile),
+    /// Tables of a Redshift cluster.
+    Redshift(Box<RedshiftSink>),
+}
+
+/// A Redshift cluster and the bucket that it loads from.
+#[derive(Clone, Debug)]
+pub struct RedshiftSink {
+    /// What every warehouse is told.
+    pub options: warehouse::Options,
+    /// The cluster.
+    pub endpoint: postgres::Endpoint,
+    /// How tables are made.
+    pub dialect: dialect::Redshift,
+    /// The bucket.
+    pub stage: RedshiftOptions,
 }
 
 /// A configuration that holds together.
@@ -128,15 +145,24 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     });
     serve.finish(problems);
     let mut told = tables::Told::default();
+    let to_redshift = matches!(to, Some(Sink::Redshift(_)));
     match &mut to {
         Some(Sink::Kafka(options)) => told.topics = Some(&mut options.topics),
         Some(Sink::Postgres(options, _) | Sink::Duckdb(options, _)) => told.modes = Some(&mut options.modes),
+        Some(Sink::Redshift(sink)) => told.modes = Some(&mut sink.options.modes),
         None => {}
     }
     if let Some(Source::Postgres(options)) = &mut from {
         told.portions = Some(&mut options.portions);
     }
+    let mut placements = Vec::new();
+    if to_redshift {
+        told.placements = Some(&mut placements);
+    }
     let rules = tables::read(&mut root, told, problems);
+    if let Some(Sink::Redshift(sink)) = &mut to {
+        sink.dialect.placements = Arc::new(placements);
+    }
     let topics = match &mut to {
         Some(Sink::Kafka(options)) => Some(options.as_mut()),
         _ => None,

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::file::{Problems, Section};
 use super::sources::{cluster, endpoint};
-use super::{DuckdbFile, Sink, kafka, warehouse};
+use super::{DuckdbFile, Sink, kafka, redshift, warehouse};
 use crate::codecs::event::{
     ADDED, DELETES, FORMATS, Flat, Format, KeyFields, Modes, PLACEHOLDERS, Settings, Shapes, Templates, TopicNames,
     TopicTemplate,
@@ -17,20 +17,23 @@ use crate::model::{Pattern, Patterns};
 
 /// Bytes of records on their way to the brokers.
 const BUFFER: usize = 16 << 20;
+/// As much as merges well at once; it waits as long as flushes cost, up to ten seconds.
+const FLUSH: warehouse::Flush = warehouse::Flush { rows: 100_000, bytes: 32 << 20, after: Duration::from_secs(10) };
 
 pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems: &mut Problems) -> Option<Sink> {
     let mut to_kafka = sink.section("kafka", problems);
     let mut to_postgres = sink.section("postgres", problems);
     let mut to_duckdb = sink.section("duckdb", problems);
-    let redshift = sink.section("redshift", problems);
-    if redshift.present() {
-        sink.problem("redshift", "is not in this version", "use [sink.postgres] or [sink.duckdb]", problems);
-        return None;
-    }
-    let present = [to_kafka.present(), to_postgres.present(), to_duckdb.present()];
+    let mut to_redshift = sink.section("redshift", problems);
+    let present = [to_kafka.present(), to_postgres.present(), to_duckdb.present(), to_redshift.present()];
     match present.iter().filter(|present| **present).count() {
         0 => {
-            sink.problem("", "names no sink", "write [sink.kafka], [sink.postgres] or [sink.duckdb]", problems);
+            sink.problem(
+                "",
+                "names no sink",
+                "write [sink.kafka], [sink.postgres], [sink.duckdb] or [sink.redshift]",
+                problems,
+            );
             return None;
         }
         1 => {}
@@ -43,10 +46,13 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
         let options = to_topics(&mut to_kafka, name, database, problems);
         to_kafka.finish(problems);
         options.map(|options| Sink::Kafka(Box::new(options)))
+    } else if to_redshift.present() {
+        let sink = redshift::read(&mut to_redshift, name, problems);
+        to_redshift.finish(problems);
+        sink
     } else if to_postgres.present() {
         let endpoint = endpoint(&mut to_postgres, problems);
-        // One second of lag, or as much as merges well at once.
-        let options = warehouse_options(&mut to_postgres, name, 10.0, problems);
+        let options = warehouse_options(&mut to_postgres, name, FLUSH, problems);
         to_postgres.finish(problems);
         endpoint.map(|endpoint| Sink::Postgres(options, endpoint))
     } else {
@@ -58,13 +64,18 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
         if path.as_deref().is_some_and(|path| path.trim().is_empty() || path.starts_with(":memory:")) {
             to_duckdb.problem("path", "names no file", "write it as in path = \"warehouse.duckdb\"", problems);
         }
-        let options = warehouse_options(&mut to_duckdb, name, 10.0, problems);
+        let options = warehouse_options(&mut to_duckdb, name, FLUSH, problems);
         to_duckdb.finish(problems);
         path.map(|path| Sink::Duckdb(options, DuckdbFile { path: path.into() }))
     }
 }
 
-fn warehouse_options(section: &mut Section<'_>, name: &str, after: f64, problems: &mut Problems) -> warehouse::Options {
+pub(super) fn warehouse_options(
+    section: &mut Section<'_>,
+    name: &str,
+    usual: warehouse::Flush,
+    problems: &mut Problems,
+) -> warehouse::Options {
     let schema = section.text("schema", problems);
     let retry = section.number("retry_stopped_seconds", 1..=86_400, problems);
     let stop = match section.text("stop", problems).as_deref() {
@@ -77,12 +88,12 @@ fn warehouse_options(section: &mut Section<'_>, name: &str, after: f64, problems
     };
     let mut flush = section.section("flush", problems);
     let number = |given: Option<i64>, default: usize| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
-    let rows = number(flush.number("rows", 1..=100_000_000, problems), 100_000);
-    let bytes = number(flush.number("bytes", 1..=(1 << 34), problems), 32 << 20);
+    let rows = number(flush.number("rows", 1..=100_000_000, problems), usual.rows);
+    let bytes = number(flush.number("bytes", 1..=(1 << 34), problems), usual.bytes);
     let seconds = flush.number("seconds", 1..=86_400, problems);
     flush.finish(problems);
     let adaptive = seconds.is_none();
-    let after = Duration::from_secs_f64(seconds.map_or(after, |seconds| seconds as f64));
+    let after = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(usual.after, Duration::from_secs);
     let flush = warehouse::Flush { rows, bytes, after };
     let retry = Duration::from_secs(retry.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30));
     // What a run adds is known later.

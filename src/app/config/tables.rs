@@ -3,9 +3,10 @@
 use secrecy::SecretString;
 
 use super::file::{Problems, Section};
+use super::redshift::placement;
 use super::sinks::{key_fields, template};
 use crate::adapters::postgres::Portion;
-use crate::codecs::dialect::{MODES, Mode};
+use crate::codecs::dialect::{MODES, Mode, Placement};
 use crate::codecs::event::{TopicNames, TopicTemplate};
 use crate::logic::project::{Mask, Rule};
 use crate::model::Pattern;
@@ -19,6 +20,8 @@ pub(super) struct Told<'a> {
     pub(super) portions: Option<&'a mut Vec<Portion>>,
     /// How tables are kept, where changes go to a warehouse.
     pub(super) modes: Option<&'a mut Vec<(Pattern, Option<Mode>)>>,
+    /// Where tables lie, where changes go to Redshift.
+    pub(super) placements: Option<&'a mut Vec<(Pattern, Placement)>>,
 }
 
 /// Refuses what rules ask for beside the mode, where the tables come out of Kafka.
@@ -37,7 +40,7 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
 
 /// The rules.
 pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Problems) -> Vec<Rule> {
-    let Told { mut topics, mut portions, mut modes } = told;
+    let Told { mut topics, mut portions, mut modes, mut placements } = told;
     let mut rules = Vec::new();
     for mut section in root.sections("table", problems) {
         let topic = topic(&mut section, topics.is_some(), problems);
@@ -58,7 +61,14 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
         if filter.as_ref().is_some_and(|filter| filter.trim().is_empty()) {
             section.problem("where", "is empty", "leave it out for all rows", problems);
         }
+        let placed = placement(&mut section, problems);
+        if placed.is_some() && placements.is_none() {
+            section.problem("", "says distkey, diststyle or sortkey without Redshift", "remove them", problems);
+        }
         if let Some(rule) = rule(&mut section, problems) {
+            if let (Some(placements), Some(placed)) = (&mut placements, placed) {
+                placements.extend(names(&rule).map(|name| (name, placed.clone())));
+            }
             if let Some(portions) = &mut portions {
                 let without = if rule.unpublished { rule.exclude.clone() } else { Vec::new() };
                 portions.push(Portion { tables: rule.tables.clone(), filter, without });
@@ -88,6 +98,13 @@ fn mode(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Problems) 
         section.problem("mode", "has no effect on the way into Kafka", remedy, problems);
     }
     known.map(|(_, mode)| *mode)
+}
+
+/// The names under which a rule's tables are told.
+fn names(rule: &Rule) -> impl Iterator<Item = Pattern> + use<> {
+    let schema = rule.tables.as_str().split_once('.').map_or("*", |(schema, _)| schema).to_owned();
+    let renamed = rule.rename.as_ref().map(|name| Pattern::new(format!("{schema}.{name}")));
+    std::iter::once(rule.tables.clone()).chain(renamed)
 }
 
 fn topic(section: &mut Section<'_>, to_kafka: bool, problems: &mut Problems) -> Option<TopicTemplate> {

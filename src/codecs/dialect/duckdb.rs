@@ -100,7 +100,8 @@ impl Dialect for Duckdb {
     }
 
     fn create_control(&self) -> Vec<String> {
-        control::tables(self.own_type(OwnType::Text), self.own_type(OwnType::Time))
+        let (text, time) = (self.own_type(OwnType::Text), self.own_type(OwnType::Time));
+        control::tables(&|name| self.control(name), text, time, text)
     }
 
     fn prepare(&self) -> Vec<String> {

@@ -7,6 +7,8 @@ mod duckdb;
 mod layout;
 mod modes;
 mod postgres;
+mod redshift;
+mod redshift_types;
 mod share;
 mod stops;
 
@@ -19,6 +21,8 @@ pub use control::{CONTROL_SCHEMA, Progress};
 pub use duckdb::Duckdb;
 pub use layout::{Layout, MODES, Mode, OwnColumn, OwnType, Staged};
 pub use postgres::Postgres;
+pub use redshift::{CopyFormat, DIST_STYLES, DistStyle, Placement, Redshift};
+pub use redshift_types::{JSONS, Json, LONGEST_BYTES, LONGEST_TEXT, Staging, Types, width};
 pub use share::{Share, StageRow};
 pub use stops::{PART, Stops};
 
@@ -114,11 +118,26 @@ pub trait Dialect: Send + Sync + 'static {
         name.to_owned()
     }
 
+    /// Why the warehouse can't have such a table, and what to do; `None` when it can.
+    fn refusal(&self, _: &Target) -> Option<(String, String)> {
+        None
+    }
+
+    /// Whether the type that the target's column has now takes this column's values.
+    fn same_type(&self, column: &Column, present: &str) -> bool {
+        present.eq_ignore_ascii_case(&self.target_type(column))
+    }
+
     /// A query for the target's columns: rows of (name, type as [`Dialect::target_type`] writes it, `key` or `value`).
     fn columns(&self, target: &TableName) -> String;
 
     /// Makes an empty staging table of the target's present shape.
     fn create_stage(&self, target: &Target) -> Vec<String>;
+
+    /// Whether a staging table is emptied and used again; it is made anew where not.
+    fn keeps_stage(&self) -> bool {
+        true
+    }
 
     /// Empties the staging table.
     fn clear_stage(&self, target: &Target) -> String;
@@ -179,6 +198,16 @@ pub trait Dialect: Send + Sync + 'static {
         format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage()))
     }
 
+    /// A control table's full name, as SQL.
+    fn control(&self, name: &str) -> String {
+        format!("{CONTROL_SCHEMA}.{name}")
+    }
+
+    /// A control table's name.
+    fn control_table(&self, name: &str) -> TableName {
+        TableName::new(CONTROL_SCHEMA, name)
+    }
+
     /// A query for whose rows a target holds: pipeline, schema and name of the source table, mode; no row when nobody's yet.
     fn owner(&self, target: &TableName) -> String {
         control::owner(&self.fold_name(&target.schema), &self.fold_name(&target.name))
@@ -198,7 +227,7 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// The progress of a checkpoint, and of the fence, as statements.
     fn progress<'a>(&self, pipeline: &'a str) -> Progress<'a> {
-        Progress { pipeline }
+        Progress::of(pipeline)
     }
 
     /// The stopped tables of a pipeline, and what waits of them, as statements.
@@ -208,21 +237,22 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// Stores a checkpoint's offsets, in order.
     fn offsets(&self, pipeline: &str, checkpoint: &Checkpoint) -> Vec<String> {
+        let place = self.control("offsets");
         checkpoint
             .offsets
             .iter()
-            .flat_map(|(topic, part, next)| control::offset(pipeline, topic, *part, *next))
+            .flat_map(|(topic, part, next)| control::offset(&place, pipeline, topic, *part, *next))
             .collect()
     }
 
     /// Forgets which source tables are followed.
     fn forget_followed(&self, pipeline: &str) -> String {
-        control::forget_followed(pipeline)
+        control::forget_followed(&self.control("followed"), pipeline)
     }
 
     /// Notes that a source table's rows are complete under this membership, or not kept up with any more.
     fn follow(&self, pipeline: &str, table: &TableName, membership: Option<Membership>) -> Vec<String> {
-        control::follow(pipeline, table, membership)
+        control::follow(&self.control("followed"), pipeline, table, membership)
     }
 }
 

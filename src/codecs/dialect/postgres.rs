@@ -103,7 +103,8 @@ impl Dialect for Postgres {
     }
 
     fn create_control(&self) -> Vec<String> {
-        let mut all = control::tables(self.own_type(OwnType::Text), self.own_type(OwnType::Time));
+        let (text, time) = (self.own_type(OwnType::Text), self.own_type(OwnType::Time));
+        let mut all = control::tables(&|name| self.control(name), text, time, text);
         all.push(format!(
             "CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON {}.progress (pipeline)",
             quote(CONTROL_SCHEMA)

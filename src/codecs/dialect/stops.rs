@@ -123,18 +123,18 @@ fn until(upto: ChangeId) -> String {
 }
 
 /// Creates the table of stopped tables.
-pub(super) fn stopped(text: &str, time: &str) -> String {
+pub(super) fn stopped(text: &str, time: &str, long: &str) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline {text} NOT NULL, source_schema {text} NOT NULL, \
-         source_table {text} NOT NULL, since {time} NOT NULL, reason {text} NOT NULL, remedy {text} NOT NULL)"
+         source_table {text} NOT NULL, since {time} NOT NULL, reason {long} NOT NULL, remedy {long} NOT NULL)"
     )
 }
 
 /// Creates the table of what waits.
-pub(super) fn held(text: &str) -> String {
+pub(super) fn held(text: &str, content: &str) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline {text} NOT NULL, source_schema {text} NOT NULL, \
          source_table {text} NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, \
-         changes bigint NOT NULL, bytes bigint NOT NULL, content {text} NOT NULL)"
+         changes bigint NOT NULL, bytes bigint NOT NULL, content {content} NOT NULL)"
     )
 }

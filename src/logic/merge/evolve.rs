@@ -22,6 +22,9 @@ pub struct TargetColumn {
 /// a key of other columns.
 pub fn evolve(dialect: &impl Dialect, target: &Target, present: Option<&[TargetColumn]>) -> Result<Vec<String>> {
     distinct(dialect, target)?;
+    if let Some((what, remedy)) = dialect.refusal(target) {
+        return Err(Error::blocked(what).remedy(remedy));
+    }
     let Some(present) = present else { return Ok(dialect.create(target)) };
     ours(target, present, &["_tw_lsn", "_tw_seq"])?;
     if target.layout.by_key() || !target.table.has_key() {
@@ -35,7 +38,7 @@ pub fn evolve(dialect: &impl Dialect, target: &Target, present: Option<&[TargetC
         let name = dialect.fold_name(&column.name);
         match present.iter().find(|present| dialect.fold_name(&present.name) == name) {
             None => steps.push(dialect.add_column(target, column)),
-            Some(found) if found.type_name.eq_ignore_ascii_case(&wanted) => {}
+            Some(found) if dialect.same_type(column, &found.type_name) => {}
             Some(found) => {
                 return Err(Error::blocked(format!(
                     "column {} of {} is {} at the source, which needs {wanted} in the warehouse; it is {} there",
