@@ -379,7 +379,7 @@ fn play_all(warehouse: &Warehouse<'_>, look: &Look, count: u32) {
 #[test]
 fn postgres_keeps_every_mode_as_the_model_does() {
     let database: Database<'_> = Postgres::shared(17).database("modes");
-    play_all(&Warehouse::Postgres(&database), &Look::Postgres(database.session()), 60);
+    play_all(&Warehouse::Postgres(&database), &Look::Postgres(database.session()), 12);
 }
 
 #[cfg(feature = "duckdb")]
@@ -387,5 +387,5 @@ fn postgres_keeps_every_mode_as_the_model_does() {
 fn duckdb_keeps_every_mode_as_the_model_does() {
     let dir = Dir::new();
     let path = dir.join("w.duckdb");
-    play_all(&Warehouse::Duckdb(path.clone()), &Look::Duckdb(path), 60);
+    play_all(&Warehouse::Duckdb(path.clone()), &Look::Duckdb(path), 8);
 }
