@@ -28,12 +28,12 @@ fn publisher(source: &Database<'_>, kafka: &Kafka, prefix: &str) -> Tailwater {
         .toml(TOPIC)
 }
 
-/// The load's tables, and the slot before its first transaction.
-fn begin(source: &Database<'_>, publisher: &Tailwater, seed: u64) -> Load {
+/// The load's tables, and the slot before its first transaction; transactions touch at most `largest` rows.
+fn begin(source: &Database<'_>, publisher: &Tailwater, largest: u32, seed: u64) -> Load {
     let (url, again) = (source.url(), source.url());
     wait(async move { workload::create(&again).await });
     publisher.run_until_current().success();
-    wait(async move { Load::start(&url, 3, 2000, seed).await })
+    wait(async move { Load::start(&url, 3, largest, seed).await })
 }
 
 /// Watches how much of a topic is committed, the ends of transactions included.
@@ -75,7 +75,7 @@ fn killed_or_replaced_while_it_sleeps_a_writer_leaves_each_change_once() {
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     let publisher = publisher(&source, kafka, &prefix);
-    let load = begin(&source, &publisher, seed);
+    let load = begin(&source, &publisher, 2000, seed);
     let watch = Watch::new(kafka, format!("{prefix}.public.ledger_plain"));
     let mut running = publisher.run();
     for _ in 0..4 {
@@ -111,7 +111,7 @@ fn a_broker_that_dies_amid_commits_and_rights_that_are_taken_away_cost_no_change
     let source = Postgres::shared(17).database("exactly_restart");
     let seed = seed();
     let publisher = publisher(&source, &kafka, &prefix);
-    let load = begin(&source, &publisher, seed);
+    let load = begin(&source, &publisher, 200, seed);
     let watch = Watch::new(&kafka, format!("{prefix}.public.ledger_plain"));
     let mut running = publisher.run();
     for _ in 0..2 {
