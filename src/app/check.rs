@@ -72,8 +72,15 @@ pub async fn check(config: &Config) -> ExitCode {
                 crate::adapters::kafka::check_source(options).await,
             );
         }
+        #[cfg(feature = "kafka")]
+        Source::Foreign(options) => {
+            let brokers = format!("brokers {}", options.source.cluster.bootstrap);
+            report(&brokers, crate::adapters::kafka::check_foreign(options).await);
+        }
         #[cfg(not(feature = "kafka"))]
-        Source::Kafka(_) => report("source", vec![Error::blocked("this binary was built without Kafka")]),
+        Source::Kafka(_) | Source::Foreign(_) => {
+            report("source", vec![Error::blocked("this binary was built without Kafka")])
+        }
     }
     let _ = &tables;
     match &config.sink {

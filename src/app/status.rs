@@ -176,7 +176,7 @@ async fn at_rest(config: &Config) -> Result<Report> {
                 })
             })
         }
-        Source::Kafka(_) => None,
+        Source::Kafka(_) | Source::Foreign(_) => None,
     };
     let sink = match stored(config).await {
         Ok(None) => json!({ "state": "nothing stored" }),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::config::{Config, Sink, Source};
 use super::projected::Projected;
 #[cfg(feature = "kafka")]
-use crate::adapters::kafka::{Display, KafkaSink, KafkaSource, SinkOptions};
+use crate::adapters::kafka::{Display, ForeignSource, KafkaSink, KafkaSource, SinkOptions};
 use crate::adapters::postgres::{self, Endpoint, PostgresSource, SnapshotMode};
 use crate::adapters::warehouse::{self, Connect, PostgresClient, WarehouseSink};
 use crate::codecs::dialect;
@@ -212,12 +212,25 @@ async fn into_warehouse(
                 if let Some(display) = attempts.display.take() {
                     source.show_through(display);
                 }
+                let mut source = Projected::new(source, config.rules.clone(), origins);
                 pipeline::run(&mut source, &mut sink, run).await
             }
             Err(error) => Err(error),
         },
+        #[cfg(feature = "kafka")]
+        Source::Foreign(from) => {
+            let notes = sink.notes().clone();
+            match ForeignSource::start((**from).clone(), stored, notes, Arc::clone(&run.meters)).await {
+                Ok(source) => {
+                    attempts.started = true;
+                    let mut source = Projected::new(source, config.rules.clone(), origins);
+                    pipeline::run(&mut source, &mut sink, run).await
+                }
+                Err(error) => Err(error),
+            }
+        }
         #[cfg(not(feature = "kafka"))]
-        Source::Kafka(_) => Err(left_out()),
+        Source::Kafka(_) | Source::Foreign(_) => Err(left_out()),
     };
     sink.close().await;
     result

@@ -21,7 +21,7 @@ pub use lsn::Lsn;
 pub use meters::Meters;
 pub use pattern::{Pattern, Patterns};
 pub use pg_type::PgType;
-pub use position::{Checkpoint, Followed, Membership, Phase, Position, SourcePosition};
+pub use position::{Checkpoint, Followed, Membership, Note, Phase, Position, SourcePosition};
 pub use row::{Cell, Row, RowWriter};
 pub use table::{Column, ColumnDefault, ReplicaIdentity, Table, TableName};
 pub use time::PgTimestamp;

@@ -56,6 +56,17 @@ pub struct Checkpoint {
     pub followed: Option<Arc<Followed>>,
 }
 
+/// What a source wants to remember beside its position, by a name of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// The name: a later note of this name replaces it.
+    pub name: String,
+    /// What is remembered.
+    pub value: String,
+    /// Whether it is stored before any target is altered for the data that come with it, and not together with them.
+    pub early: bool,
+}
+
 /// A source's own notion of how far it has come.
 ///
 /// Each source has its own type, so that one source's position can't be acknowledged to another.
@@ -65,4 +76,9 @@ pub trait Position: Clone + Send + Sync + std::fmt::Debug + 'static {
 
     /// Whether everything up to `goal` is behind this position.
     fn reaches(&self, goal: &Self) -> bool;
+
+    /// What is to be remembered with it.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
+    }
 }

@@ -54,6 +54,8 @@ pub enum ColumnDefault {
     Sequence,
     /// The time of the insert's transaction.
     Now,
+    /// The same in every row that this pipeline brings, whatever else may be in the target: it says whose a row is.
+    Always(String),
 }
 
 /// One column.
@@ -111,6 +113,14 @@ impl Table {
     /// The key's columns, in the key's order.
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
         self.key.iter().filter_map(|&i| self.columns.get(i))
+    }
+
+    /// The column that says whose a row is, and what it says of ours.
+    pub fn source(&self) -> Option<(&str, &str)> {
+        self.columns.iter().find_map(|column| match &column.default {
+            Some(ColumnDefault::Always(value)) => Some((column.name.as_str(), value.as_str())),
+            _ => None,
+        })
     }
 
     /// Whether rows can be told apart, so that a later version replaces an earlier one.

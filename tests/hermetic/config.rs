@@ -279,7 +279,7 @@ fn several_processes_are_asked_for_and_a_name_is_for_one_of_several() {
     let read = |lines: &str| {
         Config::parse(&config(lines)).map(|config| match config.source {
             Source::Kafka(options) => options.membership.map(|membership| (membership.instance, membership.share)),
-            Source::Postgres(_) => panic!("another source"),
+            Source::Postgres(_) | Source::Foreign(_) => panic!("another source"),
         })
     };
     assert_eq!(read("").unwrap(), None);
@@ -293,6 +293,37 @@ fn several_processes_are_asked_for_and_a_name_is_for_one_of_several() {
         ("members = \"standby\"\ninstance = \"a b\"", "source.kafka.instance"),
     ] {
         let problems = read(lines).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), [path], "{lines}");
+    }
+}
+
+#[test]
+fn topics_of_others_are_read_as_their_origin_says() {
+    let read = |lines: &str, tables: &str| {
+        Config::parse(&format!(
+            "[pipeline]\nname = \"x\"\n[source.kafka]\nbootstrap = \"k:9092\"\ntopics = [\"x.*\"]\n{lines}\n\
+             [sink.postgres]\nurl = \"postgres://u@h/d\"\n{tables}"
+        ))
+        .map(|config| match config.source {
+            Source::Foreign(options) => Some((options.registry.is_some(), options.declared.len())),
+            Source::Postgres(_) | Source::Kafka(_) => None,
+        })
+    };
+    let types = "[[table]]\nmatch = \"a.*\"\ncolumns.types = { x = \"numeric(9,2)\" }";
+    assert_eq!(read("origin = \"tailwater\"", "").unwrap(), None);
+    assert_eq!(read("origin = \"rows\"", types).unwrap(), Some((false, 1)));
+    let avro = "origin = \"debezium\"\nformat = \"avro\"\nregistry = \"http://r:8081\"";
+    assert_eq!(read(avro, "").unwrap(), Some((true, 0)));
+    for (lines, tables, path) in [
+        ("origin = \"others\"", "", "source.kafka.origin"),
+        ("origin = \"debezium\"\nformat = \"avro\"", "", "source.kafka.registry"),
+        ("origin = \"debezium\"\nformat = \"protobuf\"", "", "source.kafka.format"),
+        ("origin = \"rows\"\nformat = \"avro\"\nregistry = \"http://r:8081\"", "", "source.kafka.format"),
+        ("origin = \"rows\"\nprefix = \"x\"", "", "source.kafka.prefix"),
+        ("origin = \"rows\"\nmembers = \"standby\"", "", "source.kafka.members"),
+        ("origin = \"rows\"", "[[table]]\nmatch = \"a.*\"\ncolumns.types = { x = \"money\" }", "table.columns.types.x"),
+    ] {
+        let problems = read(lines, tables).unwrap_err();
         assert_eq!(problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), [path], "{lines}");
     }
 }

@@ -152,6 +152,7 @@ fn a_masked_columns_default_is_not_told() {
         masks: vec![("c".into(), Mask::Redact)],
         key: None,
         rename: None,
+        source: None,
     };
     let told = Projection::new(vec![rule], Origins::default())
         .table(&Arc::new(table(PgType::Text, 25, -1, literal("secret"))))

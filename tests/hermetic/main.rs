@@ -15,6 +15,7 @@ mod event;
 mod flat;
 mod floors;
 mod fold;
+mod foreign;
 mod held;
 mod import;
 mod inline;

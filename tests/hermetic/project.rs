@@ -38,6 +38,7 @@ fn rule() -> Rule {
         masks: vec![("email".into(), Mask::Sha256 { salt: "s".into() }), ("phone".into(), Mask::Redact)],
         key: None,
         rename: Some("persons".into()),
+        source: None,
     }
 }
 
@@ -157,6 +158,7 @@ fn two_tables_that_would_have_one_name_are_refused_and_both_named() {
         masks: Vec::new(),
         key: None,
         rename: Some(name.into()),
+        source: None,
     };
     let table = |name: &str| {
         let table = table(ReplicaIdentity::Default);
@@ -174,4 +176,21 @@ fn two_tables_that_would_have_one_name_are_refused_and_both_named() {
     }
     assert_eq!(origins.of(&TableName::new("public", "persons")), TableName::new("public", "people"));
     assert_eq!(origins.of(&TableName::new("public", "other")), TableName::new("public", "other"));
+}
+
+#[test]
+fn whose_a_row_is_stands_last_in_it_and_in_its_key() {
+    let mut eu = rule();
+    (eu.source, eu.rename) = (Some(("region".into(), "eu".into())), None);
+    let source = table(ReplicaIdentity::Default);
+    let told = Projection::new(vec![eu.clone()], Origins::default()).table(&source).unwrap();
+    assert_eq!(told.source(), Some(("region", "eu")));
+    assert_eq!(told.key.last(), Some(&(told.columns.len() - 1)));
+    // What waited of it has the column already.
+    let again = eu.again(&told, &eu.masked(&told));
+    let twice = Projection::new(vec![again], Origins::default()).table(&told).unwrap();
+    assert_eq!((twice.columns.len(), &twice.key), (told.columns.len(), &told.key));
+    eu.source = Some((source.columns[0].name.clone(), "eu".into()));
+    let error = Projection::new(vec![eu], Origins::default()).table(&source).unwrap_err();
+    assert!(error.to_string().contains("a column that it has"), "{error}");
 }

@@ -459,6 +459,7 @@ async fn clash(guarantee: Guarantee) {
         masks: vec![("note".to_owned(), Mask::Redact)],
         key: None,
         rename: None,
+        source: None,
     };
     let options = SinkOptions { rules: vec![mask.clone()], guarantee, ..sink_options(&prefix) };
     let (first, later) = (table("a b", &[0]), table("a_b", &[0]));

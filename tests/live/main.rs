@@ -21,6 +21,8 @@ mod example;
 mod failover;
 mod filter;
 #[cfg(feature = "kafka")]
+mod foreign;
+#[cfg(feature = "kafka")]
 mod group;
 mod history;
 mod huge;
@@ -46,6 +48,7 @@ mod postgres;
 mod project;
 #[cfg(feature = "redshift")]
 mod redshift;
+mod regions;
 #[cfg(feature = "kafka")]
 mod registry;
 #[cfg(feature = "kafka")]

@@ -99,7 +99,12 @@ impl Control {
 
     /// The topic's first offset and the one after its last.
     pub(super) fn range(&self, topic: &str) -> Result<(i64, i64)> {
-        let range = client::range(&self.consumer, topic, 0);
+        self.range_of(topic, 0)
+    }
+
+    /// A partition's first offset and the one after its last.
+    pub(super) fn range_of(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        let range = client::range(&self.consumer, topic, partition);
         range.map_err(|error| self.explain(&format!("asking for the end of {topic}"), &error))
     }
 
@@ -114,16 +119,27 @@ impl Control {
         &self,
         topic: &str,
         from: i64,
+        each: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.read_partition(topic, 0, from, each)
+    }
+
+    /// The same of any partition.
+    pub(super) fn read_partition(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
         mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
     ) -> Result<()> {
-        let (low, high) = self.range(topic)?;
+        let (low, high) = self.range_of(topic, partition)?;
         let from = from.max(low);
         if from >= high {
             return Ok(());
         }
         let doing = format!("reading {topic}");
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, 0, Offset::Offset(from)).map_err(|error| failed(&doing, &error))?;
+        list.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|error| failed(&doing, &error))?;
         self.consumer.assign(&list).map_err(|error| failed(&doing, &error))?;
         let mut moved = Instant::now();
         loop {

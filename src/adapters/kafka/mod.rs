@@ -17,6 +17,8 @@ mod control;
 #[cfg(feature = "kafka")]
 mod fit;
 #[cfg(feature = "kafka")]
+mod foreign;
+#[cfg(feature = "kafka")]
 mod held;
 #[cfg(feature = "kafka")]
 mod ledger;
@@ -64,6 +66,8 @@ mod transaction;
 #[cfg(feature = "kafka")]
 pub use check::{check_sink, check_source, stored};
 #[cfg(feature = "kafka")]
+pub use foreign::{ForeignPosition, ForeignSource, check_foreign};
+#[cfg(feature = "kafka")]
 pub use held::stopped;
 #[cfg(feature = "kafka")]
 pub use ledger::Delivery;
@@ -71,8 +75,8 @@ pub use marker::{Marker, Writer};
 #[cfg(feature = "kafka")]
 pub use member::{Display, Member, Owned};
 pub use options::{
-    Cluster, GUARANTEES, Guarantee, LARGE_RECORDS, LargeRecords, Login, MembershipOptions, Only, OutboxOptions,
-    OutboxSource, Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions, Subjects,
+    Cluster, ForeignOptions, GUARANTEES, Guarantee, LARGE_RECORDS, LargeRecords, Login, MembershipOptions, Only,
+    Origin, OutboxOptions, OutboxSource, Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions, Subjects,
 };
 #[cfg(feature = "kafka")]
 pub use sink::KafkaSink;

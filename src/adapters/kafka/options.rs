@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use secrecy::SecretString;
 
+use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{Settings, Topic, TopicNames};
 use crate::logic::project::{Origins, Rule};
 use crate::model::{Pattern, Patterns, TableName};
@@ -239,4 +240,28 @@ pub struct SourceOptions {
     pub only: Option<Only>,
     /// Bytes of changes that may wait for the sink.
     pub buffer_bytes: usize,
+}
+
+/// Who wrote topics that are not ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Debezium, in any of its forms.
+    Debezium,
+    /// Any service, as rows by the documented form.
+    Rows,
+}
+
+/// What the source of such topics has to be told.
+#[derive(Clone, Debug)]
+pub struct ForeignOptions {
+    /// Brokers, topics and the rest; it has no prefix and no format.
+    pub source: SourceOptions,
+    /// Who wrote them.
+    pub origin: Origin,
+    /// Where the schemas of Avro are.
+    pub registry: Option<RegistryOptions>,
+    /// What stands for a value that did not change.
+    pub placeholder: String,
+    /// Types of columns that are not left to their values.
+    pub declared: Vec<Declared>,
 }

@@ -236,7 +236,7 @@ impl Partition {
 }
 
 /// Refuses an offset that retention has passed, or that the partition has not reached.
-fn check_range(topic: &str, partition: i32, offset: i64, (low, high): (i64, i64)) -> Result<()> {
+pub(super) fn check_range(topic: &str, partition: i32, offset: i64, (low, high): (i64, i64)) -> Result<()> {
     if offset < low {
         return Err(Error::blocked(format!(
             "{topic}[{partition}] begins at offset {low}, and offset {offset} is needed: {} records are gone",

@@ -420,7 +420,7 @@ fn written_by(headers: Option<&BorrowedHeaders>) -> u64 {
 /// The refusal of a record that is not ours.
 pub(super) fn foreign(place: &str) -> Error {
     Error::blocked(format!("{place}: the record has no tw.commit_lsn, tw.seq and tw.table headers"))
-        .remedy("another program wrote it; reading topics of other producers is not supported yet")
+        .remedy("another program wrote it: leave the topic out, or read it with a pipeline whose `origin` says who did")
 }
 
 /// The topic that an event was of while it waited.

@@ -109,6 +109,22 @@ impl Registry {
         }
     }
 
+    /// The text of the schema with this number.
+    pub(super) fn schema(&mut self, number: u32) -> Result<String> {
+        let answer = self.call(&format!("schemas/ids/{number}"), None)?;
+        let text = |key: &str| answer.body.get(key).and_then(Value::as_str);
+        match (answer.status, text("schemaType"), text("schema")) {
+            (200, None | Some("AVRO"), Some(schema)) => Ok(schema.to_owned()),
+            (200, Some(language), _) => {
+                Err(Error::blocked(format!("schema {number} of the registry is {language}, not Avro"))
+                    .remedy("have the connector write JSON or Avro"))
+            }
+            (404, ..) => Err(Error::blocked(format!("the registry has no schema {number}"))
+                .remedy("the topics were written with another registry's schemas: correct source.kafka.registry")),
+            _ => Err(refusal("", &answer)),
+        }
+    }
+
     /// Whether the registry answers us.
     pub(super) fn check(&mut self) -> Result<()> {
         let answer = self.call("subjects", None)?;

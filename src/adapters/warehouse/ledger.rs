@@ -25,13 +25,17 @@ impl Ledger {
         dialect: &impl Dialect,
         pipeline: &str,
     ) -> Result<(Ledger, Option<Checkpoint>)> {
-        for statement in dialect.create_control() {
+        // Several processes may start at one moment.
+        for statement in dialect.alone().into_iter().chain(dialect.create_control()) {
             client.execute(&statement).await.map_err(|error| error.within("making the control tables"))?;
         }
         for (table, column, add) in
             [("progress", "committed_at", dialect.add_committed_at()), ("tables", "mode", dialect.add_mode())]
         {
             complete(client, dialect, table, column, &add).await?;
+        }
+        for statement in dialect.together() {
+            client.execute(&statement).await?;
         }
         let row = dialect.progress(pipeline);
         // In one transaction: the fence that is read is the one that was taken.

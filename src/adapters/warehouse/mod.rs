@@ -5,7 +5,9 @@ mod client;
 pub mod duckdb;
 mod layouts;
 mod ledger;
+mod notes;
 mod options;
+mod owner;
 mod pace;
 mod postgres;
 #[cfg(feature = "redshift")]

@@ -1,5 +1,6 @@
 //! The warehouse as a sink: hands batches to the worker that owns the connection.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +12,7 @@ use super::options::Options;
 use super::worker::Worker;
 use crate::codecs::dialect::Dialect;
 use crate::logic::pipeline::{Batch, Sink};
-use crate::model::{Change, Checkpoint, Error, Position, Result};
+use crate::model::{Change, Checkpoint, Error, Note, Position, Result};
 
 /// What the worker is told.
 pub(super) enum Command {
@@ -30,6 +31,8 @@ pub(super) struct Taken {
     pub(super) changes: Vec<Change>,
     pub(super) bytes: usize,
     pub(super) upto: Option<Checkpoint>,
+    /// What is to be remembered with it.
+    pub(super) notes: Vec<Note>,
     pub(super) room: OwnedSemaphorePermit,
     /// Told at the commit; let go when there is none.
     pub(super) done: oneshot::Sender<()>,
@@ -64,6 +67,7 @@ pub struct WarehouseSink {
     failure: Arc<Failure>,
     /// Ends where it stands when the sink is dropped instead of closed.
     task: AbortOnDropHandle<()>,
+    notes: BTreeMap<String, String>,
 }
 
 impl WarehouseSink {
@@ -75,12 +79,17 @@ impl WarehouseSink {
     ) -> Result<(WarehouseSink, Option<Checkpoint>)> {
         // Room for what is being merged and as much again, counted in KiB.
         let limit = u32::try_from((options.flush.bytes / 512).clamp(16 * 1024, 4 * 1024 * 1024)).unwrap_or(u32::MAX);
-        let (worker, stored) = Worker::start(client, dialect, options).await?;
+        let (worker, (stored, notes)) = Worker::start(client, dialect, options).await?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let failure = Arc::new(Failure::default());
         let task = AbortOnDropHandle::new(tokio::spawn(worker.run(inbox, Arc::clone(&failure))));
         let room = Arc::new(Semaphore::new(limit as usize));
-        Ok((WarehouseSink { worker: commands, room, limit, failure, task }, stored))
+        Ok((WarehouseSink { worker: commands, room, limit, failure, task, notes }, stored))
+    }
+
+    /// What the source wanted to be remembered, by name, as it was at the start.
+    pub fn notes(&self) -> &BTreeMap<String, String> {
+        &self.notes
     }
 
     /// Ends the worker: what is not committed is rolled back.
@@ -115,8 +124,9 @@ impl<P: Position> Sink<P> for WarehouseSink {
     async fn apply(&mut self, batch: Batch<P>) -> Result<Self::Delivery> {
         let room = self.room(batch.bytes).await?;
         let (done, delivery) = oneshot::channel();
+        let notes = batch.upto.as_ref().map(Position::notes).unwrap_or_default();
         let upto = batch.upto.map(|upto| upto.checkpoint());
-        let taken = Taken { changes: batch.changes, bytes: batch.bytes, upto, room, done };
+        let taken = Taken { changes: batch.changes, bytes: batch.bytes, upto, notes, room, done };
         if self.worker.send(Command::Take(taken)).is_err() {
             return Err(self.failure.tell());
         }

@@ -37,7 +37,7 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
         leader.sweep(0).await?;
         leader.worker.client.execute("COMMIT").await?;
         leader.worker.open = false;
-        Ok((leader, stored))
+        Ok((leader, stored.0))
     }
 
     /// The fence, which is the number of this leader.

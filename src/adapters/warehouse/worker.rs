@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use super::client::Client;
 use super::layouts::Layouts;
 use super::ledger::Ledger;
+use super::notes::{self, Waiting};
 use super::options::Options;
 use super::pace::Pace;
 use super::sink::{Command, Failure, Taken};
@@ -62,17 +63,19 @@ pub(super) struct Worker<C, D> {
     /// The table that is being merged, as it is told.
     pub(super) merging: Option<TableName>,
     layouts: Layouts,
+    /// What the source wants to be remembered.
+    pub(super) notes: Waiting,
 }
 
+/// What is stored: the checkpoint, and the source's notes.
+pub(super) type Stored = (Option<Checkpoint>, BTreeMap<String, String>);
+
 impl<C: Client, D: Dialect> Worker<C, D> {
-    pub(super) async fn start(
-        mut client: C,
-        dialect: D,
-        options: Options,
-    ) -> Result<(Worker<C, D>, Option<Checkpoint>)> {
+    pub(super) async fn start(mut client: C, dialect: D, options: Options) -> Result<(Worker<C, D>, Stored)> {
         let (ledger, stored) = Ledger::open(&mut client, &dialect, &options.pipeline).await?;
         let stops = Stops::open(&mut client, &dialect, &options, stored.is_none()).await?;
         let pace = Pace::new(options.flush.after, options.adaptive);
+        let noted = notes::read(&mut client, &dialect, &options.pipeline).await?;
         let worker = Worker {
             client,
             dialect,
@@ -97,8 +100,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             stops,
             merging: None,
             layouts: Layouts::default(),
+            notes: Waiting::default(),
         };
-        Ok((worker, stored))
+        Ok((worker, (stored, noted)))
     }
 
     /// Until the sink is gone or a flush fails; then every delivery that waits is let go.
@@ -178,7 +182,12 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     async fn take(&mut self, taken: Taken) -> Result<()> {
-        let Taken { changes, bytes, upto, room, done } = taken;
+        let Taken { changes, bytes, upto, notes, room, done } = taken;
+        // What came before a new shape is committed with its own position.
+        if let Some(checkpoint) = self.upto.clone().filter(|_| !self.waiting.is_empty() && self.part_ways(&changes)) {
+            self.flush(checkpoint).await?;
+        }
+        self.notes.take(notes);
         self.waiting.push(done);
         self.room.push(room);
         self.bytes += bytes;
@@ -280,7 +289,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         checkpoint.offsets =
             std::mem::take(&mut self.offsets).into_iter().map(|((topic, part), next)| (topic, part, next)).collect();
         let (begin, changed) = (Instant::now(), self.rows > 0);
+        self.note_early().await?;
         self.merge().await?;
+        self.note().await?;
         let checkpoint = self.ledger.forward(checkpoint, self.seen);
         self.commit(&checkpoint).await?;
         if changed {
@@ -386,6 +397,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         if self.fitting.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table)) {
             return Ok(());
         }
+        self.alone().await?;
         self.own(target).await?;
         let columns = self.client.query(&self.dialect.columns(&target.name)).await?;
         let columns: Vec<TargetColumn> = columns
@@ -402,31 +414,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             tracing::info!(table = %target.name, "{statement}");
             self.client.execute(&statement).await?;
         }
+        self.together().await?;
         self.fitting.insert(target.name.clone(), Arc::clone(&target.table));
         Ok(())
-    }
-
-    /// Refuses a second source table for one target, and a second pipeline, whose positions say nothing of the first
-    /// one's rows; stored, for another process may see the second one first.
-    async fn own(&mut self, target: &Target) -> Result<()> {
-        let owner = self.client.query(&self.dialect.owner(&target.name)).await?;
-        let source = &target.table.name;
-        match owner.into_iter().next().map(<[Option<String>; 4]>::try_from) {
-            None => self.client.execute(&self.dialect.own(&self.options.pipeline, target)).await.map(|_| ()),
-            Some(Ok([Some(pipeline), ..])) if pipeline != self.options.pipeline => Err(Error::blocked(format!(
-                "{} holds the rows of the pipeline {pipeline}: those of {} would be mixed with them",
-                target.name, self.options.pipeline
-            ))
-            .remedy("give this pipeline another `schema`, another warehouse, or the other one's name if it is the same; if the other is gone for good, drop the table and delete its row from _tailwater.tables")),
-            Some(Ok([_, Some(schema), Some(name), _])) if schema == source.schema && name == source.name => Ok(()),
-            Some(Ok([_, Some(schema), Some(name), _])) => {
-                let owner = TableName::new(schema, name);
-                Err(Error::blocked(format!("the source tables {owner} and {source} would both become {}", target.name))
-                    .remedy("exclude one of them or give this pipeline another `schema`; if the first is gone for good, delete its row from _tailwater.tables"))
-            }
-            Some(_) => Err(Error::blocked("a row of _tailwater.tables can't be read")
-                .remedy("it was changed by hand: restore or delete it")),
-        }
     }
 
     /// Makes the staging table empty and of this shape.

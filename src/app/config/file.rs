@@ -264,24 +264,6 @@ impl<'a> Section<'a> {
         all
     }
 
-    /// A key of a later version: fine while it asks for what this version does.
-    pub(super) fn later(&mut self, key: &'static str, only: &str, problems: &mut Problems) {
-        let Some(value) = self.value(key) else { return };
-        let said = match value.get_ref() {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Boolean(flag) => flag.to_string(),
-            _ => String::from("?"),
-        };
-        if said != only {
-            self.problem(
-                key,
-                "asks for something that is not in this version",
-                format!("leave it out or set it to {only:?}"),
-                problems,
-            );
-        }
-    }
-
     /// Notes every key that nobody asked for, with the nearest known one.
     pub(super) fn finish(self, problems: &mut Problems) {
         for (name, _) in self.table.into_iter().flatten() {

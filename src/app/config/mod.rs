@@ -6,6 +6,7 @@ mod redshift;
 mod sinks;
 mod sources;
 mod tables;
+mod types;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,8 +31,10 @@ const SPOOL: u64 = 10 << 30;
 pub enum Source {
     /// A slot.
     Postgres(Box<postgres::Options>),
-    /// Topics.
+    /// Topics that Tailwater writes.
     Kafka(kafka::SourceOptions),
+    /// Topics that others write.
+    Foreign(Box<kafka::ForeignOptions>),
 }
 
 /// Where changes go.
@@ -148,12 +151,20 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     let to_redshift = matches!(to, Some(Sink::Redshift(_)));
     match &mut to {
         Some(Sink::Kafka(options)) => told.topics = Some(&mut options.topics),
-        Some(Sink::Postgres(options, _) | Sink::Duckdb(options, _)) => told.modes = Some(&mut options.modes),
-        Some(Sink::Redshift(sink)) => told.modes = Some(&mut sink.options.modes),
-        None => {}
+        Some(Sink::Postgres(options, _) | Sink::Duckdb(options, _)) => {
+            told.modes = Some(&mut options.modes);
+            told.pipeline = Some(&name_or);
+        }
+        Some(Sink::Redshift(sink)) => {
+            told.modes = Some(&mut sink.options.modes);
+            told.pipeline = Some(&name_or);
+        }
+        None => told.pipeline = Some(&name_or),
     }
-    if let Some(Source::Postgres(options)) = &mut from {
-        told.portions = Some(&mut options.portions);
+    match &mut from {
+        Some(Source::Postgres(options)) => told.portions = Some(&mut options.portions),
+        Some(Source::Foreign(options)) => told.declared = Some(&mut options.declared),
+        _ => {}
     }
     let mut placements = Vec::new();
     if to_redshift {
@@ -171,7 +182,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     if matches!(from, Some(Source::Kafka(_))) {
         tables::behind_kafka(&rules, &root, problems);
     }
-    if let (Some(Source::Kafka(_)), Some(Sink::Kafka(_))) = (&from, &to) {
+    if let (Some(Source::Kafka(_) | Source::Foreign(_)), Some(Sink::Kafka(_))) = (&from, &to) {
         root.problem("sink", "kafka cannot follow kafka", "use a warehouse sink, or source.postgres", problems);
     }
     if let (Some(Source::Kafka(from)), Some(Sink::Duckdb(..))) = (&from, &to)

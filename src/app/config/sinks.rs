@@ -260,7 +260,11 @@ fn no_modes(envelope: &mut Section<'_>, problems: &mut Problems) {
 }
 
 /// `registry` and `[sink.kafka.registry_options]`
-fn registry(section: &mut Section<'_>, format: Format, problems: &mut Problems) -> Option<kafka::RegistryOptions> {
+pub(super) fn registry(
+    section: &mut Section<'_>,
+    format: Format,
+    problems: &mut Problems,
+) -> Option<kafka::RegistryOptions> {
     let given = section.secret("registry", problems).filter(|urls| !urls.is_empty());
     let mut more = section.section("registry_options", problems);
     let user = more.text("user", problems);

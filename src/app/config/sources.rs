@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::file::{Problems, Section};
-use super::sinks::format;
+use super::sinks::{format, registry};
 use super::{Source, kafka, postgres};
+use crate::codecs::event::{Format, PLACEHOLDER};
 use crate::model::Pattern;
 
 /// Bytes of changes that may wait for the sink: enough to keep both sides busy, little enough for a small machine.
@@ -27,7 +28,7 @@ pub(super) fn read(
         (false, true) => {
             let options = from_topics(&mut from_kafka, name, problems);
             from_kafka.finish(problems);
-            options.map(Source::Kafka)
+            options
         }
         (false, false) => {
             source.problem("", "names no source", "write [source.postgres] or [source.kafka]", problems);
@@ -108,7 +109,7 @@ fn from_slot(
     })
 }
 
-fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<kafka::SourceOptions> {
+fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -> Option<Source> {
     let cluster = cluster(section, problems);
     let topics = patterns(section, "topics", problems);
     if topics.as_ref().is_some_and(Vec::is_empty) || !section.has("topics") {
@@ -117,22 +118,74 @@ fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -
     let group = section.text("group", problems).unwrap_or_else(|| format!("tailwater_{name}"));
     let membership = membership(section, problems);
     let prefix = section.text("prefix", problems);
-    // The topics say themselves how their events are written, and need no registry to be read.
+    // The topics say themselves how their events are written.
     let format = format(section, problems);
-    section.later("origin", "tailwater", problems);
-    section.known("registry");
+    let origin = match section.text("origin", problems).as_deref() {
+        None | Some("tailwater") => None,
+        Some("debezium") => Some(kafka::Origin::Debezium),
+        Some("rows") => Some(kafka::Origin::Rows),
+        Some(_) => {
+            section.problem("origin", "is none of its values", "use \"tailwater\", \"debezium\" or \"rows\"", problems);
+            return None;
+        }
+    };
+    let told = match origin {
+        Some(origin) => Some((origin, foreign(section, origin, format, problems))),
+        None => {
+            // Those topics need none to be read.
+            section.known("registry");
+            None
+        }
+    };
     let pipeline = name.to_owned();
-    Some(kafka::SourceOptions {
+    let (cluster, topics) = (cluster?, topics?);
+    if told.is_some() && membership.is_some() {
+        let remedy = "remove it: one process at a time reads topics of others";
+        section.problem("members", "has no effect on topics of others", remedy, problems);
+    }
+    let source = kafka::SourceOptions {
         pipeline,
-        cluster: cluster?,
-        topics: topics?,
+        cluster,
+        topics,
         prefix,
         format,
         group,
         membership,
         only: None,
         buffer_bytes: BUFFER,
+    };
+    Some(match told {
+        None => Source::Kafka(source),
+        Some((origin, (registry, placeholder))) => {
+            let declared = Vec::new();
+            Source::Foreign(Box::new(kafka::ForeignOptions { source, origin, registry, placeholder, declared }))
+        }
     })
+}
+
+/// What topics of others need to be told beside.
+fn foreign(
+    section: &mut Section<'_>,
+    origin: kafka::Origin,
+    format: Option<Format>,
+    problems: &mut Problems,
+) -> (Option<kafka::RegistryOptions>, String) {
+    if section.has("prefix") {
+        section.problem("prefix", "has no effect on topics of others", "name the topics with `topics`", problems);
+    }
+    if origin == kafka::Origin::Rows && !matches!(format, None | Some(Format::Json)) {
+        section.problem(
+            "format",
+            "is not that of rows, which are JSON",
+            "set format = \"json\", or remove it",
+            problems,
+        );
+    }
+    if format == Some(Format::Protobuf) {
+        section.problem("format", "can't be read from Debezium", "use json or avro", problems);
+    }
+    let registry = registry(section, format.unwrap_or(Format::Json), problems);
+    (registry, section.text("placeholder", problems).unwrap_or_else(|| PLACEHOLDER.to_owned()))
 }
 
 /// `members` and `instance`

@@ -5,8 +5,10 @@ use secrecy::SecretString;
 use super::file::{Problems, Section};
 use super::redshift::placement;
 use super::sinks::{key_fields, template};
+use super::types;
 use crate::adapters::postgres::Portion;
 use crate::codecs::dialect::{MODES, Mode, Placement};
+use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{TopicNames, TopicTemplate};
 use crate::logic::project::{Mask, Rule};
 use crate::model::Pattern;
@@ -22,6 +24,10 @@ pub(super) struct Told<'a> {
     pub(super) modes: Option<&'a mut Vec<(Pattern, Option<Mode>)>>,
     /// Where tables lie, where changes go to Redshift.
     pub(super) placements: Option<&'a mut Vec<(Pattern, Placement)>>,
+    /// The pipeline's name, where a warehouse is filled.
+    pub(super) pipeline: Option<&'a str>,
+    /// Types of columns, where changes come from topics of others.
+    pub(super) declared: Option<&'a mut Vec<Declared>>,
 }
 
 /// Refuses what rules ask for beside the mode, where the tables come out of Kafka.
@@ -31,7 +37,7 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
     if !rules.iter().all(only_mode) {
         root.problem(
             "table",
-            "has no effect behind Kafka but for `mode`",
+            "has no effect behind Kafka but for `mode` and `source_column`",
             "put it into the file of the pipeline that writes the topics",
             problems,
         );
@@ -40,7 +46,7 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
 
 /// The rules.
 pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Problems) -> Vec<Rule> {
-    let Told { mut topics, mut portions, mut modes, mut placements } = told;
+    let Told { mut topics, mut portions, mut modes, mut placements, pipeline, mut declared } = told;
     let mut rules = Vec::new();
     for mut section in root.sections("table", problems) {
         let topic = topic(&mut section, topics.is_some(), problems);
@@ -65,7 +71,19 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
         if placed.is_some() && placements.is_none() {
             section.problem("", "says distkey, diststyle or sortkey without Redshift", "remove them", problems);
         }
-        if let Some(rule) = rule(&mut section, problems) {
+        let source = source(&mut section, pipeline, problems);
+        if let Some((rule, types)) = rule(&mut section, problems) {
+            let rule = Rule { source, ..rule };
+            match &mut declared {
+                Some(declared) => declared.extend(types),
+                None if types.is_empty() => {}
+                None => section.problem(
+                    "columns",
+                    "types has no effect here",
+                    "remove it: the source tells its types",
+                    problems,
+                ),
+            }
             if let (Some(placements), Some(placed)) = (&mut placements, placed) {
                 placements.extend(names(&rule).map(|name| (name, placed.clone())));
             }
@@ -115,7 +133,26 @@ fn topic(section: &mut Section<'_>, to_kafka: bool, problems: &mut Problems) -> 
     template
 }
 
-fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<Rule> {
+/// `source_column` and `source_value`
+fn source(section: &mut Section<'_>, pipeline: Option<&str>, problems: &mut Problems) -> Option<(String, String)> {
+    let column = section.text("source_column", problems);
+    let value = section.text("source_value", problems);
+    if value.is_some() && column.is_none() {
+        section.problem("source_value", "has no effect", "set source_column, or remove it", problems);
+    }
+    let column = column?;
+    if column.is_empty() || column.starts_with("_tw_") {
+        section.problem("source_column", "is no name for a column", "name one that no source has", problems);
+    }
+    let Some(pipeline) = pipeline else {
+        let remedy = "remove it here, and set it in the pipelines that fill a warehouse";
+        section.problem("source_column", "has no effect without a warehouse", remedy, problems);
+        return None;
+    };
+    Some((column, value.unwrap_or_else(|| pipeline.to_owned())))
+}
+
+fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<(Rule, Vec<Declared>)> {
     let tables = section.text("match", problems);
     if !section.has("match") {
         section.problem("match", "is missing", "name the tables, as in match = \"public.orders\"", problems);
@@ -147,8 +184,24 @@ fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<Rule> {
     if let Some((both, _)) = masks.iter().find(|(column, _)| exclude.contains(column)) {
         masked.problem(both, "is left out as well", "keep one of the two", problems);
     }
+    let mut typed = columns.section("types", problems);
+    let mut types = Vec::new();
+    for (column, text) in typed.all_texts(problems) {
+        match types::parse(&text) {
+            Some(found) => types.push((column, found)),
+            None => typed.problem(
+                &column,
+                "is no type",
+                "use text, bigint, numeric(12,2), timestamptz, json, ...",
+                problems,
+            ),
+        }
+    }
     columns.finish(problems);
-    Some(Rule { tables: Pattern::new(tables?), exclude, unpublished, masks, key, rename })
+    let tables = Pattern::new(tables?);
+    let declare = |(column, (pg_type, modifier))| Declared { tables: tables.clone(), column, pg_type, modifier };
+    let declared = types.into_iter().map(declare).collect();
+    Some((Rule { tables, exclude, unpublished, masks, key, rename, source: None }, declared))
 }
 
 fn mask(text: &str, salt: Option<&str>) -> Result<Mask, (&'static str, &'static str)> {

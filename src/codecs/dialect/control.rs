@@ -1,7 +1,7 @@
 //! The control tables: `_tailwater.progress`, `_tailwater.offsets`, `_tailwater.followed` and `_tailwater.tables`; those
 //! of tables that are stopped are in `stops`. Plain SQL that every warehouse speaks.
 
-use super::{literal, moment, stops};
+use super::{literal, moment, notes, sources, stops};
 use crate::model::{ChangeId, Checkpoint, Membership, PgTimestamp, Phase, TableName};
 
 /// The schema of everything that is ours.
@@ -184,5 +184,7 @@ pub(super) fn tables(of: &dyn Fn(&str) -> String, text: &str, time: &str, long: 
         ),
         stops::stopped(text, time, long),
         stops::held(text, long),
+        notes::notes(text, long),
+        sources::sources(text),
     ]
 }

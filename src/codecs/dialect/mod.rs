@@ -6,10 +6,12 @@ mod control;
 mod duckdb;
 mod layout;
 mod modes;
+mod notes;
 mod postgres;
 mod redshift;
 mod redshift_types;
 mod share;
+mod sources;
 mod stops;
 
 use std::sync::Arc;
@@ -20,10 +22,12 @@ use crate::model::{ChangeId, Checkpoint, Column, Membership, PgTimestamp, Table,
 pub use control::{CONTROL_SCHEMA, Progress};
 pub use duckdb::Duckdb;
 pub use layout::{Layout, MODES, Mode, OwnColumn, OwnType, Staged};
+pub use notes::Notes;
 pub use postgres::Postgres;
 pub use redshift::{CopyFormat, DIST_STYLES, DistStyle, Placement, Redshift};
 pub use redshift_types::{JSONS, Json, LONGEST_BYTES, LONGEST_TEXT, Staging, Types, width};
 pub use share::{Share, StageRow};
+pub use sources::Sources;
 pub use stops::{PART, Stops};
 
 /// A source table and where its rows go.
@@ -44,12 +48,11 @@ impl Target {
         Target { name, table, layout }
     }
 
-    /// The staging table's name in the control schema: the same for the same target, whatever its name holds.
+    /// The staging table's name in the control schema: the same for the same target and source, whatever their names hold.
     pub fn stage(&self) -> String {
         // FNV-1a; names may hold anything and be 63 bytes long already.
-        let hash = self
-            .name
-            .to_string()
+        let source = self.table.source().map(|(_, value)| format!(" {value}")).unwrap_or_default();
+        let hash = format!("{}{source}", self.name)
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         format!("stage_{hash:016x}")
@@ -213,6 +216,21 @@ pub trait Dialect: Send + Sync + 'static {
         control::owner(&self.fold_name(&target.schema), &self.fold_name(&target.name))
     }
 
+    /// Statements after which no other process makes tables until [`Dialect::together`] or the connection's end.
+    fn alone(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Statements that let others go on.
+    fn together(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The pipelines that share a target, as statements.
+    fn sources(&self, target: &TableName) -> Sources {
+        Sources { target: TableName::new(self.fold_name(&target.schema), self.fold_name(&target.name)) }
+    }
+
     /// Notes that the target holds this source table's rows, as this pipeline brings them.
     fn own(&self, pipeline: &str, target: &Target) -> String {
         let name = &target.name;
@@ -233,6 +251,11 @@ pub trait Dialect: Send + Sync + 'static {
     /// The stopped tables of a pipeline, and what waits of them, as statements.
     fn stops<'a>(&self, pipeline: &'a str) -> Stops<'a> {
         Stops { pipeline }
+    }
+
+    /// What the pipeline's source remembers, as statements.
+    fn notes<'a>(&self, pipeline: &'a str) -> Notes<'a> {
+        Notes { pipeline, progress: self.control("progress") }
     }
 
     /// Stores a checkpoint's offsets, in order.
@@ -314,4 +337,10 @@ fn moment(at: PgTimestamp) -> String {
     let mut text = Vec::new();
     print::pg_timestamptz(Finite::Value(at.0), &mut text);
     format!("TIMESTAMPTZ '{}'", String::from_utf8_lossy(&text))
+}
+
+/// `AND column = value`, where only the rows of one source are meant.
+fn of_source(target: &Target) -> String {
+    let source = target.table.source();
+    source.map(|(column, value)| format!(" AND {} = {}", quote(column), literal(value))).unwrap_or_default()
 }

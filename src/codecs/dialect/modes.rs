@@ -4,7 +4,9 @@
 //! the flush, which the source has now (not one marked as deleted, nor an ended version), and which is older than the
 //! change. A base that is newer was read again after the change: what it holds may be another row's.
 
-use super::{Dialect, Layout, MergeSpec, Target, base_match, key_match, key_match_of, list, moment, quote, table};
+use super::{
+    Dialect, Layout, MergeSpec, Target, base_match, key_match, key_match_of, list, moment, of_source, quote, table,
+};
 use crate::model::{ChangeId, Column, PgTimestamp};
 
 /// `t` is older than the staged row.
@@ -85,7 +87,7 @@ fn and(condition: Option<String>) -> String {
 
 /// Removes the rows that a truncate removed.
 pub(super) fn clear(target: &Target, horizon: ChangeId) -> String {
-    format!("DELETE FROM {} WHERE {}", table(&target.name), before(horizon))
+    format!("DELETE FROM {} WHERE {}", table(&target.name), before(target, horizon))
 }
 
 /// The horizon, where there was a truncate.
@@ -93,9 +95,9 @@ fn horizon(spec: &MergeSpec<'_>) -> Option<(ChangeId, PgTimestamp)> {
     spec.horizon.map(|id| (id, spec.at.unwrap_or(PgTimestamp(0))))
 }
 
-fn before(id: ChangeId) -> String {
+fn before(target: &Target, id: ChangeId) -> String {
     let (lsn, seq) = (id.commit.get(), id.seq);
-    format!("(_tw_lsn < {lsn} OR (_tw_lsn = {lsn} AND _tw_seq < {seq}))")
+    format!("(_tw_lsn < {lsn} OR (_tw_lsn = {lsn} AND _tw_seq < {seq})){}", of_source(target))
 }
 
 /// What a row that is kept has beside its values: whether it is gone, and since when.
@@ -137,7 +139,7 @@ pub(super) fn soft_delete<D: Dialect + ?Sized>(
             moment(at),
             id.commit.get(),
             id.seq,
-            before(id)
+            before(target, id)
         ));
     }
     all
@@ -173,7 +175,7 @@ pub(super) fn history<D: Dialect + ?Sized>(dialect: &D, spec: &MergeSpec<'_>) ->
     }
     if let Some((id, at)) = horizon(spec) {
         let lsn = id.commit.get();
-        let current = format!("_tw_valid_to IS NULL AND {}", before(id));
+        let current = format!("_tw_valid_to IS NULL AND {}", before(target, id));
         all.push(format!("DELETE FROM {t} WHERE _tw_lsn = {lsn} AND {current}"));
         all.push(format!("UPDATE {t} SET _tw_valid_to = {} WHERE {current}", moment(at)));
     }
@@ -262,6 +264,7 @@ pub(super) fn take_copies<D: Dialect + ?Sized>(dialect: &D, target: &Target) -> 
          row_number() OVER (PARTITION BY d._tw_row ORDER BY t._tw_lsn, t._tw_seq) AS _tw_n FROM {t} AS t JOIN \
          (SELECT g.*, row_number() OVER () AS _tw_row FROM \
          (SELECT {wanted}, count(*) AS _tw_copies FROM {s} AS s WHERE s._tw_op = 'd' GROUP BY {places}) AS g) AS d \
-         ON {same}) AS c WHERE t._tw_lsn = c._tw_lsn AND t._tw_seq = c._tw_seq AND c._tw_n <= c._tw_copies"
+         ON {same}) AS c WHERE t._tw_lsn = c._tw_lsn AND t._tw_seq = c._tw_seq AND c._tw_n <= c._tw_copies{own}",
+        own = of_source(target)
     )]
 }

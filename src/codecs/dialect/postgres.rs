@@ -2,10 +2,13 @@
 
 use super::modes::{self, Pairs};
 use super::{
-    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Target, control, key_match, list, literal, quote,
+    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Target, control, key_match, list, literal, of_source, quote,
     stage_extras, table,
 };
 use crate::model::{Column, PgType, TableName};
+
+/// The advisory lock of whoever makes tables.
+const TABLES: i64 = 0x7461_696c_7761_7465;
 
 /// PostgreSQL 15 and later.
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,6 +115,15 @@ impl Dialect for Postgres {
         all
     }
 
+    /// Under a number that nobody else has reason to use.
+    fn alone(&self) -> Vec<String> {
+        vec![format!("SELECT pg_advisory_lock({TABLES})")]
+    }
+
+    fn together(&self) -> Vec<String> {
+        vec![format!("SELECT pg_advisory_unlock({TABLES})")]
+    }
+
     /// The planner must not read the whole target for a few staged rows: nested loops over the key's index.
     fn prepare(&self) -> Vec<String> {
         ["enable_hashjoin", "enable_mergejoin", "enable_material"]
@@ -150,7 +162,8 @@ impl Dialect for Postgres {
                 "DELETE FROM {t} AS t USING (SELECT t._tw_lsn, t._tw_seq, d._tw_copies, \
                  row_number() OVER (PARTITION BY d._tw_row ORDER BY t._tw_lsn, t._tw_seq) AS _tw_n FROM {t} AS t JOIN \
                  (SELECT ROW({staged})::text AS _tw_row, count(*) AS _tw_copies FROM {s} AS s WHERE s._tw_op = 'd' GROUP BY 1) AS d \
-                 ON ROW({row})::text = d._tw_row) AS c WHERE t._tw_lsn = c._tw_lsn AND t._tw_seq = c._tw_seq AND c._tw_n <= c._tw_copies"
+                 ON ROW({row})::text = d._tw_row) AS c WHERE t._tw_lsn = c._tw_lsn AND t._tw_seq = c._tw_seq AND c._tw_n <= c._tw_copies{own}",
+                own = of_source(target)
             ),
             "SET LOCAL enable_hashjoin = off".to_owned(),
         ]

@@ -18,6 +18,7 @@ mod describe;
 mod draft;
 mod encode;
 mod flat;
+pub mod foreign;
 mod form;
 mod held;
 mod hold;

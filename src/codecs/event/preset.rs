@@ -57,7 +57,7 @@ fn told(column: &Column) -> bool {
 pub(super) fn preset(column: &Column, shape: &Shape, modes: &Modes) -> Option<Preset> {
     let default = column.default.as_ref().filter(|_| told(column))?;
     let text = match (default, &column.pg_type) {
-        (ColumnDefault::Literal(text), _) => text.as_str(),
+        (ColumnDefault::Literal(text) | ColumnDefault::Always(text), _) => text.as_str(),
         (ColumnDefault::Sequence, _) => "0",
         (ColumnDefault::Now, PgType::Date) => "1970-01-01",
         (ColumnDefault::Now, PgType::Timestamptz) => "1970-01-01 00:00:00+00",

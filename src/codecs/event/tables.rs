@@ -86,6 +86,7 @@ enum JsonDefault {
     Literal(String),
     Sequence,
     Now,
+    Always(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -196,6 +197,7 @@ impl JsonColumn {
                 ColumnDefault::Literal(text) => JsonDefault::Literal(text.clone()),
                 ColumnDefault::Sequence => JsonDefault::Sequence,
                 ColumnDefault::Now => JsonDefault::Now,
+                ColumnDefault::Always(text) => JsonDefault::Always(text.clone()),
             }),
         }
     }
@@ -211,6 +213,7 @@ impl JsonColumn {
                 JsonDefault::Literal(text) => ColumnDefault::Literal(text),
                 JsonDefault::Sequence => ColumnDefault::Sequence,
                 JsonDefault::Now => ColumnDefault::Now,
+                JsonDefault::Always(text) => ColumnDefault::Always(text),
             }),
         }
     }

@@ -35,6 +35,8 @@ pub struct Rule {
     pub key: Option<Vec<String>>,
     /// The table's name from here on; its schema stays.
     pub rename: Option<String>,
+    /// A column that says whose the rows are, and what it says: it is a part of the key.
+    pub source: Option<(String, String)>,
 }
 
 impl Rule {
@@ -48,7 +50,12 @@ impl Rule {
     #[must_use]
     pub fn again(&self, table: &Table, masked: &[String]) -> Rule {
         let has = |name: &String| table.columns.iter().any(|column| column.name == *name);
+        // What came from there has its column already.
+        let of = self.source.as_ref().filter(|(column, _)| has(column)).map(|(column, _)| column.clone());
+        let key = self.key.clone().map(|key| key.into_iter().chain(of.clone()).collect());
         Rule {
+            source: self.source.clone().filter(|_| of.is_none()),
+            key,
             exclude: self.exclude.iter().filter(|name| has(name)).cloned().collect(),
             masks: self.masks.iter().filter(|(name, _)| has(name) && !masked.contains(name)).cloned().collect(),
             ..self.clone()

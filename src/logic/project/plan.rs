@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Mask, Rule};
-use crate::model::{Cell, Column, Error, Oid, PgType, ReplicaIdentity, Result, Row, RowWriter, Table, TableName};
+use crate::model::{
+    Cell, Column, ColumnDefault, Error, Oid, PgType, ReplicaIdentity, Result, Row, RowWriter, Table, TableName,
+};
 
 /// The OID of `text`, which masked values are.
 const TEXT: Oid = Oid(25);
@@ -15,6 +17,8 @@ pub(super) struct Plan {
     pub(super) table: Arc<Table>,
     /// By column of the source; `None` for one that is left out.
     steps: Vec<Option<Option<Mask>>>,
+    /// What the column says that tells whose a row is.
+    source: Option<String>,
 }
 
 impl Plan {
@@ -48,13 +52,16 @@ impl Plan {
         // Where a column of the source is among those that are told.
         let told = |at: &usize| steps.iter().take(*at).filter(|step| step.is_some()).count();
         let schema = &table.name.schema;
-        let told = Table {
+        let mut told = Table {
             name: rule.rename.as_ref().map_or_else(|| table.name.clone(), |name| TableName::new(schema, name)),
             columns: columns.collect(),
             key: key.iter().map(told).collect(),
             ..table.clone()
         };
-        Ok(Plan { table: Arc::new(told), steps })
+        if let Some((name, value)) = &rule.source {
+            add_source(&mut told, name, value)?;
+        }
+        Ok(Plan { table: Arc::new(told), steps, source: rule.source.as_ref().map(|(_, value)| value.clone()) })
     }
 
     /// The row as it is told.
@@ -70,8 +77,31 @@ impl Plan {
                 (Some(_), cell) => rows.push(cell),
             }
         }
+        if let Some(source) = &self.source {
+            rows.push(Cell::Text(source.as_bytes()));
+        }
         rows.finish()
     }
+}
+
+/// Adds the column that says whose a row is, last, and to the key where there is one.
+fn add_source(table: &mut Table, name: &str, value: &str) -> Result<()> {
+    if place(table, name).is_some() {
+        return Err(Error::blocked(format!("the source_column of {} is {name}, a column that it has", table.name))
+            .remedy("name another column, one that no source has"));
+    }
+    if table.has_key() {
+        table.key.push(table.columns.len());
+    }
+    table.columns.push(Column {
+        name: name.to_owned(),
+        pg_type: PgType::Text,
+        oid: TEXT,
+        modifier: -1,
+        optional: false,
+        default: Some(ColumnDefault::Always(value.to_owned())),
+    });
+    Ok(())
 }
 
 fn mask<'a>(rule: &'a Rule, column: &str) -> Option<&'a Mask> {

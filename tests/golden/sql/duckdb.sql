@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS _tailwater.followed (pipeline VARCHAR NOT NULL, sourc
 CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL, mode VARCHAR);
 CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL, since TIMESTAMP WITH TIME ZONE NOT NULL, reason VARCHAR NOT NULL, remedy VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, changes bigint NOT NULL, bytes bigint NOT NULL, content VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline VARCHAR NOT NULL, name VARCHAR NOT NULL, value VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, source_column VARCHAR NOT NULL, source_value VARCHAR NOT NULL, pipeline VARCHAR NOT NULL);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
 UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = 'it''s';

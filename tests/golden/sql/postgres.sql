@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS _tailwater.followed (pipeline text NOT NULL, source_s
 CREATE TABLE IF NOT EXISTS _tailwater.tables (target_schema text NOT NULL, target_table text NOT NULL, pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, mode text);
 CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, since timestamptz NOT NULL, reason text NOT NULL, remedy text NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, changes bigint NOT NULL, bytes bigint NOT NULL, content text NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline text NOT NULL, name text NOT NULL, value text NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema text NOT NULL, target_table text NOT NULL, source_column text NOT NULL, source_value text NOT NULL, pipeline text NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');

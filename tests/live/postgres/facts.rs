@@ -41,6 +41,7 @@ fn told(table: &Table) -> Vec<(String, Option<String>)> {
         ColumnDefault::Literal(text) => text.clone(),
         ColumnDefault::Sequence => "sequence".into(),
         ColumnDefault::Now => "now".into(),
+        ColumnDefault::Always(_) => "always".into(),
     };
     table.columns.iter().map(|column| (column.name.clone(), column.default.as_ref().map(text))).collect()
 }

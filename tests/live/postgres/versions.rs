@@ -19,6 +19,7 @@ fn told(table: &Table) -> String {
             Some(ColumnDefault::Literal(text)) => format!("={text}"),
             Some(ColumnDefault::Sequence) => "=sequence".to_owned(),
             Some(ColumnDefault::Now) => "=now".to_owned(),
+            Some(ColumnDefault::Always(text)) => format!("=always {text}"),
         };
         format!("{} {}{}{default}", column.name, column.pg_type.name(), if column.optional { "" } else { "!" })
     });

@@ -14,7 +14,7 @@ mod write;
 
 pub(super) use decode::{Decoder, contains};
 pub(super) use form::Form;
-pub(super) use placeholder::name_uuid;
+pub(super) use placeholder::{name_uuid, placeholder};
 pub(super) use rare::{hstore, pairs};
 pub(super) use read::value as read_value;
 pub(super) use token::{Reader, string, unescape};

@@ -8,7 +8,7 @@ use super::super::text::bytes;
 use super::token;
 
 /// The JSON of a placeholder in a column of this kind.
-pub(super) fn placeholder(kind: &Kind, text: &str) -> Vec<u8> {
+pub(in super::super) fn placeholder(kind: &Kind, text: &str) -> Vec<u8> {
     let mut string = Vec::new();
     token::string(text.as_bytes(), &mut string).expect("a str is UTF-8");
     let mut base64 = Vec::new();

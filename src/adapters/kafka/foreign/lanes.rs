@@ -1,0 +1,145 @@
+//! Lanes: the partitions that are read, each with its own queue.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::super::client::{Context, classify, coded, failed};
+use super::super::control::Control;
+use super::super::partitions::check_range;
+use super::ends::wanted;
+use crate::model::{Class, Error, Pattern, Result};
+
+/// How often topics and partitions that have appeared are looked for.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A topic's partition.
+pub(super) type Place = (String, i32);
+
+/// The partitions that are read.
+pub(super) struct Lanes {
+    consumer: Arc<BaseConsumer<Context>>,
+    context: Context,
+    pub(super) control: Control,
+    patterns: Vec<Pattern>,
+    stop: Arc<AtomicBool>,
+    /// Where the warehouse stands.
+    stored: HashMap<Place, i64>,
+    lanes: BTreeMap<Place, PartitionQueue<Context>>,
+    looked: Option<Instant>,
+}
+
+impl Lanes {
+    pub(super) fn new(
+        consumer: Arc<BaseConsumer<Context>>,
+        context: Context,
+        control: Control,
+        patterns: Vec<Pattern>,
+        stop: Arc<AtomicBool>,
+        stored: HashMap<Place, i64>,
+    ) -> Lanes {
+        Lanes { consumer, context, control, patterns, stop, stored, lanes: BTreeMap::new(), looked: None }
+    }
+
+    /// All that are read.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.lanes.keys().cloned().collect()
+    }
+
+    /// The others of a topic.
+    pub(super) fn beside(&self, place: &Place) -> Vec<Place> {
+        self.lanes.keys().filter(|other| other.0 == place.0 && *other != place).cloned().collect()
+    }
+
+    /// Joins what has appeared since the last look, where it is time for one: each with the offset it begins at.
+    pub(super) fn look(&mut self) -> Result<Vec<(Place, i64)>> {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            return Ok(Vec::new());
+        }
+        let found = match wanted(&self.control, &self.patterns) {
+            // What is read goes on; brokers that do not answer are asked again.
+            Err(error) if error.class() == Class::Transient && self.looked.is_some() => {
+                self.looked = Some(Instant::now());
+                return Ok(Vec::new());
+            }
+            found => found?,
+        };
+        let mut joined = Vec::new();
+        for (topic, partitions) in found {
+            for partition in 0..partitions {
+                let place = (topic.clone(), partition);
+                if !self.lanes.contains_key(&place) {
+                    let from = self.join(&place)?;
+                    joined.push((place, from));
+                }
+            }
+        }
+        self.looked = Some(Instant::now());
+        Ok(joined)
+    }
+
+    /// Starts to read a partition where the warehouse stands, or at its beginning.
+    fn join(&mut self, (topic, partition): &Place) -> Result<i64> {
+        let doing = format!("reading {topic}[{partition}]");
+        let (low, high) = self.control.range_of(topic, *partition)?;
+        let place = (topic.clone(), *partition);
+        // A partition that was added later has been there from its own beginning.
+        let known = self.stored.keys().chain(self.lanes.keys()).any(|(known, _)| known == topic);
+        let from = match self.stored.get(&place) {
+            Some(&next) => next,
+            None if known => 0,
+            None => low,
+        };
+        check_range(topic, *partition, from, (low, high))?;
+        let queue = self.consumer.split_partition_queue(topic, *partition);
+        let queue = queue.ok_or_else(|| Error::transient(format!("{doing}: there is no such partition yet")))?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, *partition, Offset::Offset(from)).map_err(|error| failed(&doing, &error))?;
+        self.consumer.incremental_assign(&list).map_err(|error| failed(&doing, &error))?;
+        tracing::info!(topic, partition, from, "reading");
+        self.lanes.insert(place, queue);
+        Ok(from)
+    }
+
+    /// The next record of a partition, if one arrives within this time.
+    pub(super) fn poll(&self, place: &Place, wait: Duration) -> Result<Option<BorrowedMessage<'_>>> {
+        let Some(queue) = self.lanes.get(place) else { return Ok(None) };
+        match queue.poll(wait) {
+            None => Ok(None),
+            Some(Ok(message)) => Ok(Some(message)),
+            Some(Err(KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code)))
+                if classify(code) != Class::Transient =>
+            {
+                Err(self.refused(place, code))
+            }
+            Some(Err(_)) => Ok(None),
+        }
+    }
+
+    /// What a partition's refusal means: with its range, where that is the reason.
+    fn refused(&self, (topic, partition): &Place, code: Code) -> Error {
+        let what = match self.control.range_of(topic, *partition) {
+            Ok((low, high)) => format!("reading {topic}[{partition}], which has the offsets {low} to {high}: {code}"),
+            Err(_) => format!("reading {topic}[{partition}]: {code}"),
+        };
+        coded(what, code)
+    }
+
+    /// Hears what the client says outside of the partitions, for this long.
+    pub(super) fn serve(&self, wait: Duration) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::transient("the Kafka source has been stopped"));
+        }
+        if let Some(Ok(_)) = self.consumer.poll(wait) {
+            return Err(Error::bug("a record arrived outside of its partition's queue"));
+        }
+        self.context.blocked().map_or(Ok(()), Err)
+    }
+}

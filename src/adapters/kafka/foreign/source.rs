@@ -1,0 +1,161 @@
+//! The source: starts the reading and hands its batches on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::super::ForeignOptions;
+use super::super::client::{Context, consumer_config, create};
+use super::super::control::Control;
+use super::super::topics::blocking;
+use super::ends::ends;
+use super::lanes::{Lanes, Place};
+use super::reader::{Outlet, Reader, checkpoint, resume};
+use super::take::Taker;
+use crate::logic::pipeline::{Batch, Source};
+use crate::model::{Checkpoint, Error, Meters, Note, Position, Result};
+
+/// Bytes fetched ahead of a partition: there may be many.
+const AHEAD: usize = 1 << 20;
+
+/// How far the reading has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForeignPosition {
+    /// What the sink stores; its offsets are those that moved with this batch.
+    pub(super) checkpoint: Checkpoint,
+    /// The next offset of each partition that is read.
+    pub(super) next: Arc<BTreeMap<Place, i64>>,
+    pub(super) notes: Vec<Note>,
+}
+
+impl Position for ForeignPosition {
+    fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint.clone()
+    }
+
+    fn reaches(&self, goal: &ForeignPosition) -> bool {
+        goal.next.iter().all(|(place, end)| self.next.get(place).is_some_and(|next| next >= end))
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.notes.clone()
+    }
+}
+
+/// A batch on its way from the reading thread, with its share of the memory.
+pub(super) type Handed = Result<(Batch<ForeignPosition>, OwnedSemaphorePermit)>;
+
+/// Follows topics that others write. See the module.
+pub struct ForeignSource {
+    batches: mpsc::Receiver<Handed>,
+    room: Arc<Semaphore>,
+    stop: Arc<AtomicBool>,
+    consumer: Arc<BaseConsumer<Context>>,
+    options: ForeignOptions,
+    /// The last position handed out.
+    at: ForeignPosition,
+    /// A batch without changes that says again where we are.
+    repeat: bool,
+}
+
+impl ForeignSource {
+    /// Connects and goes on where `stored` says, with what was noted; without it from the beginning.
+    pub async fn start(
+        options: ForeignOptions,
+        stored: Option<Checkpoint>,
+        notes: BTreeMap<String, String>,
+        meters: Arc<Meters>,
+    ) -> Result<ForeignSource> {
+        let number = resume(stored.as_ref())?;
+        let taker = Taker::new(&options, &notes, number)?;
+        let offsets: BTreeMap<Place, i64> = stored
+            .into_iter()
+            .flat_map(|stored| stored.offsets)
+            .map(|(topic, partition, next)| ((topic, partition), next))
+            .collect();
+        let source = &options.source;
+        let (cluster, group) = (source.cluster.clone(), source.group.clone());
+        let control = blocking(move || Control::connect(&cluster, &group)).await?;
+        let context = Context::default();
+        let consumer = create(&consumer_config(&source.cluster, &source.group, AHEAD)?, context.clone())?;
+        let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stored = offsets.clone().into_iter().collect();
+        let lanes =
+            Lanes::new(Arc::clone(&consumer), context, control, source.topics.clone(), Arc::clone(&stop), stored);
+        let room = Arc::new(Semaphore::new((source.buffer_bytes / 1024).max(1)));
+        let (sender, batches) = mpsc::channel(64);
+        let outlet = Outlet {
+            batches: sender,
+            room: Arc::clone(&room),
+            kbytes: u32::try_from(source.buffer_bytes / 1024).unwrap_or(u32::MAX).max(1),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let next = Arc::new(offsets);
+        let at =
+            ForeignPosition { checkpoint: checkpoint(number, Vec::new()), next: Arc::clone(&next), notes: Vec::new() };
+        let (moved, later) = Default::default();
+        let reader = Reader { lanes, taker, meters, next, moved, later };
+        std::thread::Builder::new()
+            .name("kafka-reader".into())
+            .spawn(move || reader.run(&outlet))
+            .map_err(|error| Error::transient("no thread for reading Kafka").because(error))?;
+        Ok(ForeignSource { batches, room, stop, consumer, options, at, repeat: false })
+    }
+}
+
+impl Drop for ForeignSource {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.room.close();
+    }
+}
+
+impl Source for ForeignSource {
+    type Position = ForeignPosition;
+
+    async fn next(&mut self) -> Result<Batch<ForeignPosition>> {
+        if std::mem::take(&mut self.repeat) {
+            let at = ForeignPosition { notes: Vec::new(), ..self.at.clone() };
+            return Ok(Batch { changes: Vec::new(), bytes: 0, upto: Some(at) });
+        }
+        let handed = self.batches.recv().await;
+        let (batch, _room) = handed.ok_or_else(|| Error::transient("the reading of Kafka has ended"))??;
+        if let Some(upto) = &batch.upto {
+            let stands = Checkpoint { offsets: Vec::new(), ..upto.checkpoint.clone() };
+            self.at = ForeignPosition { checkpoint: stands, next: Arc::clone(&upto.next), notes: Vec::new() };
+        }
+        Ok(batch)
+    }
+
+    /// Shows the group's progress to whoever lists consumer groups; nothing depends on it.
+    async fn ack(&mut self, upto: ForeignPosition) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, next) in &upto.checkpoint.offsets {
+            if list.add_partition_offset(topic, *partition, Offset::Offset(*next)).is_err() {
+                return Ok(());
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(%error, "the group's offsets were not committed");
+        }
+        Ok(())
+    }
+
+    async fn current(&mut self) -> Result<ForeignPosition> {
+        let source = self.options.source.clone();
+        let next = Arc::clone(&self.at.next);
+        let ask = move || ends(&Control::connect(&source.cluster, &source.group)?, &source.topics, &next);
+        let ends = blocking(ask).await?;
+        let goal = ForeignPosition { next: Arc::new(ends), ..self.at.clone() };
+        // Where nothing new will come, saying again where we are is what ends a run that waits for this.
+        self.repeat = self.at.reaches(&goal);
+        Ok(goal)
+    }
+}
