@@ -89,6 +89,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         if std::mem::take(&mut self.open) {
             self.client.execute("ROLLBACK").await?;
         }
+        // It may have failed while nobody else could make tables.
+        self.together().await?;
         // Its target and its staging table may have been made or altered in what is undone.
         let target = self.target_name(told);
         self.fitting.remove(&target);

@@ -10,6 +10,9 @@ use crate::model::{Column, PgType, TableName};
 /// The advisory lock of whoever makes tables.
 const TABLES: i64 = 0x7461_696c_7761_7465;
 
+/// Bytes of the longest name.
+const LONGEST_NAME: usize = 63;
+
 /// PostgreSQL 15 and later.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Postgres;
@@ -17,6 +20,19 @@ pub struct Postgres;
 impl Dialect for Postgres {
     fn target_type(&self, column: &Column) -> String {
         pg_type(&column.pg_type)
+    }
+
+    /// A longer name would be cut, and with it become another table's.
+    fn refusal(&self, target: &Target) -> Option<(String, String)> {
+        let columns = target.table.columns.iter().map(|column| &column.name);
+        let long = [&target.name.schema, &target.name.name].into_iter().chain(columns).find(|n| n.len() > LONGEST_NAME);
+        long.map(|name| {
+            (
+                format!("{} needs the name {name}, which has more than PostgreSQL's {LONGEST_NAME} bytes", target.name),
+                "give the table another name with `rename` in its [[table]], or leave the column out with columns.exclude"
+                    .to_owned(),
+            )
+        })
     }
 
     /// Arrays are staged as their text: they have no binary form of their own here.
@@ -121,7 +137,8 @@ impl Dialect for Postgres {
     }
 
     fn together(&self) -> Vec<String> {
-        vec![format!("SELECT pg_advisory_unlock({TABLES})")]
+        // Where it is not held, too: the session has no others.
+        vec!["SELECT pg_advisory_unlock_all()".to_owned()]
     }
 
     /// The planner must not read the whole target for a few staged rows: nested loops over the key's index.
