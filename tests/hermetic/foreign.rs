@@ -26,10 +26,15 @@ fn raw<'a>(key: Option<&'a str>, value: Option<&'a str>, headers: &'a [(&'a str,
 /// All records as one batch: the final columns with their types, and what each record comes to.
 fn batch(shapes: &mut Shapes, records: &[Raw<'_>]) -> Result<(Vec<String>, Vec<Op>), ForeignError> {
     let filed: Vec<_> = records.iter().map(rows).collect::<Result<_, _>>()?;
-    filed.iter().try_for_each(|filed| shapes.meet(filed))?;
+    let mut told = Vec::new();
+    for filed in filed {
+        if shapes.meet(&filed)? {
+            told.push(filed);
+        }
+    }
     let mut ops = Vec::new();
     let mut columns = Vec::new();
-    for filed in &filed {
+    for filed in &told {
         let (table, op) = shapes.op(filed)?;
         columns = table.columns.iter().map(|c| format!("{} {}", c.name, c.pg_type.name())).collect();
         ops.push(op);
@@ -222,9 +227,73 @@ fn shapes() -> Shapes {
 /// What a run of Debezium's records comes to.
 fn played(records: &[Raw<'_>]) -> Vec<Op> {
     let (mut debezium, mut shapes) = (Debezium::default(), shapes());
-    let filed: Vec<_> = records.iter().filter_map(|raw| debezium.read(raw).unwrap()).collect();
-    filed.iter().for_each(|filed| shapes.meet(filed).unwrap());
+    let mut filed: Vec<_> = records.iter().filter_map(|raw| debezium.read(raw).unwrap()).collect();
+    filed.retain(|filed| !filed.parts() && shapes.meet(filed).unwrap());
     filed.iter().map(|filed| shapes.op(filed).unwrap().1).collect()
+}
+
+#[test]
+fn a_table_may_have_the_columns_of_an_event_and_of_a_transactions_mark() {
+    let ops = played(&[
+        raw(None, Some(r#"{"id":7,"status":"BEGIN","amount":1}"#), &[]),
+        raw(None, Some(r#"{"op":"c","source":"web","id":8}"#), &[]),
+        raw(None, Some(r#"{"status":"END","id":"5:9","event_count":0,"data_collections":null,"ts_ms":1}"#), &[]),
+    ]);
+    assert_eq!(ops.len(), 2, "{ops:?}");
+}
+
+#[test]
+fn what_empties_a_table_of_which_nothing_came_says_nothing_and_decides_no_key() {
+    let truncate: &[(&str, &[u8])] = &[("_op", b"truncate")];
+    let row = raw(Some(r#"{"id":1}"#), Some(r#"{"a":1}"#), &[]);
+    let (columns, ops) = batch(
+        &mut Shapes::new(Vec::new(), String::new()),
+        &[raw(None, None, truncate), row, raw(None, None, truncate)],
+    )
+    .unwrap();
+    assert_eq!(columns, ["id bigint", "a bigint"]);
+    assert!(matches!(ops.as_slice(), [Op::Insert { .. }, Op::Truncate]), "{ops:?}");
+}
+
+#[test]
+fn names_that_no_warehouse_takes_are_refused() {
+    for (topic, value) in
+        [("app.", r#"{"a":1}"#), (".t", r#"{"a":1}"#), ("app.t", r#"{"":1}"#), ("app.t", r#"{"a\u0000":1}"#)]
+    {
+        let record = Raw { topic, ..raw(None, Some(value), &[]) };
+        let error = batch(&mut shapes(), &[record]).unwrap_err();
+        assert!(matches!(error, ForeignError::Refused { .. }), "{topic} {value}: {error:?}");
+    }
+}
+
+#[test]
+fn the_halves_of_a_key_change_are_told_apart_where_several_partitions_have_them() {
+    let event = |op: &str, before: &str, after: &str| {
+        format!(
+            r#"{{"before":{before},"after":{after},"source":{{"schema":"s","table":"t","ts_ms":1,"sequence":"[\"8\",\"9\"]"}},"op":"{op}"}}"#
+        )
+    };
+    let (small, large) = (r#"{"id":2,"big":"b"}"#, r#"{"id":2,"big":"__debezium_unavailable_value"}"#);
+    for (row, late, expected) in [(small, false, "insert"), (large, false, "moved"), (large, true, "kept")] {
+        let (mut debezium, mut shapes) = (Debezium::default(), shapes());
+        let come = event("c", "null", row);
+        let first = event("c", "null", r#"{"id":1,"big":"b"}"#);
+        let old: &[(&str, &[u8])] = &[("__debezium.oldkey", br#"{"id":1}"#)];
+        let mut told = Vec::new();
+        for record in [raw(Some(r#"{"id":1}"#), Some(&first), &[]), raw(Some(r#"{"id":2}"#), Some(&come), old)] {
+            let mut filed = debezium.read(&record).unwrap().unwrap();
+            shapes.part(&mut filed, late);
+            shapes.meet(&filed).unwrap();
+            told.push(shapes.op(&filed).unwrap().1);
+        }
+        let found = match &told[1] {
+            Op::Insert { .. } => "insert",
+            Op::Update { old: Some(_), .. } => "moved",
+            Op::Update { old: None, .. } => "kept",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected);
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS "_tailwater"."followed_it's" (pipeline character vary
 CREATE TABLE IF NOT EXISTS "_tailwater"."tables" (target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, pipeline character varying(1024) NOT NULL, source_schema character varying(1024) NOT NULL, source_table character varying(1024) NOT NULL, mode character varying(1024));
 CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline character varying(1024) NOT NULL, source_schema character varying(1024) NOT NULL, source_table character varying(1024) NOT NULL, since timestamp with time zone NOT NULL, reason character varying(65535) NOT NULL, remedy character varying(65535) NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline character varying(1024) NOT NULL, source_schema character varying(1024) NOT NULL, source_table character varying(1024) NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, changes bigint NOT NULL, bytes bigint NOT NULL, content character varying(65535) NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline character varying(1024) NOT NULL, name character varying(1024) NOT NULL, value character varying(65535) NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, source_column character varying(1024) NOT NULL, source_value character varying(1024) NOT NULL, pipeline character varying(1024) NOT NULL);
 -- progress
 INSERT INTO "_tailwater"."progress_it's" (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM "_tailwater"."progress_it's" WHERE pipeline = 'it''s');
 UPDATE "_tailwater"."progress_it's" SET fence = fence + 1 WHERE pipeline = 'it''s';

@@ -1,6 +1,6 @@
 //! Lanes: the partitions that are read, each with its own queue.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,6 +33,8 @@ pub(super) struct Lanes {
     /// Where the warehouse stands.
     stored: HashMap<Place, i64>,
     lanes: BTreeMap<Place, PartitionQueue<Context>>,
+    /// Those that have been read to their end once.
+    ended: BTreeSet<Place>,
     looked: Option<Instant>,
 }
 
@@ -45,12 +47,28 @@ impl Lanes {
         stop: Arc<AtomicBool>,
         stored: HashMap<Place, i64>,
     ) -> Lanes {
-        Lanes { consumer, context, control, patterns, stop, stored, lanes: BTreeMap::new(), looked: None }
+        Lanes {
+            consumer,
+            context,
+            control,
+            patterns,
+            stop,
+            stored,
+            lanes: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            looked: None,
+        }
     }
 
-    /// All that are read.
-    pub(super) fn places(&self) -> Vec<Place> {
-        self.lanes.keys().cloned().collect()
+    /// All that are read, those of a topic together.
+    pub(super) fn topics(&self) -> Vec<Vec<Place>> {
+        let places: Vec<Place> = self.lanes.keys().cloned().collect();
+        places.chunk_by(|a, b| a.0 == b.0).map(<[Place]>::to_vec).collect()
+    }
+
+    /// Whether a partition has been read to its end since it joined: what comes now has only just been written.
+    pub(super) fn is_current(&self, place: &Place) -> bool {
+        self.ended.contains(place)
     }
 
     /// The others of a topic.
@@ -73,10 +91,12 @@ impl Lanes {
         };
         let mut joined = Vec::new();
         for (topic, partitions) in found {
+            // A partition that is added later has been there from its own beginning.
+            let known = self.stored.keys().chain(self.lanes.keys()).any(|(known, _)| *known == topic);
             for partition in 0..partitions {
                 let place = (topic.clone(), partition);
                 if !self.lanes.contains_key(&place) {
-                    let from = self.join(&place)?;
+                    let from = self.join(&place, known)?;
                     joined.push((place, from));
                 }
             }
@@ -85,13 +105,12 @@ impl Lanes {
         Ok(joined)
     }
 
-    /// Starts to read a partition where the warehouse stands, or at its beginning.
-    fn join(&mut self, (topic, partition): &Place) -> Result<i64> {
+    /// Starts to read a partition where the warehouse stands, or at its beginning; of a topic that is `known`, at the very
+    /// first record.
+    fn join(&mut self, (topic, partition): &Place, known: bool) -> Result<i64> {
         let doing = format!("reading {topic}[{partition}]");
         let (low, high) = self.control.range_of(topic, *partition)?;
         let place = (topic.clone(), *partition);
-        // A partition that was added later has been there from its own beginning.
-        let known = self.stored.keys().chain(self.lanes.keys()).any(|(known, _)| known == topic);
         let from = match self.stored.get(&place) {
             Some(&next) => next,
             None if known => 0,
@@ -109,11 +128,15 @@ impl Lanes {
     }
 
     /// The next record of a partition, if one arrives within this time.
-    pub(super) fn poll(&self, place: &Place, wait: Duration) -> Result<Option<BorrowedMessage<'_>>> {
+    pub(super) fn poll(&mut self, place: &Place, wait: Duration) -> Result<Option<BorrowedMessage<'_>>> {
         let Some(queue) = self.lanes.get(place) else { return Ok(None) };
         match queue.poll(wait) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(message)),
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                self.ended.insert(place.clone());
+                Ok(None)
+            }
             Some(Err(KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code)))
                 if classify(code) != Class::Transient =>
             {

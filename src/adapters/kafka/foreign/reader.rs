@@ -1,6 +1,6 @@
 //! The reading thread: lanes in turn, records to batches.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Phase, Result, Sour
 const BATCH_BYTES: usize = 1 << 20;
 /// What a change takes beside its values.
 const CHANGE_BYTES: usize = 160;
-/// Records of one partition before the next one's turn.
+/// Records of one topic before the next one's turn.
 const TURN: usize = 2000;
 /// How long the reading rests where nothing came.
 const REST: Duration = Duration::from_millis(20);
@@ -39,8 +39,8 @@ pub(super) struct Reader {
     /// The next offset of each partition that is read.
     pub(super) next: Arc<BTreeMap<Place, i64>>,
     pub(super) moved: BTreeMap<Place, i64>,
-    /// Met behind a truncate that they come after.
-    pub(super) later: BTreeMap<Place, VecDeque<(Taken, i64)>>,
+    /// The next record of each partition, with the offset behind it.
+    pub(super) ahead: BTreeMap<Place, (Taken, i64)>,
 }
 
 /// What has been read since the last batch.
@@ -62,15 +62,15 @@ impl Reader {
         }
     }
 
-    /// A turn for each partition; `false` when nobody wants it any more.
+    /// A turn for each topic; `false` when nobody wants it any more.
     fn round(&mut self, outlet: &Outlet) -> Result<bool> {
         for (place, from) in self.lanes.look()? {
             self.moved.insert(place, from);
         }
         let mut piece = Piece::default();
-        for place in self.lanes.places() {
+        for topic in self.lanes.topics() {
             for _ in 0..TURN {
-                if !self.step(&place, &mut piece)? {
+                if !self.step(&topic, &mut piece)? {
                     break;
                 }
                 if piece.bytes >= BATCH_BYTES && !self.hand(std::mem::take(&mut piece), outlet)? {
@@ -86,30 +86,53 @@ impl Reader {
         self.hand(piece, outlet)
     }
 
-    /// Takes a partition's next record, if it is there.
-    fn step(&mut self, place: &Place, piece: &mut Piece) -> Result<bool> {
-        let waited = self.later.get_mut(place).and_then(VecDeque::pop_front);
-        let (taken, next) = match waited {
-            Some((taken, next)) => (Some(taken), next),
-            None => {
-                let Some(message) = self.lanes.poll(place, Duration::ZERO)? else { return Ok(false) };
-                (self.taker.read(&message)?, message.offset() + 1)
+    /// Takes a topic's next record, if it is there: of its partitions' records the one that the source's log has first.
+    fn step(&mut self, topic: &[Place], piece: &mut Piece) -> Result<bool> {
+        for place in topic {
+            // What was written long ago is read in its order, whichever partition arrives first.
+            if !self.fill(place)? && topic.len() > 1 && !self.lanes.is_current(place) {
+                return Ok(false);
             }
-        };
-        if let Some(taken) = taken {
-            if taken.filed.truncates() {
-                self.align(place, &taken, piece)?;
-            }
-            self.keep(taken, piece)?;
         }
-        self.moved.insert(place.clone(), next);
+        let Some(place) = self.first(topic).cloned() else { return Ok(false) };
+        self.keep(&place, topic.len() > 1, piece)?;
         Ok(true)
     }
 
-    fn keep(&mut self, taken: Taken, piece: &mut Piece) -> Result<()> {
-        self.taker.meet(&taken)?;
-        piece.bytes += taken.filed.size() + CHANGE_BYTES;
-        piece.taken.push(taken);
+    /// Reads ahead to a partition's next record that says something; whether it is there.
+    fn fill(&mut self, place: &Place) -> Result<bool> {
+        for _ in 0..TURN {
+            if self.ahead.contains_key(place) {
+                return Ok(true);
+            }
+            let Some(message) = self.lanes.poll(place, Duration::ZERO)? else { return Ok(false) };
+            let next = message.offset() + 1;
+            match self.taker.read(&message)? {
+                Some(taken) => drop(self.ahead.insert(place.clone(), (taken, next))),
+                None => drop(self.moved.insert(place.clone(), next)),
+            }
+        }
+        Ok(self.ahead.contains_key(place))
+    }
+
+    /// The partition whose record comes first.
+    fn first<'a>(&self, topic: &'a [Place]) -> Option<&'a Place> {
+        let found = topic.iter().filter_map(|place| Some((place, &self.ahead.get(place)?.0)));
+        let ready = found.filter(|(_, taken)| topic.len() == 1 || !self.taker.waits(taken));
+        ready.min_by_key(|(_, taken)| taken.turn()).map(|(place, _)| place)
+    }
+
+    /// Takes a partition's record that has been read ahead.
+    fn keep(&mut self, place: &Place, several: bool, piece: &mut Piece) -> Result<()> {
+        let Some((mut taken, next)) = self.ahead.remove(place) else { return Ok(()) };
+        if taken.filed.truncates() {
+            self.align(place, &taken, piece)?;
+        }
+        if self.taker.meet(&mut taken, several)? {
+            piece.bytes += taken.filed.size() + CHANGE_BYTES;
+            piece.taken.push(taken);
+        }
+        self.moved.insert(place.clone(), next);
         Ok(())
     }
 
@@ -117,28 +140,19 @@ impl Reader {
     fn align(&mut self, place: &Place, truncate: &Taken, piece: &mut Piece) -> Result<()> {
         let Some(order) = truncate.filed.order else { return Ok(()) };
         for other in self.lanes.beside(place) {
-            if self.later.get(&other).is_some_and(|later| !later.is_empty()) {
-                continue;
-            }
             let Some(upto) = end(&self.lanes.control, &other.0, other.1)? else { continue };
-            let mut at = self.moved.get(&other).or_else(|| self.next.get(&other)).copied().unwrap_or(0);
-            while at < upto {
-                let Some(message) = self.lanes.poll(&other, Duration::from_millis(100))? else {
-                    self.lanes.serve(Duration::ZERO)?;
-                    continue;
-                };
-                at = message.offset() + 1;
-                let taken = self.taker.read(&message)?;
-                drop(message);
-                match taken {
-                    Some(taken) if taken.filed.order.is_some_and(|other| other.version > order.version) => {
-                        self.later.entry(other.clone()).or_default().push_back((taken, at));
+            loop {
+                if self.fill(&other)? {
+                    let read = self.ahead.get(&other).and_then(|(taken, _)| taken.filed.order);
+                    if read.is_some_and(|other| other.version > order.version) {
                         break;
                     }
-                    Some(taken) => self.keep(taken, piece)?,
-                    None => {}
+                    self.keep(&other, true, piece)?;
+                } else if self.moved.get(&other).or_else(|| self.next.get(&other)).is_some_and(|&at| at >= upto) {
+                    break;
+                } else {
+                    self.lanes.serve(REST)?;
                 }
-                self.moved.insert(other.clone(), at);
             }
         }
         Ok(())

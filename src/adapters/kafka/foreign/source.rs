@@ -81,7 +81,9 @@ impl ForeignSource {
         let (cluster, group) = (source.cluster.clone(), source.group.clone());
         let control = blocking(move || Control::connect(&cluster, &group)).await?;
         let context = Context::default();
-        let consumer = create(&consumer_config(&source.cluster, &source.group, AHEAD)?, context.clone())?;
+        let mut config = consumer_config(&source.cluster, &source.group, AHEAD)?;
+        config.set("enable.partition.eof", "true");
+        let consumer = create(&config, context.clone())?;
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
         let stop = Arc::new(AtomicBool::new(false));
         let stored = offsets.clone().into_iter().collect();
@@ -98,8 +100,8 @@ impl ForeignSource {
         let next = Arc::new(offsets);
         let at =
             ForeignPosition { checkpoint: checkpoint(number, Vec::new()), next: Arc::clone(&next), notes: Vec::new() };
-        let (moved, later) = Default::default();
-        let reader = Reader { lanes, taker, meters, next, moved, later };
+        let (moved, ahead) = Default::default();
+        let reader = Reader { lanes, taker, meters, next, moved, ahead };
         std::thread::Builder::new()
             .name("kafka-reader".into())
             .spawn(move || reader.run(&outlet))

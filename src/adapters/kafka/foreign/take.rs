@@ -1,6 +1,7 @@
 //! Records to changes: in two steps, so that a batch's tables have grown before its first row is made.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
@@ -8,8 +9,13 @@ use super::super::reader::place;
 use super::super::registry::Registry;
 use super::super::{ForeignOptions, Origin};
 use super::lanes::Place;
-use crate::codecs::event::foreign::{AvroSchema, Debezium, Filed, ForeignError, Mark, Raw, Shapes, Verdict, rows};
+use crate::codecs::event::foreign::{
+    AvroSchema, Debezium, Filed, ForeignError, Mark, Order, Raw, Shapes, Verdict, rows,
+};
 use crate::model::{Change, ChangeId, Error, Lsn, Note, PgTimestamp, Result, TableName};
+
+/// How long a record waits for the partition that has the rest of it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Numbers are this far apart, like the positions of a log.
 const STEP: u64 = 8;
@@ -20,7 +26,19 @@ pub(super) struct Taken {
     at: PgTimestamp,
     place: Place,
     offset: i64,
+    read: Instant,
 }
+
+impl Taken {
+    /// Whose turn it is, of records in several partitions: where the log has them; of the two halves of a key change, which
+    /// share a place there, first the one that needs the other's row; and without a place there, by their time.
+    pub(super) fn turn(&self) -> ((u64, u64), bool, i64) {
+        (self.filed.order.map_or((0, 0), |order| order.version), self.filed.parts(), self.at.0)
+    }
+}
+
+/// A partition's records of one source's log.
+type Lane = (Place, String);
 
 /// Knows tables, marks and schemas.
 pub(super) struct Taker {
@@ -28,11 +46,19 @@ pub(super) struct Taker {
     debezium: Debezium,
     registry: Option<Registry>,
     shapes: Shapes,
-    marks: HashMap<Place, Mark>,
-    /// The last truncate of each table, in the source's log.
+    marks: HashMap<Lane, Mark>,
+    /// The last truncate of each table, in its source's log.
     horizons: HashMap<TableName, (u64, u64)>,
-    moved: BTreeSet<Place>,
+    moved: BTreeSet<Lane>,
     cut: BTreeSet<TableName>,
+    /// The newest change that was taken of each table whose records lie in several partitions.
+    newest: HashMap<TableName, (u64, u64)>,
+    /// Where the log has the last row that came under another key.
+    joined: Option<(u64, u64)>,
+    /// Whose log each table is of.
+    logs: HashMap<TableName, String>,
+    /// Tables of which one of these is to be noted.
+    advanced: BTreeSet<TableName>,
     /// The number of the last change.
     pub(super) number: u64,
 }
@@ -41,11 +67,14 @@ impl Taker {
     pub(super) fn new(options: &ForeignOptions, notes: &BTreeMap<String, String>, number: u64) -> Result<Taker> {
         let mut shapes = Shapes::new(options.declared.clone(), options.placeholder.clone());
         let (mut marks, mut horizons) = (HashMap::new(), HashMap::new());
+        let (mut newest, mut logs) = (HashMap::new(), HashMap::new());
         for (name, value) in notes {
             let read = match name.split_once(' ') {
                 Some(("shape", _)) => shapes.recall(value).then_some(()),
                 Some(("mark", at)) => mark(at, value).map(|mark| marks.extend([mark])),
                 Some(("horizon", table)) => horizon(table, value).map(|horizon| horizons.extend([horizon])),
+                Some(("newest", table)) => horizon(table, value).map(|version| newest.extend([version])),
+                Some(("log", table)) => table_of(table).map(|table| logs.extend([(table, value.clone())])),
                 _ => None,
             };
             read.ok_or_else(|| {
@@ -62,6 +91,10 @@ impl Taker {
             horizons,
             moved: BTreeSet::new(),
             cut: BTreeSet::new(),
+            newest,
+            joined: None,
+            logs,
+            advanced: BTreeSet::new(),
             number,
         })
     }
@@ -91,7 +124,8 @@ impl Taker {
         let Some(filed) = filed.map_err(|error| refusal(error, &at()))? else { return Ok(None) };
         let millis = message.timestamp().to_millis();
         let time = millis.map_or_else(PgTimestamp::now, |ms| PgTimestamp::from_unix_micros(ms.saturating_mul(1000)));
-        let taken = Taken { filed, at: time, place: (raw.topic.to_owned(), raw.partition), offset: message.offset() };
+        let place = (raw.topic.to_owned(), raw.partition);
+        let taken = Taken { filed, at: time, place, offset: message.offset(), read: Instant::now() };
         Ok(if self.is_new(&taken)? { Some(taken) } else { None })
     }
 
@@ -109,9 +143,9 @@ impl Taker {
     /// Whether the event has not been here before.
     fn is_new(&mut self, taken: &Taken) -> Result<bool> {
         let Some(order) = taken.filed.order else { return Ok(true) };
-        let mark = self.marks.entry(taken.place.clone()).or_default();
-        let verdict = mark.meet(order);
-        self.moved.insert(taken.place.clone());
+        let lane = (taken.place.clone(), taken.filed.log.clone());
+        let verdict = self.marks.entry(lane.clone()).or_default().meet(order);
+        self.moved.insert(lane);
         match verdict {
             Verdict::Take => {}
             Verdict::Again => return Ok(false),
@@ -125,18 +159,82 @@ impl Taker {
             }
         }
         // Another partition was emptied before this one came to its part.
-        let behind = self.horizons.get(taken.filed.table()).is_some_and(|horizon| order.version < *horizon);
-        Ok(!behind)
+        let horizon = self.horizons.get(taken.filed.table());
+        // And what empties it has no key: it may come again in any partition.
+        let behind =
+            |horizon: &(u64, u64)| order.version < *horizon || (taken.filed.truncates() && order.version == *horizon);
+        Ok(!horizon.is_some_and(behind))
     }
 
-    /// Makes the tables fit.
-    pub(super) fn meet(&mut self, taken: &Taken) -> Result<()> {
-        if let (true, Some(order)) = (taken.filed.truncates(), taken.filed.order) {
-            self.horizons.insert(taken.filed.table().clone(), order.version);
-            self.cut.insert(taken.filed.table().clone());
+    /// Whether a record stays until another partition has the rest of it: the end of a key for the row's new one.
+    pub(super) fn waits(&self, taken: &Taken) -> bool {
+        let alone = taken.filed.order.is_some_and(|order| self.joined != Some(order.version));
+        taken.filed.parts() && alone && taken.read.elapsed() < PATIENCE
+    }
+
+    /// Makes the tables fit; whether there is anything to be done. `several`: the topic has other partitions.
+    pub(super) fn meet(&mut self, taken: &mut Taken, several: bool) -> Result<bool> {
+        let at = || place(&taken.place.0, taken.place.1, taken.offset);
+        let table = taken.filed.table().clone();
+        self.of_one_log(&taken.filed, &table).map_err(|error| error.within(at()))?;
+        // Without a place in the log the other partitions may be anywhere.
+        let later = |order: Order| self.newest.get(&table).is_some_and(|newest| order.version < *newest);
+        let late = several && taken.filed.order.is_none_or(later);
+        let joins = taken.filed.joins();
+        if several {
+            self.shapes.part(&mut taken.filed, late);
         }
-        let met = self.shapes.meet(&taken.filed);
-        met.map_err(|error| refusal(error, &place(&taken.place.0, taken.place.1, taken.offset)))
+        if let Some(order) = taken.filed.order {
+            if taken.filed.truncates() {
+                if late {
+                    return Err(Error::blocked(format!(
+                        "{}: all rows of {table} from before go, and another partition of the topic has brought later ones",
+                        at()
+                    ))
+                    .remedy(
+                        "which of the rows are the later ones can't be told any more: drop the table and read the topics \
+                         again under another pipeline name, which reads what is there in its order",
+                    ));
+                }
+                self.horizons.insert(table.clone(), order.version);
+                self.cut.insert(table.clone());
+            } else if several {
+                if joins {
+                    self.joined = Some(order.version);
+                }
+                let newest = self.newest.entry(table.clone()).or_default();
+                *newest = order.version.max(*newest);
+                self.advanced.insert(table.clone());
+            }
+        }
+        if taken.filed.parts() && !several {
+            // The other half says it, later in this partition.
+            return Ok(false);
+        }
+        self.shapes.meet(&taken.filed).map_err(|error| refusal(error, &at()))
+    }
+
+    /// Refuses a table that another connector's source has, too: their rows and their logs would be mixed.
+    fn of_one_log(&mut self, filed: &Filed, table: &TableName) -> Result<()> {
+        if filed.log.is_empty() {
+            return Ok(());
+        }
+        match self.logs.get(table) {
+            None => {
+                self.logs.insert(table.clone(), filed.log.clone());
+                self.advanced.insert(table.clone());
+                Ok(())
+            }
+            Some(log) if *log == filed.log => Ok(()),
+            Some(log) => Err(Error::blocked(format!(
+                "{table} is written by the connector {log}, and by {} too",
+                filed.log
+            ))
+            .remedy(format!(
+                "give each its own pipeline, with a `source_column` or a schema of its own; if the connector was only \
+                     renamed, delete the row 'log {table}' of _tailwater.notes"
+            ))),
+        }
     }
 
     /// The change, with the next number.
@@ -157,10 +255,19 @@ impl Taker {
         let shapes = self.shapes.grown().into_iter();
         let mut notes: Vec<Note> =
             shapes.map(|(table, value)| Note { name: format!("shape {table}"), value, early: true }).collect();
-        for (topic, partition) in std::mem::take(&mut self.moved) {
-            let name = format!("mark {topic}[{partition}]");
-            if let Some(mark) = self.marks.get(&(topic, partition)) {
+        for lane in std::mem::take(&mut self.moved) {
+            let ((topic, partition), log) = &lane;
+            let name = format!("mark {topic}[{partition}] {log}");
+            if let Some(mark) = self.marks.get(&lane) {
                 notes.push(Note { name, value: mark.print(), early: false });
+            }
+        }
+        for table in std::mem::take(&mut self.advanced) {
+            if let Some((commit, lsn)) = self.newest.get(&table) {
+                notes.push(Note { name: format!("newest {table}"), value: format!("{commit} {lsn}"), early: false });
+            }
+            if let Some(log) = self.logs.get(&table) {
+                notes.push(Note { name: format!("log {table}"), value: log.clone(), early: false });
             }
         }
         for table in std::mem::take(&mut self.cut) {
@@ -180,12 +287,18 @@ fn refusal(error: ForeignError, place: &str) -> Error {
     }
 }
 
-fn mark(at: &str, value: &str) -> Option<(Place, Mark)> {
-    let (topic, partition) = at.strip_suffix(']')?.rsplit_once('[')?;
-    Some(((topic.to_owned(), partition.parse().ok()?), Mark::parse(value)?))
+fn mark(at: &str, value: &str) -> Option<(Lane, Mark)> {
+    // No topic's name has a bracket in it.
+    let (topic, rest) = at.split_once('[')?;
+    let (partition, log) = rest.split_once("] ")?;
+    Some((((topic.to_owned(), partition.parse().ok()?), log.to_owned()), Mark::parse(value)?))
 }
 
 fn horizon(table: &str, value: &str) -> Option<(TableName, (u64, u64))> {
-    let ((schema, name), (commit, lsn)) = (table.split_once('.')?, value.split_once(' ')?);
-    Some((TableName::new(schema, name), (commit.parse().ok()?, lsn.parse().ok()?)))
+    let (commit, lsn) = value.split_once(' ')?;
+    Some((table_of(table)?, (commit.parse().ok()?, lsn.parse().ok()?)))
+}
+
+fn table_of(name: &str) -> Option<TableName> {
+    name.split_once('.').map(|(schema, name)| TableName::new(schema, name))
 }

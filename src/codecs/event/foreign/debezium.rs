@@ -61,25 +61,26 @@ impl Debezium {
                 return Ok(None);
             }
             let key = self.key(raw)?;
-            let gone = raw.header(header::NEW_KEY).is_some();
             // Unwrapped, the first half of a key change may be no more than this.
-            if gone && is_object(raw.header(header::NEW_KEY)) {
+            let does = if is_object(raw.header(header::NEW_KEY)) { Does::Part } else { Does::Delete };
+            if matches!(does, Does::Part) {
                 self.deleted.insert(place, bytes.to_vec());
-                return Ok(None);
             }
-            return Ok(Some(Filed { table: named_by(raw.topic), does: Does::Delete, key, order: None }));
+            let table = named_by(raw.topic);
+            return Ok(Some(Filed { table, does, key, order: None, log: String::new(), bare: true }));
         };
         let payload = self.payload(value)?;
         if payload.json == b"null" {
             return self.read(&Raw { value: None, ..*raw });
         }
         let parts = members(&payload.json)?.ok_or(EVENT)?;
-        let filed = match (member(&parts, "op").and_then(text), member(&parts, "status"), member(&parts, "id")) {
-            (Some(op), ..) if member(&parts, "source").is_some() => self.envelope(raw, &payload, &parts, &op)?,
-            (None, Some(_), Some(_)) if raw.topic.ends_with(".transaction") => None,
+        let source = member(&parts, "source").is_some_and(|source| source.starts_with(b"{"));
+        let filed = match member(&parts, "op").and_then(text) {
+            Some(op) if source => self.envelope(raw, &payload, &parts, &op)?,
+            None if is_of_transaction(&parts) => None,
             _ => self.row(raw, &payload, &parts)?,
         };
-        let gone = filed.as_ref().is_none_or(|filed| matches!(filed.does, Does::Delete));
+        let gone = filed.as_ref().is_none_or(|filed| matches!(filed.does, Does::Delete | Does::Part));
         if gone && let Some(key) = raw.key {
             self.deleted.insert(place, key.to_vec());
         }
@@ -118,7 +119,7 @@ impl Debezium {
                 None => Does::Insert(row()?),
             },
             "u" => Does::Update { old: None, row: row()? },
-            "d" if is_object(raw.header(header::NEW_KEY)) => return Ok(None),
+            "d" if is_object(raw.header(header::NEW_KEY)) => Does::Part,
             "d" if key.is_empty() => {
                 Does::DeleteRow(before.ok_or(ForeignError::Unreadable("a row before the change"))?)
             }
@@ -127,7 +128,7 @@ impl Debezium {
             "m" => return Ok(None),
             _ => return Err(ForeignError::Unreadable("an operation of Debezium's")),
         };
-        Ok(Some(Filed { table, does, key, order }))
+        Ok(Some(Filed { table, does, key, order, log: name("name").unwrap_or_default(), bare: false }))
     }
 
     /// A row alone. What begins with two underscores was added to it, and is no column.
@@ -155,7 +156,7 @@ impl Debezium {
         let mut row = self.fields(&payload.json, payload.schema.as_ref())?;
         row.0.retain(|field| !field.name.starts_with("__"));
         let does = match op.as_deref() {
-            _ if gone && is_object(raw.header(header::NEW_KEY)) => return Ok(None),
+            _ if gone && is_object(raw.header(header::NEW_KEY)) => Does::Part,
             _ if gone && key.is_empty() => Does::DeleteRow(row),
             _ if gone => Does::Delete,
             Some("t") => Does::Truncate,
@@ -167,7 +168,8 @@ impl Debezium {
             Some("u") => Does::Update { old: None, row: with_key(row, &key)? },
             Some(_) => return Err(ForeignError::Unreadable("an operation of Debezium's")),
         };
-        Ok(Some(Filed { table, does, key, order }))
+        let log = added(&["__source_name", "__name"]).and_then(text).unwrap_or_default();
+        Ok(Some(Filed { table, does, key, order, log, bare: false }))
     }
 
     fn key(&mut self, raw: &Raw<'_>) -> Result<Fields, ForeignError> {
@@ -241,6 +243,15 @@ impl Debezium {
 
 fn is_object(header: Option<&[u8]>) -> bool {
     header.is_some_and(|json| check(json).is_ok() && json.trim_ascii().starts_with(b"{"))
+}
+
+/// Whether it is where a transaction begins or ends. A table may have columns of some of these names, not of all.
+fn is_of_transaction(parts: &[(String, &[u8])]) -> bool {
+    let names = ["status", "id", "event_count", "data_collections", "ts_ms"];
+    let status = member(parts, "status").and_then(text);
+    matches!(status.as_deref(), Some("BEGIN" | "END"))
+        && parts.len() == names.len()
+        && parts.iter().all(|(name, _)| names.contains(&name.as_str()))
 }
 
 /// `["<end of the transaction before>","<lsn>"]` as a JSON text, and a time. Where nothing was before, the LSN itself.

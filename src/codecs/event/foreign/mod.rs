@@ -89,6 +89,10 @@ pub struct Filed {
     pub(super) key: Fields,
     /// Where the source's log has it, for what was streamed and says so.
     pub order: Option<Order>,
+    /// The connector's name for its source, where the record tells it: each has a log of its own.
+    pub log: String,
+    /// Whether it is a key alone: nothing but the topic says which table it is of.
+    pub(super) bare: bool,
 }
 
 impl Filed {
@@ -102,11 +106,21 @@ impl Filed {
         matches!(self.does, Does::Truncate)
     }
 
+    /// Whether it is the end of a key whose row goes on under another one.
+    pub fn parts(&self) -> bool {
+        matches!(self.does, Does::Part)
+    }
+
+    /// Whether it brings a row that had another key.
+    pub fn joins(&self) -> bool {
+        matches!(self.does, Does::Update { old: Some(_), .. })
+    }
+
     /// Bytes of values it holds.
     pub fn size(&self) -> usize {
         let row = match &self.does {
             Does::Read(row) | Does::Insert(row) | Does::Update { row, .. } | Does::DeleteRow(row) => row.size(),
-            Does::Delete | Does::Truncate => 0,
+            Does::Delete | Does::Part | Does::Truncate => 0,
         };
         row + self.key.size()
     }
@@ -123,6 +137,8 @@ pub(super) enum Does {
     Update { old: Option<Fields>, row: Fields },
     /// There is no row of this key any more.
     Delete,
+    /// The same, and that its row goes on under another key.
+    Part,
     /// The end of a row of a table without a key.
     DeleteRow(Fields),
     /// There is no row any more.

@@ -28,7 +28,7 @@ pub fn rows(raw: &Raw<'_>) -> Result<Filed, ForeignError> {
         (Some(b"upsert"), None) => return Err(ForeignError::Unreadable("a row")),
         (Some(_), _) => return Err(ForeignError::Unreadable("upsert, delete or truncate in the header _op")),
     };
-    Ok(Filed { table, does, key, order: None })
+    Ok(Filed { table, does, key, order: None, log: String::new(), bare: false })
 }
 
 fn table(name: &[u8]) -> Result<TableName, ForeignError> {

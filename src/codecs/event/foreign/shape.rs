@@ -50,11 +50,15 @@ impl Shapes {
         told.collect()
     }
 
-    /// Makes the table fit a record.
-    pub fn meet(&mut self, filed: &Filed) -> Result<(), ForeignError> {
-        if filed.truncates() && self.tables.contains_key(&filed.table) {
-            return Ok(());
+    /// Makes the table fit a record; whether the record says anything: a table of which nothing came has no rows to lose.
+    pub fn meet(&mut self, filed: &Filed) -> Result<bool, ForeignError> {
+        if (filed.truncates() || filed.bare) && !self.tables.contains_key(&filed.table) {
+            return Ok(false);
         }
+        if filed.truncates() {
+            return Ok(true);
+        }
+        legible(filed)?;
         let known = self.tables.get(&filed.table);
         let mut table = match known {
             Some(table) => (**table).clone(),
@@ -82,13 +86,13 @@ impl Shapes {
                     grew |= self.grow(&mut table, field, true)?;
                 }
             }
-            Does::Delete | Does::Truncate => {}
+            Does::Delete | Does::Part | Does::Truncate => {}
         }
         let place = |name: &str| table.columns.iter().position(|column| column.name == name);
         let key: Vec<usize> = filed.key.names().filter_map(place).collect();
         if known.is_none() {
             table.key = key;
-        } else if !filed.truncates() && BTreeSet::from_iter(&key) != BTreeSet::from_iter(&table.key) {
+        } else if BTreeSet::from_iter(&key) != BTreeSet::from_iter(&table.key) {
             return Err(another_key(&table, filed));
         }
         if grew {
@@ -96,7 +100,7 @@ impl Shapes {
             self.grown.insert(filed.table.clone());
             self.tables.insert(filed.table.clone(), Arc::new(table));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Makes a column fit a value; whether it had to.
@@ -145,6 +149,21 @@ impl Shapes {
         Ok(grew)
     }
 
+    /// A row that comes under another key, where the end of the old one is told by itself, in another partition: it only
+    /// comes, unless it keeps values of the row that was. `late`: other partitions are further, and there may be another
+    /// row of the old key.
+    pub fn part(&self, filed: &mut Filed, late: bool) {
+        let Does::Update { old, row } = &mut filed.does else { return };
+        if old.is_none() {
+            return;
+        }
+        if !row.0.iter().any(|field| self.unchanged(field)) {
+            filed.does = Does::Insert(std::mem::take(row));
+        } else if late {
+            *old = None;
+        }
+    }
+
     /// What a record that was met comes to, in the table's present shape.
     pub fn op(&mut self, filed: &Filed) -> Result<(Arc<Table>, Op), ForeignError> {
         let table = self.tables.get(&filed.table).ok_or(ForeignError::Unreadable("a table that was met"))?;
@@ -160,7 +179,7 @@ impl Shapes {
                     old => Op::Update { old: old.map(OldRow::Key), new },
                 }
             }
-            Does::Delete => Op::Delete { old: OldRow::Key(self.row(&table, &filed.key, false)?) },
+            Does::Delete | Does::Part => Op::Delete { old: OldRow::Key(self.row(&table, &filed.key, false)?) },
             Does::DeleteRow(row) => Op::Delete { old: OldRow::Full(self.row(&table, row, false)?) },
             Does::Truncate => Op::Truncate,
         };
@@ -183,8 +202,12 @@ impl Shapes {
                 .declared
                 .iter()
                 .any(|declared| declared.column == column.name && declared.tables.matches(&table.name.to_string()));
+            // A column of JSON that has no schema's type holds the value's JSON.
+            let json = column.pg_type == PgType::Json;
             let printed = match &field.typed {
-                Some(typed) if !declared || typed.pg_type == column.pg_type => typed.print(&field.json, &mut text),
+                Some(typed) if typed.pg_type == column.pg_type || !(declared || json) => {
+                    typed.print(&field.json, &mut text)
+                }
                 _ => guess::print(&column.pg_type, &field.json, &mut text),
             };
             if let Err(error) = printed {
@@ -213,6 +236,28 @@ impl Shapes {
                 inside.is_some_and(|inside| inside == self.placeholder.as_bytes() && !inside.is_empty())
             }
         }
+    }
+}
+
+/// Refuses names that no warehouse takes.
+fn legible(filed: &Filed) -> Result<(), ForeignError> {
+    let rows = match &filed.does {
+        Does::Read(row) | Does::Insert(row) | Does::DeleteRow(row) | Does::Update { row, .. } => row.names(),
+        Does::Delete | Does::Part | Does::Truncate => filed.key.names(),
+    };
+    let nothing = |name: &str| name.is_empty() || name.contains('\0');
+    if [&filed.table.schema, &filed.table.name].into_iter().any(|name| nothing(name)) {
+        return Err(ForeignError::refused(
+            "the topic's last two words, or the record, name no table",
+            "leave the topic out of `topics`, or name the table in each record (the header _table of rows)",
+        ));
+    }
+    match rows.into_iter().any(nothing) {
+        false => Ok(()),
+        true => Err(ForeignError::refused(
+            format!("a column of {} has no name, or U+0000 in it", filed.table),
+            "mend what writes it; nothing is skipped",
+        )),
     }
 }
 
