@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tailwater::adapters::postgres::Form;
 use tailwater::app::config::{Config, Problem, Sink, Source};
 
 const GOOD: &str = r#"
@@ -33,10 +34,12 @@ fn a_good_file_becomes_options_and_shows_no_secret() {
     let Source::Postgres(options) = config.source else { panic!("a slot is the source") };
     assert_eq!((options.slot.as_str(), options.publication.as_str()), ("tailwater_shop", "tailwater_shop"));
     assert!(matches!(config.sink, Sink::Duckdb(..)));
-    assert!(!options.binary);
-    let config = Config::parse(&GOOD.replace("[source.postgres]", "[source.postgres]\nbinary = true")).unwrap();
-    let Source::Postgres(options) = config.source else { panic!("a slot is the source") };
-    assert!(options.binary);
+    assert!(matches!(options.form, Form::Fitting(_)) && !options.form.in_binary());
+    for said in [true, false] {
+        let config = Config::parse(&GOOD.replace("[source.postgres]", &format!("[source.postgres]\nbinary = {said}")));
+        let Source::Postgres(options) = config.unwrap().source else { panic!("a slot is the source") };
+        assert!(options.form.in_binary() == said && !matches!(options.form, Form::Fitting(_)));
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod import;
 mod inline;
 mod keys;
 mod messages;
+mod mutants;
 mod names;
 mod notice;
 mod outbox;

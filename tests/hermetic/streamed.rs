@@ -24,11 +24,15 @@ struct Reader {
 
 impl Reader {
     fn new(streaming: Streaming) -> Reader {
+        Reader::with(streaming, false)
+    }
+
+    fn with(streaming: Streaming, two_phase: bool) -> Reader {
         let dir = std::env::temp_dir().join(format!("tailwater-streamed-{}", std::process::id()));
         let options = SpoolOptions { dir, limit: 1 << 30, ..SpoolOptions::default() };
         Reader {
             decoder: Decoder::new(streaming),
-            streamed: Streamed::new(Spool::new(options, Meters::new()).unwrap()),
+            streamed: Streamed::new(Spool::new(options, Meters::new()).unwrap(), two_phase),
             assembler: Assembler::new(Lsn::ZERO).with_messages(Some(Patterns::default())).with_commits(true),
             told: Told::default(),
         }
@@ -37,6 +41,11 @@ impl Reader {
     fn read(&mut self, lsn: Lsn, body: &Bytes) -> Result<(), Error> {
         match self.streamed.take(&mut self.decoder, lsn, body)? {
             Taken::Kept => Ok(()),
+            Taken::Before(relation) => {
+                let step = self.assembler.feed(Message::Relation(relation), Lsn::ZERO, &mut self.told.0)?;
+                self.step(step);
+                self.read(lsn, body)
+            }
             Taken::Message(message) => {
                 let step = self.assembler.feed(message, lsn, &mut self.told.0)?;
                 self.step(step);
@@ -50,7 +59,7 @@ impl Reader {
                 }
                 self.assembler.begin_streamed(lsn, committed.xid, committed.commit)?;
                 while let Some(record) = committed.replay.record()? {
-                    let message = self.decoder.within_block().decode(&record.body)?;
+                    let message = committed.decode(self.decoder, &record.body)?;
                     let step = self.assembler.feed(message, record.lsn, &mut self.told.0)?;
                     self.step(step);
                 }
@@ -223,6 +232,84 @@ fn width(script: &[Message]) -> usize {
     reader.script(script).unwrap();
     let rows = reader.told.0.iter().filter(|change| matches!(change.op, Op::Insert { .. }));
     rows.last().unwrap().table.columns.len()
+}
+
+fn prepare(begins: bool, xid: u32, lsn: u64) -> Message {
+    let (prepare_lsn, end_lsn, at, gid) = (Lsn::new(lsn), Lsn::new(lsn + 8), PgTimestamp(7), format!("name {xid}"));
+    match begins {
+        true => Message::BeginPrepare(BeginPrepare { prepare_lsn, end_lsn, at, xid: Xid(xid), gid }),
+        false => Message::Prepare(Prepare { prepare_lsn, end_lsn, at, xid: Xid(xid), gid }),
+    }
+}
+
+fn commit_prepared(xid: u32, lsn: u64) -> Message {
+    Message::CommitPrepared(CommitPrepared { commit: commit(lsn), xid: Xid(xid), gid: format!("name {xid}") })
+}
+
+fn rollback_prepared(xid: u32, lsn: u64) -> Message {
+    let (prepare_end_lsn, rollback_end_lsn, gid) = (Lsn::new(108), Lsn::new(lsn + 8), format!("name {xid}"));
+    let (prepared_at, rolled_back_at) = (PgTimestamp(7), PgTimestamp(8));
+    let rollback =
+        RollbackPrepared { prepare_end_lsn, rollback_end_lsn, prepared_at, rolled_back_at, xid: Xid(xid), gid };
+    Message::RollbackPrepared(rollback)
+}
+
+fn whole(xid: u32, lsn: u64, messages: &[Message]) -> Vec<Message> {
+    let begin = Message::Begin(Begin { final_lsn: Lsn::new(lsn), at: PgTimestamp(7), xid: Xid(xid) });
+    [&[begin], messages, &[Message::Commit(commit(lsn))]].concat()
+}
+
+#[test]
+fn prepared_transactions_come_when_they_are_committed_with_the_names_of_their_time() {
+    let mut reader = Reader::with(Streaming::On, true);
+    let script = [
+        // It names the relation first, for all that follow.
+        &[prepare(true, 10, 100), relation(None, &["id"]), insert(None, &["1"]), prepare(false, 10, 100)][..],
+        &[prepare(true, 20, 200), insert(None, &["lost"]), prepare(false, 20, 200)],
+        &whole(30, 300, &[insert(None, &["2"])]),
+        &[start(40, true), relation(Some(40), &["id"]), insert(Some(40), &["3"]), stop()],
+        &[Message::StreamPrepare(match prepare(false, 40, 400) {
+            Message::Prepare(prepare) => prepare,
+            _ => unreachable!(),
+        })],
+        &[rollback_prepared(20, 500)],
+        &[commit_prepared(10, 600)],
+        &whole(50, 700, &[relation(None, &["id", "more"]), insert(None, &["4", "x"])]),
+        &[commit_prepared(40, 800)],
+        &whole(60, 900, &[insert(None, &["5", "y"])]),
+        // The name that a streamed transaction gave counts for one that is prepared later.
+        &[start(70, true), relation(Some(70), &["id", "more", "most"]), insert(Some(70), &["6", "x", "y"]), stop()],
+        &[ended(70, 1000), prepare(true, 80, 1100), insert(None, &["7", "x", "y"]), prepare(false, 80, 1100)],
+        &[commit_prepared(80, 1200)],
+    ]
+    .concat();
+    reader.script(&script).unwrap();
+    let (changes, ends) = &reader.told;
+    assert_eq!(firsts(changes), ["2", "1", "4", "3", "5", "6", "7"]);
+    let widths = changes.iter().filter(|change| matches!(change.op, Op::Insert { .. }));
+    assert_eq!(widths.map(|change| change.table.columns.len()).collect::<Vec<_>>(), [1, 1, 2, 1, 2, 3, 3]);
+    assert_eq!(ends.iter().map(|end| end.get()).collect::<Vec<_>>(), [308, 608, 708, 808, 908, 1008, 1208]);
+    // What the server was told that this process has: all of it.
+    assert_eq!(reader.streamed.bound(Lsn::new(2000)), Lsn::new(2000));
+}
+
+#[test]
+fn nothing_at_or_behind_a_prepared_transaction_is_acknowledged_before_its_end_is_durable() {
+    let mut reader = Reader::with(Streaming::On, true);
+    let script = [
+        &[prepare(true, 10, 100), relation(None, &["id"]), insert(None, &["1"]), prepare(false, 10, 100)][..],
+        &[prepare(true, 20, 200), insert(None, &["2"]), prepare(false, 20, 200)],
+    ]
+    .concat();
+    reader.script(&script).unwrap();
+    let bound = |reader: &mut Reader, durable: u64| reader.streamed.bound(Lsn::new(durable)).get();
+    assert_eq!((bound(&mut reader, 50), bound(&mut reader, 1000)), (50, 100));
+    reader.script(&[commit_prepared(10, 600), rollback_prepared(20, 700)]).unwrap();
+    assert_eq!(bound(&mut reader, 607), 100, "its end is not durable");
+    assert_eq!(bound(&mut reader, 608), 200);
+    assert_eq!(bound(&mut reader, 708), 708);
+    let error = reader.script(&[commit_prepared(30, 900)]).unwrap_err();
+    assert_eq!(error.class(), Class::Blocked);
 }
 
 #[test]

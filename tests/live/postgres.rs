@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tailwater::adapters::postgres::{Endpoint, Options, PostgresSource, SnapshotMode};
+use tailwater::adapters::postgres::{Endpoint, Form, Options, PostgresSource, SnapshotMode};
 use tailwater::logic::pipeline::Source;
 use tailwater::model::{
     Cell, Change, ChangeId, Checkpoint, Error, Meters, OldRow, Op, Pattern, Phase, Position, Result, Row,
@@ -18,6 +18,7 @@ mod join;
 mod slot;
 mod stream;
 mod streamed;
+mod two_phase;
 mod versions;
 mod writers;
 
@@ -38,7 +39,8 @@ fn options(url: &str, pipeline: &str) -> Options {
         messages: None,
         commits: false,
         schema_history: false,
-        binary: false,
+        form: Form::default(),
+        two_phase: false,
         streaming: Some(false),
         spool: Default::default(),
         buffer_bytes: 16 << 20,

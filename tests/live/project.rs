@@ -147,7 +147,7 @@ fn a_rule_that_can_t_be_kept_stops_with_the_column_and_nothing_is_written() {
         .code(2)
         .says(&["columns.mask.email", "truncate(N)"]);
     pipeline("project_no4", "columns.mask = { email = \"hmac\" }").run_until_current().code(2).says(&["columns.salt"]);
-    pipeline("project_no5", "mode = \"history\"").run_until_current().code(2).says(&["mode", "mirror"]);
+    pipeline("project_no5", "mode = \"mirrored\"").run_until_current().code(2).says(&["mode", "mirror"]);
     assert_eq!(target.one("select count(*) from pg_class where relname = 'people'"), "0");
 }
 

@@ -62,9 +62,10 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
             );
         }
     }
-    if options.binary {
+    if options.form.in_binary() {
         problems.extend(forms::refused(&client, options, facts.version, &tables).await?);
     }
+    problems.extend(slot::able(options, &facts).err());
     if !facts.standby {
         for (found, portion) in publication::portions(options, &tables) {
             problems.extend(portion::probe(&client, options, facts.version, found, portion).await.err());
@@ -102,7 +103,7 @@ async fn look(options: &Options, findings: &mut Findings) -> Result<()> {
         ),
         Ok(None) => {}
         Ok(Some(found)) => {
-            problems.extend(found.usable(&options.slot, &facts).err());
+            problems.extend(found.usable(options, &facts).err());
             problems.extend(found.held_by_another(options).err());
         }
     }

@@ -115,7 +115,7 @@ impl Known {
         Error::blocked(format!(
             "column {column} of table {table} has the type {shown}, which can't be read in binary form{inside}"
         ))
-        .remedy("set binary = false in [source.postgres], or leave the column out with columns.pushdown")
+        .remedy("leave the column out with columns.pushdown; or set binary = false in [source.postgres], where no row is larger than 1 GB as text")
     }
 }
 

@@ -1,8 +1,8 @@
 //! PostgreSQL as a source.
 //!
 //! `endpoint`, `tls`, `wire` reach a server; `sql` does it for everything that is SQL; `catalog`, `history`, `publication`, `slot`
-//! prepare; `snapshot` and `stream` deliver, `forms` and `texts` read a stream in binary; `streamed` keeps
-//! transactions that are still open in the `spool`; `start` begins and `source` makes batches of both; `newcomers` and
+//! prepare; `snapshot` and `stream` deliver, `forms` and `texts` read a stream in binary; `streamed` and `prepared` keep
+//! transactions that have not committed yet in the `spool`; `start` begins and `source` makes batches of both; `newcomers` and
 //! `join` let tables join; `watch` looks after all of it; `ack` guards what the server is told.
 
 mod ack;
@@ -18,6 +18,7 @@ mod newcomers;
 mod options;
 mod partitions;
 mod portion;
+mod prepared;
 mod publication;
 mod refusal;
 mod resnapshot;
@@ -42,7 +43,7 @@ pub use endpoint::{Endpoint, SslMode};
 pub use forms::Known;
 pub use history::HISTORY_SQL;
 pub use identity::continues;
-pub use options::{Options, Partitioned, Portion, SnapshotMode};
+pub use options::{Form, Options, Partitioned, Portion, SnapshotMode};
 pub use slot::{SlotStatus, behind, slot_status};
 pub use source::{PostgresSource, SlotPosition};
 pub use spool::{Record, Replay, Spool, SpoolOptions};

@@ -1,5 +1,7 @@
 //! What the source has to be told.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::model::{Pattern, Patterns};
@@ -23,6 +25,42 @@ pub enum Partitioned {
     Root,
     /// Each partition that holds rows as a table of its own.
     Leaf,
+}
+
+/// In which form the stream's values come; what is made of them is the same.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// As text.
+    Text,
+    /// As their types' send functions write them.
+    Binary,
+    /// As text, until a row was too large for it: in binary from the next connection on.
+    Fitting(Arc<AtomicBool>),
+}
+
+impl Default for Form {
+    fn default() -> Form {
+        Form::Fitting(Arc::default())
+    }
+}
+
+impl Form {
+    /// Whether the next connection asks for binary.
+    pub fn in_binary(&self) -> bool {
+        match self {
+            Form::Text => false,
+            Form::Binary => true,
+            Form::Fitting(too_large) => too_large.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A row was too large to be sent as text; whether the next connection asks for another form because of it.
+    pub(super) fn widen(&self) -> bool {
+        match self {
+            Form::Fitting(too_large) => !too_large.swap(true, Ordering::Relaxed),
+            Form::Text | Form::Binary => false,
+        }
+    }
 }
 
 /// What of some tables is published.
@@ -67,10 +105,12 @@ pub struct Options {
     pub messages: Option<Patterns>,
     /// Whether the database keeps a history of what the log does not say of tables.
     pub schema_history: bool,
-    /// Whether the stream's values come in binary form.
-    pub binary: bool,
+    /// In which form the stream's values come.
+    pub form: Form,
     /// Whether large transactions are sent while they are open; `None`: where the server says where they abort.
     pub streaming: Option<bool>,
+    /// Whether transactions are sent when they are prepared.
+    pub two_phase: bool,
     /// Where those are kept.
     pub spool: super::SpoolOptions,
     /// Bytes of changes that may wait between the socket and the sink.

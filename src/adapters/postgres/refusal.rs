@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::options::Form;
 use crate::model::{Class, Error};
 
 /// An ErrorResponse or NoticeResponse, as far as it matters.
@@ -37,12 +38,24 @@ impl Notice {
 
     /// The error it stands for, where a value's form has to do with it: one that is too large in text, one without a
     /// binary form.
-    pub(super) fn streaming(&self) -> Error {
+    pub(super) fn streaming(&self, form: &Form) -> Error {
         let error = self.error("streaming");
         let too_large = ["invalid memory alloc request size", "out of memory", "string buffer exceeds"];
         let remedy = match self.code.as_str() {
             "XX000" | "54000" if too_large.iter().any(|said| self.message.starts_with(said)) => {
-                "a row is too large to be sent as text: binary = true in [source.postgres] sends values as they are stored"
+                if form.widen() {
+                    return Error::transient(error.what()).remedy(
+                        "a row is too large to be sent as text: from the next connection on values come in binary form",
+                    );
+                }
+                match form {
+                    Form::Text => {
+                        "a row is too large to be sent as text: without binary = false in [source.postgres] it is asked for in binary form"
+                    }
+                    Form::Binary | Form::Fitting(_) => {
+                        "a row is too large to be sent even in binary form: leave its largest column out with columns.pushdown"
+                    }
+                }
             }
             "42883" if self.message.starts_with("no binary output function") => {
                 "a type has no binary form: set binary = false in [source.postgres]"
@@ -125,23 +138,36 @@ mod tests {
         }
         let error = refusal("22023", "invalid value for parameter \"x\"", "connecting").to_string();
         assert!(error.contains("parameter"), "{error}");
-        let streaming = |code: &str, message: &str| {
-            let notice = Notice { severity: "ERROR".into(), code: code.into(), message: message.into() };
-            notice.streaming()
-        };
-        for (code, message, advised) in [
-            ("XX000", "invalid memory alloc request size 1258291203", "binary = true"),
-            ("54000", "out of memory", "binary = true"),
-            ("42883", "no binary output function available for type isbn", "binary = false"),
-            ("XX000", "could not open relation", "its own log"),
-        ] {
-            let error = streaming(code, message);
-            assert!(error.advice().is_some_and(|advice| advice.contains(advised)), "{error}");
-            assert_eq!(error.class(), Class::Blocked);
-        }
         assert!(vanished("XX000", "could not open relation with OID 174765"));
         assert!(vanished("XX000", "cache lookup failed for type 174765"));
         assert!(!vanished("XX000", "invalid memory alloc request size 1258291203"));
         assert!(refusal("22021", "", "reading").advice().is_some_and(|advice| advice.contains("columns.exclude")));
+    }
+
+    #[test]
+    fn a_row_too_large_for_text_is_asked_for_in_binary_once_and_only_where_nobody_said_otherwise() {
+        let streaming = |code: &str, message: &str, form: &Form| {
+            let notice = Notice { severity: "ERROR".into(), code: code.into(), message: message.into() };
+            let error = notice.streaming(form);
+            (error.class(), error.advice().unwrap_or_default().to_owned())
+        };
+        for (code, message) in [("XX000", "invalid memory alloc request size 1258291203"), ("54000", "out of memory")] {
+            let fitting = Form::default();
+            assert!(!fitting.in_binary());
+            let (class, advice) = streaming(code, message, &fitting);
+            assert!(class == Class::Transient && advice.contains("from the next connection on"), "{advice}");
+            assert!(fitting.in_binary());
+            for (form, advised) in
+                [(&fitting, "even in binary"), (&Form::Binary, "even in binary"), (&Form::Text, "binary = false")]
+            {
+                let (class, advice) = streaming(code, message, form);
+                assert!(class == Class::Blocked && advice.contains(advised), "{advice}");
+            }
+            assert!(!Form::Text.in_binary());
+        }
+        let (class, advice) = streaming("XX000", "could not open relation", &Form::default());
+        assert!(class == Class::Blocked && advice.contains("its own log"), "{advice}");
+        let (class, advice) = streaming("42883", "no binary output function available for type isbn", &Form::Binary);
+        assert!(class == Class::Blocked && advice.contains("binary = false"), "{advice}");
     }
 }

@@ -73,7 +73,8 @@ pub(super) async fn find(client: &Client, name: &str, facts: &Facts) -> Result<O
 
 impl Slot {
     /// Whether it may be used at all, apart from who uses it now.
-    pub(super) fn usable(&self, name: &str, facts: &Facts) -> Result<()> {
+    pub(super) fn usable(&self, options: &Options, facts: &Facts) -> Result<()> {
+        let name = &options.slot;
         let refuse = |what: String, remedy: String| Err(Error::blocked(format!("slot {name} {what}")).remedy(remedy));
         if self.plugin != "pgoutput" {
             return refuse(
@@ -87,8 +88,17 @@ impl Slot {
                 "name another slot in source.postgres.slot".into(),
             );
         }
-        if self.two_phase {
-            return refuse("was made with two_phase".into(), "name another slot in source.postgres.slot".into());
+        if self.two_phase && !options.two_phase {
+            return refuse(
+                "sends transactions when they are prepared".into(),
+                "set two_phase = true in [source.postgres], or name another slot in source.postgres.slot".into(),
+            );
+        }
+        if self.failover && options.two_phase {
+            return refuse(
+                "is one that standbys copy: there it would not send what was prepared before".into(),
+                "name another slot in source.postgres.slot, or leave two_phase out".into(),
+            );
         }
         if let Some(reason) = &self.lost {
             return refuse(
@@ -122,6 +132,17 @@ impl Slot {
     pub(super) fn behind(&self, name: &str, stored: &Checkpoint) -> Result<()> {
         behind(name, self.confirmed, stored.position.lsn)
     }
+}
+
+/// Refuses what the server can't do: it tells of prepared transactions from version 15 on.
+pub(super) fn able(options: &Options, facts: &Facts) -> Result<()> {
+    if options.two_phase && facts.version < 150_000 {
+        return Err(Error::blocked(
+            "a server older than PostgreSQL 15 does not send transactions when they are prepared",
+        )
+        .remedy("leave two_phase out of [source.postgres]: they come when they have committed"));
+    }
+    Ok(())
 }
 
 /// Refuses to go on from a stored position when the slot was told of a later one.
@@ -166,7 +187,7 @@ pub(super) async fn take_over(client: &Client, options: &Options, slot: &Slot) -
 
 /// Creates the slot and exports its snapshot; a failover slot where the server has them.
 pub(super) async fn create(wire: &mut Wire, options: &Options, facts: &Facts) -> Result<Exported> {
-    let failover = facts.version >= 170_000 && !facts.standby;
+    let failover = facts.version >= 170_000 && !facts.standby && !options.two_phase;
     let extra = if failover { ", FAILOVER true" } else { "" };
     let command = if facts.version >= 150_000 {
         format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export'{extra})", quoted(&options.slot))
@@ -197,13 +218,16 @@ fn exported(rows: Vec<Vec<Option<String>>>) -> Result<Exported> {
 
 /// The command that starts the stream.
 pub(super) fn start(options: &Options, from: Lsn, streaming: Streaming) -> String {
-    let protocol = match streaming {
-        Streaming::Off => "proto_version '1'",
-        Streaming::On => "proto_version '2', streaming 'on'",
-        Streaming::Parallel => "proto_version '4', streaming 'parallel'",
+    let protocol = match (streaming, options.two_phase) {
+        (Streaming::Off, false) => "proto_version '1'",
+        (Streaming::On, false) => "proto_version '2', streaming 'on'",
+        (Streaming::Parallel, false) => "proto_version '4', streaming 'parallel'",
+        (Streaming::Off, true) => "proto_version '3', two_phase 'on'",
+        (Streaming::On, true) => "proto_version '3', streaming 'on', two_phase 'on'",
+        (Streaming::Parallel, true) => "proto_version '4', streaming 'parallel', two_phase 'on'",
     };
     let messages = if options.messages.is_some() { ", messages 'true'" } else { "" };
-    let binary = if options.binary { ", binary 'true'" } else { "" };
+    let binary = if options.form.in_binary() { ", binary 'true'" } else { "" };
     format!(
         "START_REPLICATION SLOT {} LOGICAL {from} ({protocol}, publication_names {}{messages}{binary})",
         quoted(&options.slot),

@@ -208,6 +208,11 @@ impl PostgresSource {
         };
         match taken {
             Taken::Kept => Ok(()),
+            Taken::Before(relation) => {
+                self.decoder = before;
+                self.pending.again = Some(data);
+                self.feed(Message::Relation(relation), Lsn::ZERO, 0)
+            }
             Taken::Message(message) => {
                 if begins(&message).is_some_and(|begin| self.passes_point(begin)) {
                     self.decoder = before;
@@ -250,7 +255,7 @@ impl PostgresSource {
         }
         match committed.replay.record()? {
             Some(record) => {
-                let message = self.decoder.within_block().decode(&record.body)?;
+                let message = committed.decode(self.decoder, &record.body)?;
                 self.pending.committed = Some(committed);
                 self.feed(message, record.lsn, record.body.len())
             }
@@ -279,6 +284,9 @@ impl PostgresSource {
             let upcoming = committed.replay.upcoming()?;
             return upcoming
                 .ok_or_else(|| Error::corrupt("a streamed transaction names a relation without a row of it"));
+        }
+        if let Some(again) = self.pending.again.as_ref().filter(|again| again.start != Lsn::ZERO) {
+            return Ok(again.start);
         }
         loop {
             for payload in self.pending.payloads.as_slice() {
@@ -331,7 +339,8 @@ impl Source for PostgresSource {
 
     async fn ack(&mut self, upto: SlotPosition) -> Result<()> {
         if upto.checkpoint.phase == Phase::Stream {
-            self.stream.confirm(upto.checkpoint.position.lsn);
+            let durable = upto.checkpoint.position.lsn;
+            self.stream.confirm(self.streamed.as_mut().map_or(durable, |streamed| streamed.bound(durable)));
         }
         Ok(())
     }

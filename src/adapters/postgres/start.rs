@@ -41,6 +41,7 @@ impl PostgresSource {
         if let Some(problem) = server::unfit(&facts).into_iter().next() {
             return Err(problem);
         }
+        slot::able(&options, &facts)?;
         for note in server::doubts(&facts) {
             tracing::warn!("{}; {}", note.what(), note.advice().unwrap_or_default());
         }
@@ -52,7 +53,8 @@ impl PostgresSource {
         let tables = catalog::matching(&client, &options).await?;
         let mut found = slot::find(&client, &options.slot, &facts).await?;
         let published = publication::ensure(&client, &options, &facts, &tables).await?;
-        if options.binary
+        let in_binary = options.form.in_binary();
+        if in_binary
             && let Some(refused) = forms::refused(&client, &options, facts.version, &tables).await?.into_iter().next()
         {
             return Err(refused);
@@ -70,7 +72,7 @@ impl PostgresSource {
             resnapshot::drop_lost(&client, &options.slot, &slot).await?;
         }
         if let Some(slot) = &found {
-            slot.usable(&options.slot, &facts)?;
+            slot.usable(&options, &facts)?;
             slot::take_over(&client, &options, slot).await?;
             if slot.active_pid.is_some() {
                 // A slot that our predecessor was still making went with it.
@@ -99,11 +101,12 @@ impl PostgresSource {
             wire = Wire::connect(&options.endpoint, &tag, encoding, options.connect_timeout).await?;
         }
         let status = sender_timeout(&client).await? / 3;
-        let (sends, spool) = open_transactions(&options, &facts, &meters);
-        wire.copy_both(&slot::start(&options, start, sends), "starting the stream").await?;
-        let ledger = if reading.is_some() { Ledger::at_snapshot(start) } else { Ledger::new(start) };
-        let stream =
-            Stream::spawn(wire, ledger, options.buffer_bytes, status, options.endpoint.clone(), Arc::clone(&meters));
+        let (sends, spool) = open_transactions(&options, &facts, &meters)?;
+        // What is prepared comes once: from where the slot stands, which is before the oldest that is not durable yet.
+        let from = found.as_ref().filter(|_| options.two_phase).map_or(start, |slot| slot.confirmed);
+        wire.copy_both(&slot::start(&options, from, sends), "starting the stream").await?;
+        let ledger = if reading.is_some() { Ledger::at_snapshot(from) } else { Ledger::new(from) };
+        let stream = Stream::spawn(wire, ledger, status, &options, Arc::clone(&meters));
         tracing::info!(slot = options.slot, from = %start, tables = tables.len(), "following the log");
         let last = streaming.map_or(ChangeId::snapshot(start, 0), |stored| stored.change);
         let mut gather = Gather::new(start, last, Instant::now());
@@ -118,10 +121,10 @@ impl PostgresSource {
             stream,
             reading,
             decoder: Decoder::new(sends),
-            streamed: spool.map(Streamed::new),
+            streamed: spool.map(|spool| Streamed::new(spool, options.two_phase)),
             tells_empty: version < 150_000,
             assembler,
-            texts: options.binary.then(Texts::default),
+            texts: in_binary.then(Texts::default),
             gather,
             identity,
             pending: Pending::default(),
@@ -140,17 +143,26 @@ impl PostgresSource {
 /// Whether the server is to send transactions while they are open, and what keeps them until they have committed.
 ///
 /// Without a spool, and once after it could not keep them, the server sends what has committed. Nothing else changes.
-fn open_transactions(options: &Options, facts: &Facts, meters: &Arc<Meters>) -> (Streaming, Option<Spool>) {
+/// Those that are prepared need a spool.
+fn open_transactions(options: &Options, facts: &Facts, meters: &Arc<Meters>) -> Result<(Streaming, Option<Spool>)> {
     meters.spool_bytes.clear();
     let tells_aborts = facts.version >= 160_000;
-    if options.spool.given_up.swap(false, Ordering::Relaxed) || !options.streaming.unwrap_or(tells_aborts) {
-        return (Streaming::Off, None);
+    let streams =
+        match options.streaming.unwrap_or(tells_aborts) && !options.spool.given_up.swap(false, Ordering::Relaxed) {
+            false => Streaming::Off,
+            true if tells_aborts => Streaming::Parallel,
+            true => Streaming::On,
+        };
+    if streams == Streaming::Off && !options.two_phase {
+        return Ok((streams, None));
     }
     match Spool::new(options.spool.clone(), Arc::clone(meters)) {
-        Ok(spool) => (if tells_aborts { Streaming::Parallel } else { Streaming::On }, Some(spool)),
+        Ok(spool) if streams == Streaming::Off => Ok((streams, Some(spool.needed()))),
+        Ok(spool) => Ok((streams, Some(spool))),
+        Err(error) if options.two_phase => Err(error),
         Err(error) => {
             tracing::warn!(%error, "large transactions come when they have committed");
-            (Streaming::Off, None)
+            Ok((Streaming::Off, None))
         }
     }
 }

@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::ack::Ledger;
 use super::endpoint::Endpoint;
+use super::options::{Form, Options};
 use super::refusal::Notice;
 use super::wire::{Wire, lost};
 use crate::codecs::pgoutput::Frame;
@@ -76,14 +77,13 @@ impl Stream {
     pub(super) fn spawn(
         wire: Wire,
         ledger: Ledger,
-        limit: usize,
         status: Duration,
-        endpoint: Endpoint,
+        options: &Options,
         meters: Arc<Meters>,
     ) -> Stream {
         let (hand_over, arrived) = mpsc::unbounded_channel();
         let (durable, told) = watch::channel(ledger.position());
-        let room = Arc::new(Room { waiting: AtomicUsize::new(0), limit, freed: Notify::new() });
+        let room = Arc::new(Room { waiting: AtomicUsize::new(0), limit: options.buffer_bytes, freed: Notify::new() });
         let now = Instant::now();
         meters.received.set(ledger.received());
         let mut owner = Owner {
@@ -92,7 +92,8 @@ impl Stream {
             hand_over,
             durable: told,
             room: Arc::clone(&room),
-            endpoint,
+            endpoint: options.endpoint.clone(),
+            form: options.form.clone(),
             meters,
             status: status.min(STATUS),
             last_status: now,
@@ -171,6 +172,7 @@ struct Owner {
     durable: watch::Receiver<Lsn>,
     room: Arc<Room>,
     endpoint: Endpoint,
+    form: Form,
     meters: Arc<Meters>,
     status: Duration,
     last_status: Instant,
@@ -291,7 +293,7 @@ impl Owner {
                 }
                 b'N' => notice(&Notice::read(&body))?,
                 b'S' => {}
-                b'E' => return Err(Notice::read(&body).streaming()),
+                b'E' => return Err(Notice::read(&body).streaming(&self.form)),
                 b'c' => return Err(shutting_down()),
                 other => {
                     return Err(Error::corrupt(format!("the server sent message 0x{other:02x} inside the stream")));

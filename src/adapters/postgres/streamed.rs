@@ -20,8 +20,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::prepared::{Kept, Prepared};
+use super::slot::RESNAPSHOT;
 use super::spool::{Replay, Spool};
-use crate::codecs::pgoutput::{Commit, Decoder, Glance, Message, StreamAbort};
+use crate::codecs::pgoutput::{Commit, Decoder, Glance, Message, Relation, StreamAbort};
 use crate::model::{Error, Lsn, Oid, Result, Xid};
 
 /// What a payload stands for.
@@ -31,11 +33,13 @@ pub enum Taken {
     Kept,
     /// What does not belong to an open transaction.
     Message(Message),
+    /// A relation's name that comes first: the payload is to be taken again.
+    Before(Relation),
     /// A transaction that was open has committed.
     Committed(Box<Committed>),
 }
 
-/// A transaction that was sent while it was open, and is complete now.
+/// A transaction that was sent before it had committed, and has now.
 #[derive(Debug)]
 pub struct Committed {
     /// Its number.
@@ -46,7 +50,21 @@ pub struct Committed {
     pub replay: Replay,
     /// Whether nothing is left of it.
     pub empty: bool,
+    /// Whether its messages came in streamed blocks.
+    in_blocks: bool,
     names: HashMap<Oid, u64>,
+}
+
+impl Committed {
+    /// Reads one of its messages.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt when it is none.
+    pub fn decode(&self, decoder: Decoder, body: &Bytes) -> Result<Message> {
+        let mut decoder = if self.in_blocks { decoder.within_block() } else { decoder };
+        Ok(decoder.decode(body)?)
+    }
 }
 
 /// The open transactions of one connection.
@@ -60,6 +78,8 @@ pub struct Streamed {
     named: u64,
     /// When each relation was named to all.
     names: HashMap<Oid, u64>,
+    /// Those that are prepared and not decided; `None` where the server sends none.
+    prepared: Option<Prepared>,
 }
 
 /// What has to be known of an open transaction beside its messages.
@@ -71,8 +91,7 @@ struct Open {
     places: HashMap<Xid, usize>,
     /// The (sub)transaction of the last message that named one.
     recent: Option<Xid>,
-    /// Where a relation was named, and when.
-    names: Vec<(u64, Oid, u64)>,
+    names: Vec<Named>,
     /// Whether there was a logical message since the last message that names its subtransaction.
     message: bool,
     /// Bytes that say nothing but where it came from.
@@ -81,10 +100,22 @@ struct Open {
     doubtful: bool,
 }
 
+/// A relation's name within a streamed transaction.
+#[derive(Debug)]
+pub(super) struct Named {
+    at: u64,
+    relation: Oid,
+    /// How many had been named by then.
+    order: u64,
+    /// The message, where it may be needed again.
+    body: Option<Bytes>,
+}
+
 impl Streamed {
-    /// None is open.
-    pub fn new(spool: Spool) -> Streamed {
-        Streamed { spool, block: None, open: HashMap::new(), named: 0, names: HashMap::new() }
+    /// None is open. `two_phase`: whether transactions come when they are prepared.
+    pub fn new(spool: Spool, two_phase: bool) -> Streamed {
+        let prepared = two_phase.then(Prepared::default);
+        Streamed { spool, block: None, open: HashMap::new(), named: 0, names: HashMap::new(), prepared }
     }
 
     /// Takes what the server sent for `lsn`.
@@ -96,6 +127,13 @@ impl Streamed {
     pub fn take(&mut self, decoder: &mut Decoder, lsn: Lsn, body: &Bytes) -> Result<Taken> {
         if decoder.in_block() && body.first() != Some(&b'E') {
             self.keep(decoder.glance(body)?, lsn, body)?;
+            return Ok(Taken::Kept);
+        }
+        if let Some(prepared) = self.prepared.as_mut().filter(|prepared| prepared.inside()) {
+            if let Some(relation) = prepared.keep(&mut self.spool, decoder, lsn, body)? {
+                self.named += 1;
+                self.names.insert(relation, self.named);
+            }
             return Ok(Taken::Kept);
         }
         match decoder.decode(body)? {
@@ -114,28 +152,83 @@ impl Streamed {
             }
             Message::StreamAbort(StreamAbort { xid, subxid, .. }) => self.abort(xid, subxid)?,
             Message::StreamCommit(commit) => {
-                let open = self.open.remove(&commit.xid);
-                let open = open.ok_or_else(|| corrupt(lsn, "a streamed transaction commits that never began"))?;
-                if open.doubtful {
-                    self.spool.give_up();
-                    return Err(Error::transient("a savepoint of a streamed transaction was rolled back, and whether a message before it was a part of it only PostgreSQL knows")
-                        .remedy("the transaction comes again, whole"));
+                let kept = self.complete(lsn, commit.xid)?;
+                return self.committed(commit.xid, commit.commit, kept);
+            }
+            message => return self.other(lsn, message, body),
+        }
+        Ok(Taken::Kept)
+    }
+
+    /// Takes what is not of a streamed transaction that goes on.
+    fn other(&mut self, lsn: Lsn, message: Message, body: &Bytes) -> Result<Taken> {
+        if let Message::Relation(relation) = &message {
+            self.named += 1;
+            self.names.insert(relation.oid, self.named);
+        }
+        let Some(prepared) = &mut self.prepared else { return Ok(Taken::Message(message)) };
+        match message {
+            Message::BeginPrepare(begin) => prepared.begin(begin.xid, begin.prepare_lsn),
+            Message::StreamPrepare(prepare) => {
+                let kept = self.complete(lsn, prepare.xid)?;
+                if let Some(prepared) = &mut self.prepared {
+                    prepared.streamed(&prepare, kept);
                 }
-                let empty = self.spool.end(commit.xid) <= open.preamble;
-                let replay = self.spool.replay(commit.xid);
-                let names = open.names.into_iter().map(|(_, oid, named)| (oid, named)).collect();
-                let (xid, commit) = (commit.xid, commit.commit);
-                return Ok(Taken::Committed(Box::new(Committed { xid, commit, replay, empty, names })));
+            }
+            Message::CommitPrepared(ended) => {
+                let kept = prepared.end(ended.xid, ended.commit.end_lsn).ok_or_else(|| unknown(lsn))?;
+                return self.committed(ended.xid, ended.commit, kept);
+            }
+            Message::RollbackPrepared(ended) => {
+                // One that was prepared before the stream began was not sent, and nothing is left of it.
+                prepared.end(ended.xid, ended.rollback_end_lsn);
+                self.spool.forget(ended.xid);
             }
             message => {
                 if let Message::Relation(relation) = &message {
-                    self.named += 1;
-                    self.names.insert(relation.oid, self.named);
+                    prepared.named(relation.oid, body);
+                } else if let Some(name) = prepared.unsaid(&message) {
+                    return match Decoder::default().decode(&name)? {
+                        Message::Relation(relation) => Ok(Taken::Before(relation)),
+                        _ => Err(Error::bug("the name of a relation is none")),
+                    };
                 }
                 return Ok(Taken::Message(message));
             }
         }
         Ok(Taken::Kept)
+    }
+
+    /// A streamed transaction is complete.
+    fn complete(&mut self, lsn: Lsn, xid: Xid) -> Result<Kept> {
+        let open = self.open.remove(&xid);
+        let open = open.ok_or_else(|| corrupt(lsn, "a streamed transaction ends that never began"))?;
+        if open.doubtful {
+            self.spool.give_up();
+            return Err(Error::transient("a savepoint of a streamed transaction was rolled back, and whether a message before it was a part of it only PostgreSQL knows")
+                .remedy("the transaction comes again, whole"));
+        }
+        let empty = self.spool.end(xid) <= open.preamble;
+        Ok(Kept { in_blocks: true, empty, names: open.names })
+    }
+
+    /// A transaction has committed whose messages are in the spool: its names count for all, unless they came earlier.
+    fn committed(&mut self, xid: Xid, commit: Commit, kept: Kept) -> Result<Taken> {
+        let replay = self.spool.replay(xid);
+        let Kept { in_blocks, empty, names } = kept;
+        for Named { relation, order, body, .. } in &names {
+            let newer = self.names.get(relation).is_none_or(|other| other < order);
+            if let (true, Some(prepared), Some(body)) = (newer, &mut self.prepared, body) {
+                prepared.named(*relation, &without_xid(body)?);
+            }
+        }
+        let names = names.into_iter().map(|named| (named.relation, named.order)).collect();
+        Ok(Taken::Committed(Box::new(Committed { xid, commit, replay, empty, in_blocks, names })))
+    }
+
+    /// How far may be acknowledged of what is durable: nothing at or behind a transaction that is prepared, and comes once.
+    pub fn bound(&mut self, durable: Lsn) -> Lsn {
+        self.prepared.as_mut().map_or(durable, |prepared| prepared.bound(durable))
     }
 
     /// What counts for all of the names that a committed transaction gave: those that came later than the others'.
@@ -160,7 +253,8 @@ impl Streamed {
             Glance::Relation { xid, relation } => {
                 open.note(top, xid, offset);
                 self.named += 1;
-                open.names.push((offset, relation, self.named));
+                let (order, body) = (self.named, self.prepared.as_ref().map(|_| Bytes::copy_from_slice(body)));
+                open.names.push(Named { at: offset, relation, order, body });
             }
             Glance::Logical => open.message = true,
             Glance::Origin => {}
@@ -205,7 +299,7 @@ impl Open {
         for (xid, ..) in self.begins.drain(place..) {
             self.places.remove(&xid);
         }
-        while self.names.last().is_some_and(|(at, ..)| *at >= offset) {
+        while self.names.last().is_some_and(|named| named.at >= offset) {
             self.names.pop();
         }
         self.recent = None;
@@ -214,6 +308,19 @@ impl Open {
     }
 }
 
-fn corrupt(lsn: Lsn, what: &str) -> Error {
+/// A relation's message as it is outside of streamed blocks.
+fn without_xid(body: &Bytes) -> Result<Bytes> {
+    match (body.get(..1), body.get(5..)) {
+        (Some(tag), Some(rest)) => Ok([tag, rest].concat().into()),
+        _ => Err(Error::bug("the name of a relation is none")),
+    }
+}
+
+fn unknown(lsn: Lsn) -> Error {
+    Error::blocked(format!("the server says at {lsn} that a prepared transaction has committed, and not what it did: its PREPARE was acknowledged by another"))
+        .remedy(RESNAPSHOT)
+}
+
+pub(super) fn corrupt(lsn: Lsn, what: &str) -> Error {
     Error::corrupt(format!("the replication stream contradicts itself at {lsn}: {what}"))
 }

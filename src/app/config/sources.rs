@@ -65,8 +65,13 @@ fn from_slot(
     }
     let create = section.flag("create", problems).unwrap_or(true);
     let schema_history = section.flag("schema_history", problems).unwrap_or(false);
-    let binary = section.flag("binary", problems).unwrap_or(false);
+    let form = match section.flag("binary", problems) {
+        None => postgres::Form::default(),
+        Some(true) => postgres::Form::Binary,
+        Some(false) => postgres::Form::Text,
+    };
     let streaming = section.flag("streaming", problems);
+    let two_phase = section.flag("two_phase", problems).unwrap_or(false);
     let snapshot = match section.text("snapshot", problems).as_deref() {
         None | Some("initial") => postgres::SnapshotMode::Initial,
         Some("never") => postgres::SnapshotMode::Never,
@@ -101,8 +106,9 @@ fn from_slot(
         messages: None,
         commits: false,
         schema_history,
-        binary,
+        form,
         streaming,
+        two_phase,
         spool,
         buffer_bytes: BUFFER,
         connect_timeout: Duration::from_secs(10),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tailwater::adapters::postgres::{Options, PostgresSource};
+use tailwater::adapters::postgres::{Form, Options, PostgresSource, SnapshotMode};
 use tailwater::logic::pipeline::Source;
-use tailwater::model::{Class, Op, Position};
+use tailwater::model::{Cell, Class, Op, Position};
 
 use super::{of, options, refused, start};
 use crate::support::postgres::{Database, Postgres};
@@ -29,7 +29,7 @@ async fn told(source: &mut PostgresSource) -> Vec<(String, Op)> {
 
 fn in_binary(database: &Database<'_>) -> Options {
     let name = format!("{}_binary", database.name());
-    Options { binary: true, ..options(&database.url(), &name) }
+    Options { form: Form::Binary, ..options(&database.url(), &name) }
 }
 
 const TABLES: &str = "
@@ -108,6 +108,41 @@ async fn a_type_that_cant_be_read_in_binary_is_refused_with_its_column() {
         assert!(advice.contains("binary = false"), "{advice}");
         start(&of(&database), None).await.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_too_large_for_text_comes_in_binary_without_being_told_to() {
+    const BYTES: usize = 540_000_000;
+    let database = Postgres::shared(17).database("too_large");
+    database.sql("create table t (id int primary key, raw bytea)");
+    // The first reading is in text.
+    let options = Options { snapshot: SnapshotMode::Never, ..of(&database) };
+    let mut source = start(&options, None).await;
+    told(&mut source).await;
+    database.sql(&format!("insert into t values (1, convert_to(repeat('x', {BYTES}), 'UTF8')), (2, 'y')"));
+    let error = loop {
+        match source.next().await {
+            Ok(batch) => assert!(batch.changes.is_empty()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.class(), Class::Transient, "{error}");
+    assert!(error.advice().is_some_and(|advice| advice.contains("binary form")), "{error}");
+    source.close().await;
+    let mut source = start(&options, None).await;
+    let changes = told(&mut source).await;
+    let length = |change: &(String, Op)| match &change.1 {
+        Op::Insert { new } => match new.cell(1) {
+            Cell::Text(text) => Some(text.len()),
+            _ => None,
+        },
+        _ => None,
+    };
+    // Hexadecimal digits behind `\\x`.
+    assert_eq!(changes.iter().map(length).collect::<Vec<_>>(), [Some(2 * BYTES + 2), Some(4)]);
+    source.close().await;
+    // It would keep a gigabyte of every later run's memory.
+    database.sql("drop table t");
 }
 
 #[tokio::test(flavor = "multi_thread")]

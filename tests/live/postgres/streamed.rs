@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tailwater::adapters::postgres::{Options, PostgresSource, SnapshotMode, SpoolOptions};
+use tailwater::adapters::postgres::{Form, Options, PostgresSource, SnapshotMode, SpoolOptions};
 use tailwater::logic::pipeline::Source;
 use tailwater::model::{Change, Class, Error, Meters, Op, Patterns, Position};
 
@@ -25,13 +25,13 @@ fn database<'s>(server: &'s Postgres, name: &str) -> Database<'s> {
 }
 
 /// Streams into a directory, up to a limit.
-fn streaming(options: Options, dir: &Dir, limit: u64) -> Options {
+pub(super) fn streaming(options: Options, dir: &Dir, limit: u64) -> Options {
     let spool = SpoolOptions { dir: dir.join("spool"), limit, ..SpoolOptions::default() };
     Options { streaming: Some(true), spool, ..options }
 }
 
 /// How many transactions a slot has streamed, and how many it has put on the server's disk.
-fn counted(database: &Database<'_>, slot: &str) -> (u64, u64) {
+pub(super) fn counted(database: &Database<'_>, slot: &str) -> (u64, u64) {
     let count = |column: &str| {
         database
             .one(&format!("select {column} from pg_stat_replication_slots where slot_name = '{slot}'"))
@@ -42,7 +42,7 @@ fn counted(database: &Database<'_>, slot: &str) -> (u64, u64) {
 }
 
 /// One transaction of a writer: savepoints inside of savepoints, some rolled back, and messages among its rows.
-fn transaction(random: &mut StdRng, writer: u32, number: u32) -> String {
+pub(super) fn transaction(random: &mut StdRng, writer: u32, number: u32) -> String {
     let mut sql = "begin;".to_owned();
     let mut depth = 0;
     for step in 0..random.random_range(1..25) {
@@ -80,7 +80,7 @@ fn transaction(random: &mut StdRng, writer: u32, number: u32) -> String {
     sql
 }
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let seed = std::env::var("TAILWATER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("TAILWATER_SEED={seed}");
     seed
@@ -110,7 +110,7 @@ fn write(database: &Database<'_>, seed: u64, time: Duration) {
 }
 
 /// Everything that a slot has, of complete transactions.
-async fn all(options: Options) -> Vec<Change> {
+pub(super) async fn all(options: Options) -> Vec<Change> {
     let mut source = PostgresSource::start(options, None, Meters::new()).await.unwrap();
     let goal = source.current().await.unwrap();
     let mut changes = Vec::new();
@@ -149,9 +149,9 @@ async fn the_same_changes_come_with_the_same_ids_whether_they_are_streamed_or_no
             ..of(&database)
         };
         let whole = all(options.clone()).await;
-        for (copy, binary) in [("open", false), ("binary", true)] {
+        for (copy, form) in [("open", Form::Text), ("binary", Form::Binary)] {
             let slot = format!("{name}_{copy}");
-            let streamed = all(streaming(Options { slot, binary, ..options.clone() }, &dir, 1 << 30)).await;
+            let streamed = all(streaming(Options { slot, form, ..options.clone() }, &dir, 1 << 30)).await;
             let differ = whole.iter().zip(&streamed).position(|(whole, streamed)| whole != streamed);
             if let Some(at) = differ {
                 panic!("{copy}, at {at}: {:?}\n{:?}", whole[at], streamed[at]);

@@ -75,6 +75,8 @@ pub struct Spool {
     seal: Seal,
     usage: Arc<Usage>,
     stores: HashMap<Xid, Store>,
+    /// Whether there is nobody else who keeps what does not fit.
+    needed: bool,
 }
 
 impl Spool {
@@ -87,14 +89,19 @@ impl Spool {
         prepare(&options.dir).map_err(|error| unusable(&options.dir, error))?;
         let usage = Usage { memory: AtomicU64::new(0), disk: AtomicU64::new(0), meters };
         usage.meters.spool_bytes.set(0);
-        Ok(Spool { options, seal: Seal::new()?, usage: Arc::new(usage), stores: HashMap::new() })
+        Ok(Spool { options, seal: Seal::new()?, usage: Arc::new(usage), stores: HashMap::new(), needed: false })
+    }
+
+    /// The same, where no other place is left for what does not fit.
+    pub fn needed(self) -> Spool {
+        Spool { needed: true, ..self }
     }
 
     /// Adds a message of an open transaction.
     ///
     /// # Errors
     ///
-    /// Transient when there is no room for it; then the whole spool is of no more use.
+    /// Transient when there is no room for it; then the whole spool is of no more use. Blocked where it is needed.
     pub fn append(&mut self, xid: Xid, lsn: Lsn, body: &[u8]) -> Result<()> {
         let usage = &self.usage;
         let store = self.stores.entry(xid).or_insert_with(|| Store::new(Arc::clone(usage)));
@@ -144,8 +151,12 @@ impl Spool {
         let Some(store) = self.stores.get_mut(&xid) else { return Ok(()) };
         let sealed = block_in_place(|| self.seal.close(store.bytes()))?;
         if self.usage.disk.load(Ordering::Relaxed) + sealed.len() as u64 > self.options.limit {
-            self.give_up();
             let limit = self.options.limit;
+            if self.needed {
+                return Err(Error::blocked(format!("prepared transactions are larger than the spool's {limit} bytes"))
+                    .remedy("decide them (pg_prepared_xacts lists them), or give the spool more room with pipeline.spool_bytes"));
+            }
+            self.give_up();
             return Err(Error::transient(format!("open transactions are larger than the spool's {limit} bytes"))
                 .remedy("PostgreSQL keeps them itself until they have committed; pipeline.spool_bytes gives the spool more room"));
         }
