@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover large sim fuzz mutants compat bench bench-changes bench-latency bench-encode lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover large histories sim fuzz mutants compat bench bench-changes bench-latency bench-encode lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -71,6 +71,9 @@ large: ## transactions of LARGE_MB (default 2000) received while they are open: 
 	@$(NEED) rust npm java kafka-client
 	@$(FETCH) postgres 17 duckdb kafka
 	$(TEST_ENV) TAILWATER_LARGE_MB=$${LARGE_MB:-2000} cargo test --locked --test live -- huge:: --nocapture --test-threads=1
+
+histories: ## every mode of warehouse tables against a model, many random histories: SEEDS
+	SEEDS=$${SEEDS:-1000} $(MAKE) test-live TEST_ARGS=modes::
 
 sim: ## delivery against models, a million schedules (SEEDS); TAILWATER_SEED=n replays one
 	@$(NEED) rust

@@ -14,10 +14,10 @@ use super::projected::Projected;
 #[cfg(feature = "kafka")]
 use crate::adapters::kafka::{Display, ForeignSource, KafkaSink, KafkaSource, SinkOptions};
 use crate::adapters::postgres::{self, Endpoint, PostgresSource, SnapshotMode};
-use crate::adapters::warehouse::{self, Connect, PostgresClient, WarehouseSink};
+use crate::adapters::warehouse::{self, Connect, PostgresClient, Reread, WarehouseSink};
 use crate::codecs::dialect;
 use crate::logic::pipeline::{self, Goal, Run};
-use crate::logic::project::Origins;
+use crate::logic::project::{Origins, Projection, Rule};
 #[cfg(feature = "kafka")]
 use crate::model::Patterns;
 use crate::model::{Checkpoint, Class, Error, Meters, Result, SourcePosition};
@@ -81,6 +81,8 @@ pub(super) struct Attempts {
     pub(super) display: Option<Display>,
     /// What the sink had at the first.
     first: Option<Option<SourcePosition>>,
+    /// Reads rows at the source, and remembers those that are not there.
+    reread: Option<Option<Reread>>,
 }
 
 impl Attempts {
@@ -126,7 +128,7 @@ pub(super) async fn work(config: &Config, run: &Run, attempts: &mut Attempts) ->
     match &config.sink {
         Sink::Postgres(options, endpoint) => {
             let client = PostgresClient::start(&connector(endpoint, &config.name)).await?;
-            let options = of_this_attempt(options, config, run);
+            let options = of_this_attempt(options, config, run, attempts);
             let origins = options.origins.clone();
             let (sink, stored) = WarehouseSink::start(client, dialect::Postgres, options).await?;
             into_warehouse(config, run, attempts, (sink, origins), stored).await
@@ -134,7 +136,7 @@ pub(super) async fn work(config: &Config, run: &Run, attempts: &mut Attempts) ->
         #[cfg(feature = "duckdb")]
         Sink::Duckdb(options, file) => {
             let client = crate::adapters::warehouse::DuckdbClient::start(file).await?;
-            let options = of_this_attempt(options, config, run);
+            let options = of_this_attempt(options, config, run, attempts);
             let origins = options.origins.clone();
             let (sink, stored) = WarehouseSink::start(client, dialect::Duckdb, options).await?;
             into_warehouse(config, run, attempts, (sink, origins), stored).await
@@ -142,7 +144,7 @@ pub(super) async fn work(config: &Config, run: &Run, attempts: &mut Attempts) ->
         #[cfg(feature = "redshift")]
         Sink::Redshift(sink) => {
             let client = redshift(sink, &config.name).await?;
-            let options = of_this_attempt(&sink.options, config, run);
+            let options = of_this_attempt(&sink.options, config, run, attempts);
             let origins = options.origins.clone();
             let (sink, stored) = WarehouseSink::start(client, sink.dialect.clone(), options).await?;
             into_warehouse(config, run, attempts, (sink, origins), stored).await
@@ -179,9 +181,38 @@ pub(super) async fn work(config: &Config, run: &Run, attempts: &mut Attempts) ->
 }
 
 /// A warehouse's options with what the other sections say, and where it reports.
-fn of_this_attempt(options: &warehouse::Options, config: &Config, run: &Run) -> warehouse::Options {
+fn of_this_attempt(
+    options: &warehouse::Options,
+    config: &Config,
+    run: &Run,
+    attempts: &mut Attempts,
+) -> warehouse::Options {
     let (rules, meters) = (config.rules.clone(), Arc::clone(&run.meters));
-    warehouse::Options { rules, meters, origins: Origins::default(), ..options.clone() }
+    let reread = attempts.reread.get_or_insert_with(|| reread(config, run)).clone();
+    warehouse::Options { rules, meters, origins: Origins::default(), reread, ..options.clone() }
+}
+
+/// Reads rows that the warehouse lacks at the source, where that is at hand.
+fn reread(config: &Config, run: &Run) -> Option<Reread> {
+    let Source::Postgres(from) = &config.source else { return None };
+    let (from, rules, meters) = (from.clone(), config.rules.clone(), Arc::clone(&run.meters));
+    Some(Reread::new(move |table, columns, keys| {
+        let (from, rules, meters) = (from.clone(), rules.clone(), Arc::clone(&meters));
+        Box::pin(async move {
+            let masked = |column: &String| {
+                Rule::of(&rules, &table).is_some_and(|rule| rule.masks.iter().any(|(name, _)| name == column))
+            };
+            if let Some(column) = columns.iter().find(|column| masked(column)) {
+                return Err(Error::blocked(format!(
+                    "rows of {table} are to be read again by their key, and its column {column} is masked"
+                ))
+                .remedy("run once with --resnapshot, or set REPLICA IDENTITY FULL"));
+            }
+            let (point, mut rows) = postgres::reread(&from, &table, &columns, &keys, meters).await?;
+            Projection::new(rules, Origins::default()).apply(&mut rows)?;
+            Ok((point, rows))
+        })
+    }))
 }
 
 async fn into_warehouse(

@@ -142,7 +142,7 @@ pub async fn flush(sink: &mut WarehouseSink) {
 }
 
 /// Applies changes that are complete and waits for them.
-async fn applied(sink: &mut WarehouseSink, changes: Vec<tailwater::model::Change>) -> Result<()> {
+pub async fn applied(sink: &mut WarehouseSink, changes: Vec<tailwater::model::Change>) -> Result<()> {
     let upto = at(changes.last().unwrap().id);
     let delivery = apply(sink, batch(changes, Some(upto))).await?;
     Sink::<At>::flush(sink).await?;
@@ -279,7 +279,7 @@ fn inserts(commit: u64, first: u64, count: u64) -> Vec<tailwater::model::Change>
     (first..first + count).map(|n| insert(&items, commit, n, &[Some(&n.to_string()), Some("x")])).collect()
 }
 
-fn refused(result: Result<()>, class: Class, words: &[&str]) {
+pub fn refused(result: Result<()>, class: Class, words: &[&str]) {
     let error = result.expect_err("it is refused");
     assert_eq!(error.class(), class, "{error}");
     for word in words {

@@ -264,6 +264,7 @@ impl Attempt {
             version: facts.version,
             publication: &options.publication,
             clear: &|table| again.contains(table),
+            only: None,
             lock_timeout: STILL,
         };
         let taken = Snapshot::begin(reader, wanted, meters).await?;

@@ -63,6 +63,8 @@ pub(super) struct Wanted<'a> {
     pub(super) publication: &'a str,
     /// Tables to begin with a truncate: an earlier attempt may have delivered rows that are gone.
     pub(super) clear: &'a (dyn Fn(&TableName) -> bool + Sync),
+    /// Which of their rows: an SQL condition.
+    pub(super) only: Option<&'a str>,
     /// How long to wait for a table that is being altered; zero for as long as it takes.
     pub(super) lock_timeout: Duration,
 }
@@ -205,7 +207,9 @@ async fn plan(client: &Client, found: &Found, wanted: &Wanted<'_>) -> Result<Pla
         looks(client, found, wanted.version, wanted.publication).await?;
     let list = relation.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
     let from = format!("{}{}", if partitioned { "" } else { "ONLY " }, quoted_table(&found.name));
-    let condition = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+    let conditions: Vec<String> =
+        filter.iter().map(String::as_str).chain(wanted.only).map(|c| format!("({c})")).collect();
+    let condition = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
     let query = format!("COPY (SELECT {list} FROM {from}{condition}) TO STDOUT");
     Ok(Planned { relation, table: Arc::new(table), query, clear: (wanted.clear)(&found.name) })
 }

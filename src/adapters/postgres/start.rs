@@ -219,6 +219,7 @@ async fn initial(
         version: facts.version,
         publication: &options.publication,
         clear: &|_| resume.is_some(),
+        only: None,
         lock_timeout: Duration::ZERO,
     };
     Snapshot::begin(reader, wanted, Arc::clone(meters)).await

@@ -13,6 +13,7 @@ mod postgres;
 #[cfg(feature = "redshift")]
 pub mod redshift;
 mod release;
+mod reread;
 mod sink;
 mod stage_leader;
 mod stage_member;
@@ -28,6 +29,7 @@ pub use options::{Connect, DuckdbFile, Flush, Options, Reach};
 pub use postgres::PostgresClient;
 #[cfg(feature = "redshift")]
 pub use redshift::RedshiftClient;
+pub use reread::Reread;
 pub use sink::WarehouseSink;
 pub use stage_leader::StageLeader;
 pub use stage_member::StageMember;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::reread::Reread;
 use crate::codecs::dialect::Mode;
 use crate::logic::project::{Origins, Rule};
 use crate::model::{Meters, Pattern, Result, TableName};
@@ -54,6 +55,8 @@ pub struct Options {
     pub meters: Arc<Meters>,
     /// How the tables are kept: the first that matches the source's name counts, `None` asks for nothing.
     pub modes: Vec<(Pattern, Option<Mode>)>,
+    /// Who reads rows at the source that the warehouse lacks; nobody behind Kafka.
+    pub reread: Option<Reread>,
 }
 
 impl Options {
@@ -70,6 +73,7 @@ impl Options {
             origins: Origins::default(),
             meters: Arc::default(),
             modes: Vec::new(),
+            reread: None,
         }
     }
 

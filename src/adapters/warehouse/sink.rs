@@ -138,7 +138,11 @@ impl<P: Position> Sink<P> for WarehouseSink {
     async fn tend(&mut self) -> Result<bool> {
         let (done, tried) = oneshot::channel();
         self.worker.send(Command::Release(done)).map_err(|_| self.failure.tell())?;
-        tried.await.map_err(|_| self.failure.tell())?;
+        if tried.await.is_err() {
+            // It is let go before the reason is told; what comes after that is the inbox.
+            self.worker.closed().await;
+            return Err(self.failure.tell());
+        }
         Ok(false)
     }
 

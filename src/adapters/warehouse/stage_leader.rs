@@ -160,6 +160,7 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
             missing: part.missing,
             staged: part.stage.is_some(),
         };
+        self.worker.refuse_orphans(&spec).await?;
         self.worker.merge_staged(&spec).await?;
         if part.stage.is_some() {
             self.worker.staging.remove(&part.target.name);

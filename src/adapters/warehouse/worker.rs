@@ -27,7 +27,7 @@ use super::pace::Pace;
 use super::sink::{Command, Failure, Taken};
 use super::stops::Stops;
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
-use crate::logic::merge::{Fold, Folded, Stage, TargetColumn, evolve};
+use crate::logic::merge::{Fold, Folded, TargetColumn, evolve};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Op, PgTimestamp, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
@@ -245,9 +245,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 self.merging = Some(change.table.name.clone());
                 let target = self.target(&change.table).await?;
                 self.merging = None;
-                let spelled = change.table.key.iter().copied();
-                let spelled = spelled.filter(|&i| change.table.columns.get(i).is_some_and(|c| self.dialect.spelled(c)));
-                self.folds.push(Fold::new(&target, spelled.collect()));
+                self.folds.push(Fold::new(&target, self.spelled(&change.table)));
                 self.folds.len() - 1
             }
         };
@@ -336,36 +334,19 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     async fn merge_table(&mut self, target: Target, folded: Folded) -> Result<()> {
         let missing = folded.missing();
-        let staged = folded.rows.len() as u64;
-        let (horizon, at, deletes) = (folded.horizon, folded.at, folded.deletes());
-        if staged > 0 {
-            self.fit_stage(&target).await?;
-            let stage = Stage { name: self.dialect.stage(&target), target: target.clone(), rows: folded.rows };
-            let loaded = self.client.load(stage).await?;
-            if loaded != staged {
-                return Err(Error::transient(format!("{loaded} rows were staged of {staged}")));
-            }
+        let (horizon, at) = (folded.horizon, folded.at);
+        let staged = !folded.rows.is_empty();
+        let mut deletes = folded.deletes();
+        if missing.is_empty() && staged {
+            self.load(&target, folded.rows).await?;
+        } else if staged {
+            deletes = self.load_mended(&target, folded.rows).await?;
         }
-        self.merge_staged(&MergeSpec { target: &target, horizon, at, deletes, missing, staged: staged > 0 }).await
+        self.merge_staged(&MergeSpec { target: &target, horizon, at, deletes, missing, staged }).await
     }
 
     /// Brings what is in a target's staging table into the target.
     pub(super) async fn merge_staged(&mut self, spec: &MergeSpec<'_>) -> Result<()> {
-        let target = spec.target;
-        if !spec.missing.is_empty() {
-            let orphans = self.client.query(&self.dialect.orphans(target)).await?;
-            if !orphans.is_empty() {
-                let names: Vec<&str> =
-                    spec.missing.iter().filter_map(|&i| target.table.columns.get(i)).map(|c| c.name.as_str()).collect();
-                return Err(Error::blocked(format!(
-                    "{} updated rows of {} have large values that PostgreSQL did not send (columns {}), and the warehouse does not have the rows",
-                    orphans.len(),
-                    target.table.name,
-                    names.join(", ")
-                ))
-                .remedy("the table was not read by a snapshot: run once with --resnapshot so that it is, or set REPLICA IDENTITY FULL"));
-            }
-        }
         for statement in self.dialect.merge(spec) {
             self.client.execute(&statement).await?;
         }
@@ -389,6 +370,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.client.execute("COMMIT").await?;
         self.open = false;
         self.ledger.committed(checkpoint);
+        self.options.reread.iter().for_each(|reread| reread.forget(checkpoint.position.lsn));
         Ok(())
     }
 
@@ -420,7 +402,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     /// Makes the staging table empty and of this shape.
-    async fn fit_stage(&mut self, target: &Target) -> Result<()> {
+    pub(super) async fn fit_stage(&mut self, target: &Target) -> Result<()> {
         let fits = self.staging.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table));
         if fits && self.dialect.keeps_stage() {
             return self.client.execute(&self.dialect.clear_stage(target)).await.map(|_| ());

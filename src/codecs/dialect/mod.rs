@@ -190,8 +190,9 @@ pub trait Dialect: Send + Sync + 'static {
         format!("({a} = {b} OR ({a} IS NULL AND {b} IS NULL))")
     }
 
-    /// A query for the staged rows, as (lsn, seq), that lack a value which the target does not have either: their base is
-    /// not there, or newer than they are. One that the target has a newer row for is not among them.
+    /// A query for the staged rows, as (lsn, seq, op), that lack a value which the target does not have either: their base
+    /// is not there, or newer than they are. One that the target has a newer row for is not among them. A change of a key
+    /// is two rows, which their ops tell apart.
     fn orphans(&self, target: &Target) -> String {
         modes::orphans(self, target)
     }

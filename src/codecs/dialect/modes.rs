@@ -75,7 +75,7 @@ pub(super) fn orphans<D: Dialect + ?Sized>(dialect: &D, target: &Target) -> Stri
     let (base, own) = (base_match(target, staged), key_match_of("o", target, staged));
     let live = and(target.layout.live("t"));
     format!(
-        "SELECT DISTINCT s._tw_lsn, s._tw_seq FROM {s} AS s LEFT JOIN {t} AS t ON {base}{live} AND {OLDER} \
+        "SELECT DISTINCT s._tw_lsn, s._tw_seq, s._tw_op FROM {s} AS s LEFT JOIN {t} AS t ON {base}{live} AND {OLDER} \
          LEFT JOIN {t} AS o ON {own} AND (o._tw_lsn > s._tw_lsn OR (o._tw_lsn = s._tw_lsn AND o._tw_seq >= s._tw_seq)) \
          WHERE s._tw_missing IS NOT NULL AND (t._tw_lsn IS NULL OR s._tw_missing LIKE '%2%') AND o._tw_lsn IS NULL"
     )

@@ -222,7 +222,7 @@ impl Dialect for Redshift {
     fn orphans(&self, target: &Target) -> String {
         let (t, s) = (self.table(&target.name), self.stage(target));
         format!(
-            "SELECT DISTINCT s._tw_lsn, s._tw_seq FROM {s} s LEFT JOIN {t} t ON {} AND {} LEFT JOIN {t} o ON {} AND NOT {} \
+            "SELECT DISTINCT s._tw_lsn, s._tw_seq, s._tw_op FROM {s} s LEFT JOIN {t} t ON {} AND {} LEFT JOIN {t} o ON {} AND NOT {} \
              WHERE s._tw_missing IS NOT NULL AND (t._tw_lsn IS NULL OR s._tw_missing LIKE '%2%') AND o._tw_lsn IS NULL",
             self.base_match("t", "s", target),
             older("t", "s"),

@@ -210,7 +210,7 @@ fn mark(row: &mut NetRow, id: ChangeId, at: PgTimestamp) {
 impl Folded {
     /// Whether some rows take rows away.
     pub fn deletes(&self) -> bool {
-        self.rows.iter().any(|row| matches!(row.op, NetOp::Delete))
+        self.rows.iter().any(NetRow::deletes)
     }
 
     /// The columns that some rows lack because the value did not change.

@@ -10,5 +10,6 @@ mod versions;
 
 pub use evolve::{TargetColumn, evolve};
 pub use fold::{Fold, Folded};
+pub use key::key;
 pub use mode::layout;
 pub use stage::{NetOp, NetRow, Stage};

@@ -70,6 +70,11 @@ impl NetRow {
         NetRow { id, op, row, base: None, lost: false, at, end: None }
     }
 
+    /// Whether it takes a row away.
+    pub fn deletes(&self) -> bool {
+        self.op == NetOp::Delete
+    }
+
     /// Whether values are to be filled in before it can go into the target.
     pub fn lacks(&self) -> bool {
         matches!(self.op, NetOp::Upsert | NetOp::Mark | NetOp::Version) && self.row.has_unchanged()

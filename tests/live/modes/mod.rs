@@ -3,6 +3,8 @@
 //! A failure prints its seed: `TAILWATER_SEED=... make test-live TEST_ARGS=modes::` plays it again, `make histories
 //! SEEDS=1000` plays many.
 
+mod edges;
+mod lost;
 mod story;
 mod truth;
 

@@ -30,7 +30,7 @@ fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn cells(key: &Key, values: &Values) -> Vec<Option<String>> {
+pub fn cells(key: &Key, values: &Values) -> Vec<Option<String>> {
     let Values { v, big, wide, extra } = values;
     vec![text(&key.0), Some(key.1.to_string()), text(v), text(big), wide.clone(), extra.clone()]
 }
@@ -136,6 +136,11 @@ impl Truth {
     fn take(&mut self, row: &Plain) {
         let at = self.copies.iter().position(|copy| copy == row).unwrap();
         self.copies.remove(at);
+    }
+
+    /// The rows of the table with a key.
+    pub fn rows(&self) -> impl Iterator<Item = (&Key, &Values)> {
+        self.rows.iter()
     }
 
     /// Name, id, v, big, wide, extra.
