@@ -291,18 +291,47 @@ fn s3_that_fails_for_a_while_delays_and_what_is_missing_or_torn_is_written_anew(
     stand.bucket.heal();
     running.wait().success();
     // Objects that vanish, or lose their end, between the upload and COPY.
-    for (id, torn) in [(1001, false), (1002, true)] {
+    for (id, ending, torn) in [(1001, ".parquet", false), (1002, ".parquet", true), (1003, "/manifest.json", false)] {
         stand.shop.sql(&format!("insert into t values ({id}, 'torn')"));
         stand.redshift.mishap("COPY", Mishap::Stall);
         let running = tailwater.start(&["run", "--until-current"]);
         eventually("COPY has come", Duration::from_secs(60), || stand.redshift.stalls().then_some(()));
         let objects = stand.bucket.objects();
-        let object = objects.iter().find(|name| name.ends_with(".parquet")).expect("an object waits");
+        let object = objects.iter().find(|name| name.ends_with(ending)).expect("an object waits");
         stand.bucket.tamper(object, |bytes| torn.then(|| bytes[..bytes.len() / 2].to_vec()));
         stand.redshift.heal();
         running.wait().success();
     }
     stand.equal("select id, v from t order by id");
+}
+
+#[test]
+fn what_a_person_has_to_mend_of_s3_stops_with_what_to_do() {
+    let stand = stand("rs_mend");
+    stand.shop.sql("create table t (id int primary key); insert into t values (1)");
+    let tailwater = stand.pipeline("rs_mend");
+    tailwater.check().success();
+    let other = tailwater.variant("iam_role = ", "iam_role = \"arn:aws:iam::1:role/other\" #");
+    with_key(other, SECRET).check().code(2).says(&["read the prefix"]);
+    let wrong = with_key(tailwater.variant("[serve]", "[serve]"), "wrong");
+    wrong.run_until_current().code(3).says(&["s3:PutObject"]).hides(&[SECRET]);
+    for (fault, words) in [
+        (Fault::Answer(403, "AccessDenied"), "s3:PutObject"),
+        (Fault::Answer(404, "NoSuchBucket"), "make the bucket"),
+        (Fault::Answer(301, "PermanentRedirect"), "set region"),
+        (Fault::Answer(400, "AuthorizationHeaderMalformed"), "set region"),
+    ] {
+        stand.bucket.fail("PUT", fault, 1_000);
+        tailwater.run_until_current().code(3).says(&[stand.bucket.name(), words]);
+        stand.bucket.heal();
+    }
+    let warehouse = servers().database("rs_mend_far");
+    let elsewhere = Redshift::with_bucket_in(&warehouse, &stand.bucket, "us-west-2");
+    let far =
+        sink(Tailwater::new("rs_mend").source_postgres(&stand.shop.url(), &["public.*"]), &elsewhere, &stand.bucket);
+    far.run_until_current().code(3).says(&["different region", "bucket of the cluster's region"]);
+    tailwater.run_until_current().success();
+    stand.equal("select id from t");
 }
 
 #[test]
@@ -316,6 +345,23 @@ fn temporary_credentials_go_into_copy_and_into_no_message() {
     told.hides(&[SECRET, TOKEN]);
     stand.equal("select id from t");
     assert!(stand.redshift.statements().iter().any(|sql| sql.starts_with("COPY") && sql.contains(TOKEN)));
+}
+
+#[test]
+fn a_row_that_copy_refuses_is_told_with_its_column() {
+    let stand = stand("rs_refused");
+    stand.shop.sql("create table t (id int primary key, a text, b text); insert into t values (1, 'x', 'y')");
+    let tailwater = stand.pipeline("rs_refused").toml("format = \"csv\"\nstop = \"pipeline\"");
+    stand.redshift.mishap("COPY", Mishap::Stall);
+    let running = tailwater.start(&["run", "--until-current"]);
+    eventually("COPY has come", Duration::from_secs(60), || stand.redshift.stalls().then_some(()));
+    let objects = stand.bucket.objects();
+    let object = objects.iter().find(|name| name.ends_with(".csv")).expect("an object waits");
+    stand.bucket.tamper(object, |bytes| Some([b"x", &bytes[1..]].concat()));
+    stand.redshift.heal();
+    running.wait().code(3).says(&["COPY refuses a value of column id (error 1207)"]);
+    tailwater.run_until_current().success();
+    stand.equal("select id, a, b from t");
 }
 
 #[test]

@@ -122,7 +122,9 @@ fn failure(error: object_store::Error, doing: &str, bucket: &str) -> Error {
     let what = format!("{doing} the bucket {bucket} failed");
     let text = error.to_string();
     let heals = ["ExpiredToken", "RequestTimeTooSkewed", "SlowDown"].iter().any(|code| text.contains(code));
-    let region = text.contains("PermanentRedirect") || text.contains("AuthorizationHeaderMalformed");
+    // S3 does not say in its redirect where the bucket is.
+    let elsewhere = ["PermanentRedirect", "AuthorizationHeaderMalformed", "redirect without LOCATION"];
+    let region = elsewhere.iter().any(|part| text.contains(part));
     let (error_of, remedy): (fn(String) -> Error, &str) = match &error {
         _ if heals => (Error::transient, ""),
         _ if region => (Error::blocked, "set region in [sink.redshift] to the bucket's region"),
