@@ -70,6 +70,8 @@ impl S3 {
         runtime::spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             while let Ok((socket, _)) = listener.accept().await {
+                // Small answers would wait for an acknowledgement.
+                socket.set_nodelay(true).expect("a socket");
                 let (service, state) = (service.clone(), Arc::clone(&served));
                 tokio::spawn(async move {
                     let answer = service_fn(move |request| answer(request, service.clone(), Arc::clone(&state)));

@@ -12,6 +12,7 @@ pub mod law;
 mod lexer;
 mod wire;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -32,8 +33,8 @@ pub struct Cluster {
     pub(crate) bucket_region: String,
     pub(crate) role: String,
     state: Mutex<State>,
-    /// Domains are made by one at a time.
-    making: tokio::sync::Mutex<()>,
+    /// The domains that are there: whether for text, and of how many bytes. They are made by one at a time.
+    made: tokio::sync::Mutex<HashSet<(bool, usize)>>,
 }
 
 /// The server behind the clusters: a transaction that is stalled there keeps no slot of a source waiting.
@@ -90,7 +91,7 @@ impl Redshift {
             bucket_region: region.to_owned(),
             role: ROLE.to_owned(),
             state: Mutex::new(State::default()),
-            making: tokio::sync::Mutex::new(()),
+            made: tokio::sync::Mutex::default(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         listener.set_nonblocking(true).expect("a socket");
@@ -99,6 +100,8 @@ impl Redshift {
         runtime::spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             while let Ok((socket, _)) = listener.accept().await {
+                // Small answers would wait for an acknowledgement.
+                socket.set_nodelay(true).expect("a socket");
                 let cluster = Arc::clone(&served);
                 tokio::spawn(async move {
                     // A client that is gone ends it.
