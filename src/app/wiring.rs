@@ -196,8 +196,14 @@ fn of_this_attempt(
 fn reread(config: &Config, run: &Run) -> Option<Reread> {
     let Source::Postgres(from) = &config.source else { return None };
     let (from, rules, meters) = (from.clone(), config.rules.clone(), Arc::clone(&run.meters));
-    Some(Reread::new(move |table, columns, keys| {
+    Some(Reread::new(move |table, mut columns, mut keys| {
         let (from, rules, meters) = (from.clone(), rules.clone(), Arc::clone(&meters));
+        // The source has no column that says whose its rows are.
+        let own = Rule::of(&rules, &table).and_then(|rule| rule.source.as_ref());
+        if let Some(at) = own.and_then(|(own, _)| columns.iter().position(|column| column == own)) {
+            columns.remove(at);
+            keys.iter_mut().for_each(|key| drop(key.remove(at)));
+        }
         Box::pin(async move {
             let masked = |column: &String| {
                 Rule::of(&rules, &table).is_some_and(|rule| rule.masks.iter().any(|(name, _)| name == column))
