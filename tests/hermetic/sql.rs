@@ -8,8 +8,8 @@ use tailwater::codecs::dialect::{
     Target, Types,
 };
 use tailwater::model::{
-    ChangeId, Checkpoint, Column, Lsn, Membership, Oid, Pattern, PgTimestamp, PgType, Phase, ReplicaIdentity,
-    SourcePosition, Table, TableName,
+    ChangeId, Checkpoint, Column, ColumnDefault, Lsn, Membership, Oid, Pattern, PgTimestamp, PgType, Phase,
+    ReplicaIdentity, SourcePosition, Table, TableName,
 };
 
 fn target(key: Vec<usize>) -> Target {
@@ -210,4 +210,29 @@ fn redshift_sql_is_as_reviewed() {
         let _ = writeln!(text, "-- {title}\n{};", statements.join(";\n"));
     }
     golden("redshift", &text);
+}
+
+#[test]
+fn a_truncate_takes_away_the_rows_of_its_own_source_alone() {
+    let plain = target(vec![0]);
+    let mut table = Table::clone(&plain.table);
+    let column = table.columns.last_mut().unwrap();
+    (column.name, column.default) = ("Region".to_owned(), Some(ColumnDefault::Always("it's".to_owned())));
+    let table = Arc::new(table);
+    fn horizon<D: Dialect>(dialect: &D, target: &Target) -> Vec<String> {
+        let horizon = Some(ChangeId { commit: Lsn::new(150), seq: 0 });
+        let at = Some(PgTimestamp(1_500_000));
+        let spec = MergeSpec { target, horizon, at, deletes: false, missing: Vec::new(), staged: false };
+        dialect.merge(&spec)
+    }
+    for layout in [Layout::Mirror, Layout::SoftDelete, Layout::History] {
+        let target = Target { layout, table: Arc::clone(&table), ..plain.clone() };
+        for sql in horizon(&Postgres, &target).into_iter().chain(horizon(&Duckdb, &target)) {
+            assert!(sql.ends_with("AND \"Region\" = 'it''s'"), "{sql}");
+        }
+    }
+    let target = Target { table, ..plain };
+    for sql in horizon(&Redshift::default(), &target) {
+        assert!(sql.contains("WHERE (_tw_lsn <") && sql.ends_with("AND \"region\" = 'it''s'"), "{sql}");
+    }
 }

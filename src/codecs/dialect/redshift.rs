@@ -177,7 +177,13 @@ impl Dialect for Redshift {
         let mut all = Vec::new();
         if let Some(horizon) = spec.horizon {
             let (lsn, seq) = (horizon.commit.get(), horizon.seq);
-            all.push(format!("DELETE FROM {t} WHERE _tw_lsn < {lsn} OR (_tw_lsn = {lsn} AND _tw_seq < {seq})"));
+            let before = format!("_tw_lsn < {lsn} OR (_tw_lsn = {lsn} AND _tw_seq < {seq})");
+            all.push(match target.table.source() {
+                None => format!("DELETE FROM {t} WHERE {before}"),
+                Some((column, value)) => {
+                    format!("DELETE FROM {t} WHERE ({before}) AND {} = {}", self.name(column), literal(value))
+                }
+            });
         }
         if !spec.staged {
             return all;
