@@ -215,7 +215,7 @@ fn debeziums_events_come_to_the_rows_of_their_database_in_each_of_their_forms() 
     let (server, kafka) = (Postgres::shared(17), Kafka::shared());
     let source = server.database("forms");
     source.sql(TABLES);
-    let forms = ["inline", "avro", "flat"];
+    let forms = ["inline", "avro", "flat", "plain"];
     let prefixes = forms.map(|form| kafka.prefix(form));
     let writers: Vec<Tailwater> = std::iter::zip(forms, &prefixes)
         .map(|(form, prefix)| {

@@ -1,6 +1,6 @@
 //! The reading thread: lanes in turn, records to batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use super::ends::end;
 use super::lanes::{Lanes, Place};
 use super::source::{ForeignPosition, Handed};
 use super::take::{Taken, Taker};
+use crate::codecs::event::foreign::{Mark, Verdict};
 use crate::logic::pipeline::Batch;
-use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Phase, Result, SourcePosition};
+use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Phase, Result, SourcePosition, TableName};
 
 /// Batches are cut at about this many bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -20,6 +21,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const CHANGE_BYTES: usize = 160;
 /// Records of one topic before the next one's turn.
 const TURN: usize = 2000;
+/// Records that are looked at first, where some are needed again.
+const WINDOW: i64 = 1000;
 /// How long the reading rests where nothing came.
 const REST: Duration = Duration::from_millis(20);
 
@@ -39,8 +42,8 @@ pub(super) struct Reader {
     /// The next offset of each partition that is read.
     pub(super) next: Arc<BTreeMap<Place, i64>>,
     pub(super) moved: BTreeMap<Place, i64>,
-    /// The next record of each partition, with the offset behind it.
-    pub(super) ahead: BTreeMap<Place, (Taken, i64)>,
+    /// The next records of each partition, with the offset behind them.
+    pub(super) ahead: BTreeMap<Place, VecDeque<(Taken, i64)>>,
 }
 
 /// What has been read since the last batch.
@@ -95,60 +98,155 @@ impl Reader {
             }
         }
         let Some(place) = self.first(topic).cloned() else { return Ok(false) };
-        self.keep(&place, topic.len() > 1, piece)?;
+        self.keep(topic, &place, piece)?;
         Ok(true)
     }
 
-    /// Reads ahead to a partition's next record that says something; whether it is there.
+    /// Reads ahead to a partition's next record that says something; whether it is there. Where it is the end of a key,
+    /// also to the one behind it.
     fn fill(&mut self, place: &Place) -> Result<bool> {
         for _ in 0..TURN {
-            if self.ahead.contains_key(place) {
-                return Ok(true);
+            let ahead = self.ahead.entry(place.clone()).or_default();
+            let wanted = if ahead.front().is_some_and(|(taken, _)| taken.filed.parts()) { 2 } else { 1 };
+            if ahead.len() >= wanted {
+                break;
             }
-            let Some(message) = self.lanes.poll(place, Duration::ZERO)? else { return Ok(false) };
+            let Some(message) = self.lanes.poll(place, Duration::ZERO)? else { break };
             let next = message.offset() + 1;
-            match self.taker.read(&message)? {
-                Some(taken) => drop(self.ahead.insert(place.clone(), (taken, next))),
-                None => drop(self.moved.insert(place.clone(), next)),
+            match (self.taker.read(&message)?, ahead.back_mut()) {
+                (Some(taken), _) => ahead.push_back((taken, next)),
+                (None, Some((_, behind))) => *behind = next,
+                (None, None) => drop(self.moved.insert(place.clone(), next)),
             }
         }
-        Ok(self.ahead.contains_key(place))
+        Ok(self.head(place).is_some())
+    }
+
+    fn head(&self, place: &Place) -> Option<&Taken> {
+        self.ahead.get(place)?.front().map(|(taken, _)| taken)
     }
 
     /// The partition whose record comes first.
     fn first<'a>(&self, topic: &'a [Place]) -> Option<&'a Place> {
-        let found = topic.iter().filter_map(|place| Some((place, &self.ahead.get(place)?.0)));
-        let ready = found.filter(|(_, taken)| topic.len() == 1 || !self.taker.waits(taken));
+        let found = topic.iter().filter_map(|place| Some((place, self.head(place)?)));
+        let ready = found.filter(|(place, taken)| topic.len() == 1 || self.is_ready(topic, place, taken));
         ready.min_by_key(|(_, taken)| taken.turn()).map(|(place, _)| place)
     }
 
-    /// Takes a partition's record that has been read ahead.
-    fn keep(&mut self, place: &Place, several: bool, piece: &mut Piece) -> Result<()> {
-        let Some((mut taken, next)) = self.ahead.remove(place) else { return Ok(()) };
-        if taken.filed.truncates() {
-            self.align(place, &taken, piece)?;
+    /// Whether a partition's next record may be taken: half of a key change waits for the other half, where that may come.
+    fn is_ready(&self, topic: &[Place], place: &Place, taken: &Taken) -> bool {
+        if !self.taker.needs(taken) || taken.is_overdue() {
+            return true;
         }
-        if self.taker.meet(&mut taken, several)? {
+        let behind = self.ahead.get(place).and_then(|ahead| ahead.get(1)).map(|(behind, _)| behind);
+        if behind.is_some_and(|behind| behind.is_other_half(taken)) {
+            return true;
+        }
+        let mut others = topic.iter().filter(|other| *other != place);
+        if !taken.filed.parts() && others.clone().any(|other| self.is_beside(other, taken)) {
+            return true;
+        }
+        // Partitions that are further have none for it.
+        let past = |other: &Place| {
+            let later = self.head(other).is_some_and(|head| head.version() > taken.version());
+            later || self.taker.is_past(other, taken)
+        };
+        (behind.is_some() || !taken.filed.parts()) && others.all(past)
+    }
+
+    /// Whether another partition's next record is the other half.
+    fn is_beside(&self, other: &Place, taken: &Taken) -> bool {
+        self.head(other).is_some_and(|head| head.is_other_half(taken))
+    }
+
+    /// Takes a partition's record that has been read ahead.
+    fn keep(&mut self, topic: &[Place], place: &Place, piece: &mut Piece) -> Result<()> {
+        let several = topic.len() > 1;
+        let Some((mut taken, next)) = self.ahead.get_mut(place).and_then(VecDeque::pop_front) else { return Ok(()) };
+        if !self.taker.is_new(&taken)? {
+            self.moved.insert(place.clone(), next);
+            return Ok(());
+        }
+        let behind = self.ahead.get_mut(place).and_then(VecDeque::front_mut).map(|(behind, _)| behind);
+        if let Some(behind) = behind.filter(|behind| taken.filed.parts() && behind.is_other_half(&taken)) {
+            // The other half says it all; the offset moves with that.
+            behind.paired = true;
+            return Ok(());
+        }
+        if several {
+            let beside = topic.iter().any(|other| other != place && self.is_beside(other, &taken));
+            self.taker.part(&mut taken, beside);
+        }
+        let truncates = taken.filed.truncates() && several && taken.version().is_some();
+        if truncates {
+            self.align(topic, place, &taken, piece)?;
+        }
+        let late = taken.version().filter(|_| truncates && self.taker.is_late(&taken));
+        let table = taken.filed.table().clone();
+        self.push(taken, several, piece)?;
+        self.moved.insert(place.clone(), next);
+        late.map_or(Ok(()), |version| self.bring_again(place, &table, version, piece))
+    }
+
+    fn push(&mut self, taken: Taken, several: bool, piece: &mut Piece) -> Result<()> {
+        if self.taker.meet(&taken, several)? {
             piece.bytes += taken.filed.size() + CHANGE_BYTES;
             piece.taken.push(taken);
         }
-        self.moved.insert(place.clone(), next);
+        Ok(())
+    }
+
+    /// What other partitions have brought from after a truncate goes with it, and is brought again behind it.
+    fn bring_again(&mut self, place: &Place, table: &TableName, version: (u64, u64), piece: &mut Piece) -> Result<()> {
+        for (topic, partition) in self.lanes.beside(place) {
+            let other = (topic, partition);
+            let Some(&upto) = self.moved.get(&other).or_else(|| self.next.get(&other)) else { continue };
+            let (low, _) = self.lanes.control.range_of(&other.0, partition)?;
+            let mut window = WINDOW;
+            let again = loop {
+                let from = upto.saturating_sub(window).max(low);
+                let (mut again, mut whole, mut mark) = (Vec::new(), from == 0, Mark::default());
+                self.lanes.control.read_partition(&other.0, partition, from, |message| {
+                    let taken = if message.offset() < upto { self.taker.read(message)? } else { None };
+                    match taken.as_ref().and_then(|taken| taken.filed.order) {
+                        Some(order) if order.version > version && mark.meet(order) != Verdict::Take => {}
+                        Some(order) if order.version > version => again.extend(taken),
+                        Some(_) => whole = true,
+                        None => {}
+                    }
+                    Ok(())
+                })?;
+                if whole {
+                    break again;
+                }
+                if from <= low {
+                    return Err(Error::blocked(format!(
+                        "rows of {table} that came after all others went are needed again, and {}[{partition}] begins \
+                         behind them, at offset {low}",
+                        other.0
+                    ))
+                    .remedy("drop the table and have it read again by its connector: a new snapshot of it"));
+                }
+                window = window.saturating_mul(8);
+            };
+            for taken in again.into_iter().filter(|taken| taken.filed.table() == table) {
+                self.push(taken, true, piece)?;
+            }
+        }
         Ok(())
     }
 
     /// A truncate lies in one partition and is of all: what the others have from before it is read first.
-    fn align(&mut self, place: &Place, truncate: &Taken, piece: &mut Piece) -> Result<()> {
-        let Some(order) = truncate.filed.order else { return Ok(()) };
-        for other in self.lanes.beside(place) {
+    fn align(&mut self, topic: &[Place], place: &Place, truncate: &Taken, piece: &mut Piece) -> Result<()> {
+        for other in topic.iter().filter(|other| *other != place) {
             let Some(upto) = end(&self.lanes.control, &other.0, other.1)? else { continue };
             loop {
-                if self.fill(&other)? {
-                    let read = self.ahead.get(&other).and_then(|(taken, _)| taken.filed.order);
-                    if read.is_some_and(|other| other.version > order.version) {
+                if self.fill(other)? {
+                    if self.head(other).is_some_and(|head| head.version() > truncate.version()) {
                         break;
                     }
-                    self.keep(&other, true, piece)?;
-                } else if self.moved.get(&other).or_else(|| self.next.get(&other)).is_some_and(|&at| at >= upto) {
+                    self.keep(topic, other, piece)?;
+                } else if self.moved.get(other).or_else(|| self.next.get(other)).is_some_and(|&at| at >= upto) {
                     break;
                 } else {
                     self.lanes.serve(REST)?;

@@ -9,13 +9,14 @@ use super::super::reader::place;
 use super::super::registry::Registry;
 use super::super::{ForeignOptions, Origin};
 use super::lanes::Place;
-use crate::codecs::event::foreign::{
-    AvroSchema, Debezium, Filed, ForeignError, Mark, Order, Raw, Shapes, Verdict, rows,
-};
+use crate::codecs::event::foreign::{AvroSchema, Debezium, Filed, ForeignError, Mark, Raw, Shapes, Verdict, rows};
 use crate::model::{Change, ChangeId, Error, Lsn, Note, PgTimestamp, Result, TableName};
 
 /// How long a record waits for the partition that has the rest of it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many second halves are remembered.
+const JOINED: usize = 10_000;
 
 /// Numbers are this far apart, like the positions of a log.
 const STEP: u64 = 8;
@@ -27,13 +28,31 @@ pub(super) struct Taken {
     place: Place,
     offset: i64,
     read: Instant,
+    /// Whether the end of its old key lay before it in its own partition.
+    pub(super) paired: bool,
 }
 
 impl Taken {
     /// Whose turn it is, of records in several partitions: where the log has them; of the two halves of a key change, which
     /// share a place there, first the one that needs the other's row; and without a place there, by their time.
     pub(super) fn turn(&self) -> ((u64, u64), bool, i64) {
-        (self.filed.order.map_or((0, 0), |order| order.version), self.filed.parts(), self.at.0)
+        (self.version().unwrap_or_default(), self.filed.parts(), self.at.0)
+    }
+
+    /// Where the log has it.
+    pub(super) fn version(&self) -> Option<(u64, u64)> {
+        self.filed.order.map(|order| order.version)
+    }
+
+    /// Whether this is the other half of a key change.
+    pub(super) fn is_other_half(&self, of: &Taken) -> bool {
+        let halves = self.filed.parts() && of.filed.joins() || self.filed.joins() && of.filed.parts();
+        halves && self.version().is_some_and(|version| of.version() == Some(version)) && self.filed.log == of.filed.log
+    }
+
+    /// Whether its other half has been waited for long enough.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.read.elapsed() >= PATIENCE
     }
 }
 
@@ -53,8 +72,8 @@ pub(super) struct Taker {
     cut: BTreeSet<TableName>,
     /// The newest change that was taken of each table whose records lie in several partitions.
     newest: HashMap<TableName, (u64, u64)>,
-    /// Where the log has the last row that came under another key.
-    joined: Option<(u64, u64)>,
+    /// Where the log has rows that came under another key, the last of them.
+    joined: BTreeSet<(u64, u64)>,
     /// Whose log each table is of.
     logs: HashMap<TableName, String>,
     /// Tables of which one of these is to be noted.
@@ -92,14 +111,14 @@ impl Taker {
             moved: BTreeSet::new(),
             cut: BTreeSet::new(),
             newest,
-            joined: None,
+            joined: BTreeSet::new(),
             logs,
             advanced: BTreeSet::new(),
             number,
         })
     }
 
-    /// Reads a record; `None` for one that says nothing new of a row.
+    /// Reads a record; `None` for one that says nothing of a row.
     pub(super) fn read(&mut self, message: &BorrowedMessage<'_>) -> Result<Option<Taken>> {
         let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
             headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect()
@@ -125,8 +144,8 @@ impl Taker {
         let millis = message.timestamp().to_millis();
         let time = millis.map_or_else(PgTimestamp::now, |ms| PgTimestamp::from_unix_micros(ms.saturating_mul(1000)));
         let place = (raw.topic.to_owned(), raw.partition);
-        let taken = Taken { filed, at: time, place, offset: message.offset(), read: Instant::now() };
-        Ok(if self.is_new(&taken)? { Some(taken) } else { None })
+        let taken = Taken { filed, at: time, place, offset: message.offset(), read: Instant::now(), paired: false };
+        Ok(Some(taken))
     }
 
     fn learn(&mut self, number: u32) -> Result<()> {
@@ -140,8 +159,8 @@ impl Taker {
         Ok(())
     }
 
-    /// Whether the event has not been here before.
-    fn is_new(&mut self, taken: &Taken) -> Result<bool> {
+    /// Whether the event has not been here before. To be asked once, when it is taken.
+    pub(super) fn is_new(&mut self, taken: &Taken) -> Result<bool> {
         let Some(order) = taken.filed.order else { return Ok(true) };
         let lane = (taken.place.clone(), taken.filed.log.clone());
         let verdict = self.marks.entry(lane.clone()).or_default().meet(order);
@@ -166,42 +185,53 @@ impl Taker {
         Ok(!horizon.is_some_and(behind))
     }
 
-    /// Whether a record stays until another partition has the rest of it: the end of a key for the row's new one.
-    pub(super) fn waits(&self, taken: &Taken) -> bool {
-        let alone = taken.filed.order.is_some_and(|order| self.joined != Some(order.version));
-        taken.filed.parts() && alone && taken.read.elapsed() < PATIENCE
+    /// Whether a partition has been read beyond this record's place in the log.
+    pub(super) fn is_past(&self, place: &Place, taken: &Taken) -> bool {
+        let mark = self.marks.get(&(place.clone(), taken.filed.log.clone()));
+        taken.version().is_none_or(|version| mark.is_some_and(|mark| mark.is_at(version)))
+    }
+
+    /// Whether the record waits for the one that has the other half of a key change, if that is to come.
+    pub(super) fn needs(&self, taken: &Taken) -> bool {
+        let Some(version) = taken.version() else { return false };
+        let half = match taken.filed.parts() {
+            true => !self.joined.contains(&version),
+            false => !taken.paired && self.shapes.keeps(&taken.filed),
+        };
+        let mark = || self.marks.get(&(taken.place.clone(), taken.filed.log.clone()));
+        half && !mark().is_some_and(|mark| mark.is_past(version))
+    }
+
+    /// Whether another partition has brought changes of the table from behind this one.
+    pub(super) fn is_late(&self, taken: &Taken) -> bool {
+        let newest = self.newest.get(taken.filed.table());
+        taken.version().is_some_and(|version| newest.is_some_and(|newest| version < *newest))
+    }
+
+    /// Tells the second half of a key change from the first one, which another partition has. `beside`: that is next there.
+    pub(super) fn part(&mut self, taken: &mut Taken, beside: bool) {
+        if taken.paired || !taken.filed.joins() {
+            return;
+        }
+        if let Some(version) = taken.version() {
+            self.joined.insert(version);
+            if self.joined.len() > JOINED {
+                self.joined.pop_first();
+            }
+        }
+        self.shapes.part(&mut taken.filed, !beside);
     }
 
     /// Makes the tables fit; whether there is anything to be done. `several`: the topic has other partitions.
-    pub(super) fn meet(&mut self, taken: &mut Taken, several: bool) -> Result<bool> {
+    pub(super) fn meet(&mut self, taken: &Taken, several: bool) -> Result<bool> {
         let at = || place(&taken.place.0, taken.place.1, taken.offset);
         let table = taken.filed.table().clone();
         self.of_one_log(&taken.filed, &table).map_err(|error| error.within(at()))?;
-        // Without a place in the log the other partitions may be anywhere.
-        let later = |order: Order| self.newest.get(&table).is_some_and(|newest| order.version < *newest);
-        let late = several && taken.filed.order.is_none_or(later);
-        let joins = taken.filed.joins();
-        if several {
-            self.shapes.part(&mut taken.filed, late);
-        }
         if let Some(order) = taken.filed.order {
             if taken.filed.truncates() {
-                if late {
-                    return Err(Error::blocked(format!(
-                        "{}: all rows of {table} from before go, and another partition of the topic has brought later ones",
-                        at()
-                    ))
-                    .remedy(
-                        "which of the rows are the later ones can't be told any more: drop the table and read the topics \
-                         again under another pipeline name, which reads what is there in its order",
-                    ));
-                }
                 self.horizons.insert(table.clone(), order.version);
                 self.cut.insert(table.clone());
             } else if several {
-                if joins {
-                    self.joined = Some(order.version);
-                }
                 let newest = self.newest.entry(table.clone()).or_default();
                 *newest = order.version.max(*newest);
                 self.advanced.insert(table.clone());

@@ -59,6 +59,16 @@ impl Mark {
         Verdict::Take
     }
 
+    /// Whether events behind this version have come.
+    pub fn is_past(&self, version: (u64, u64)) -> bool {
+        self.version > version
+    }
+
+    /// The same, or those at it.
+    pub fn is_at(&self, version: (u64, u64)) -> bool {
+        self.version >= version
+    }
+
     /// The mark as a text.
     pub fn print(&self) -> String {
         let (commit, lsn) = self.version;

@@ -149,17 +149,22 @@ impl Shapes {
         Ok(grew)
     }
 
+    /// Whether a row that had another key keeps values that only the row of that key has.
+    pub fn keeps(&self, filed: &Filed) -> bool {
+        let Does::Update { old: Some(_), row } = &filed.does else { return false };
+        row.0.iter().any(|field| self.unchanged(field))
+    }
+
     /// A row that comes under another key, where the end of the old one is told by itself, in another partition: it only
-    /// comes, unless it keeps values of the row that was. `late`: other partitions are further, and there may be another
-    /// row of the old key.
-    pub fn part(&self, filed: &mut Filed, late: bool) {
+    /// comes, unless it keeps values of the row that was. `alone`: that row may be gone, or another one.
+    pub fn part(&self, filed: &mut Filed, alone: bool) {
         let Does::Update { old, row } = &mut filed.does else { return };
         if old.is_none() {
             return;
         }
         if !row.0.iter().any(|field| self.unchanged(field)) {
             filed.does = Does::Insert(std::mem::take(row));
-        } else if late {
+        } else if alone {
             *old = None;
         }
     }
