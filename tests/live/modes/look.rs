@@ -43,6 +43,15 @@ impl Look<'_> {
         }
     }
 
+    /// So few rows need no threads, which would look for work all the time.
+    pub fn settle(&self) {
+        #[cfg(feature = "duckdb")]
+        if let Look::Duckdb(path) = self {
+            let reader = tailwater::adapters::warehouse::duckdb::reader(path).expect("a sink holds the file");
+            reader.execute_batch("set threads = 1").unwrap();
+        }
+    }
+
     fn columns(&self, schema: &str) -> Columns {
         let catalog =
             "from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace";

@@ -232,7 +232,7 @@ fn postgres_keeps_every_mode_as_the_model_does() {
 #[test]
 fn duckdb_keeps_every_mode_as_the_model_does() {
     let dir = Dir::new();
-    play_all(100, |seed| {
+    play_all(50, |seed| {
         let path = dir.join(format!("{seed}.duckdb"));
         (Warehouse::Duckdb(path.clone()), Look::Duckdb(path))
     });
@@ -243,7 +243,7 @@ fn duckdb_keeps_every_mode_as_the_model_does() {
 fn redshift_keeps_mirrors_and_logs_as_the_model_does() {
     let database = servers().database("modes_rs");
     let (cluster, session) = (Cluster::of(&database), database.session());
-    play_all(100, |seed| {
+    play_all(60, |seed| {
         let format = if seed % 2 == 0 { ObjectFormat::Parquet } else { ObjectFormat::Csv };
         (Warehouse::Redshift(&database, &cluster, format), Look::Redshift(&session))
     });

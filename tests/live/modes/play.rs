@@ -125,6 +125,7 @@ impl Live<'_> {
 
     async fn live(&self, end: End, random: &mut StdRng) -> Result<()> {
         let (mut sink, stored) = self.start().await?;
+        self.look.settle();
         let done = self.history.done(stored.as_ref());
         if done > 0 {
             self.look.compare(self.seed, &self.history.truths[done - 1]);
