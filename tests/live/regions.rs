@@ -71,3 +71,35 @@ fn regions_share_a_table_and_each_empties_and_reads_again_only_its_own() {
     let alone = alone.sink_postgres(&target.url(), Some("shop"));
     alone.run_until_current().code(3).says(&["is shared by several sources, and this one has no value"]);
 }
+
+#[test]
+fn a_table_that_can_not_be_made_keeps_no_other_pipeline_from_making_its_own() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("stuck_s"), server.database("stuck_t"));
+    source.sql("create table t (id int primary key, v text); insert into t values (1, 'x')");
+    target.sql("create schema one; create table one.t (id int)");
+    let pipeline = |name: &str| {
+        Tailwater::new(&format!("stuck_{name}"))
+            .source_postgres(&source.url(), &["public.*"])
+            .sink_postgres(&target.url(), Some(name))
+            .toml("retry_stopped_seconds = 1")
+    };
+    let (one, two) = (pipeline("one"), pipeline("two"));
+    let mut running = one.run();
+    let reason = || {
+        let made = target.one("select to_regclass('_tailwater.stopped') is not null") == "t";
+        let told = "select coalesce(string_agg(reason, ''), '') from _tailwater.stopped";
+        if made { target.one(told) } else { String::new() }
+    };
+    running.wait_until("stopping", |_| reason().contains("is not Tailwater's"));
+    // For another reason from now on: that shows when it has been tried again, in vain.
+    target.sql("alter table one.t add _tw_lsn bigint, add _tw_seq bigint");
+    running.wait_until("trying again", |_| reason().contains("the key of"));
+    two.run_until_current().success();
+    assert_eq!(target.one("select v from two.t"), "x");
+    target.sql("drop table one.t");
+    running.wait_until("going on", |_| {
+        target.one("select to_regclass('one.t') is not null") == "t" && target.one("select count(*) from one.t") == "1"
+    });
+    running.terminate().success();
+}
