@@ -76,15 +76,15 @@ impl Link {
 }
 
 impl Fault {
-    /// Six in ten are kills of processes.
+    /// Six in ten are kills of processes, a third of those of all at once.
     pub(super) fn choose(random: &mut StdRng, actors: usize, brokers: u64) -> Fault {
         let brokers = u32::try_from(brokers).expect("a few");
         let actor = random.random_range(0..actors);
         match random.random_range(0..100) {
-            0..13 => Fault::Kill(actor),
-            13..35 => Fault::KillAtRow(actor),
-            35..53 => Fault::KillAtSlot(actor),
-            53..63 => Fault::KillAll,
+            0..9 => Fault::Kill(actor),
+            9..28 => Fault::KillAtRow(actor),
+            28..43 => Fault::KillAtSlot(actor),
+            43..63 => Fault::KillAll,
             63..65 => Fault::Restart(actor),
             65..68 => Fault::Freeze(actor),
             68..72 => Fault::Zombie(actor),
