@@ -133,7 +133,7 @@ impl Case<'_> {
         self.say("CREATE SUBSCRIPTION", subscription, by_hand, 0);
         for (name, tailwater) in &wirings {
             self.source.sql("CHECKPOINT");
-            let (seconds, peak) = run(tailwater);
+            let (seconds, peak) = tailwater.drain();
             let held = match *name {
                 "kafka -> postgres" => targets.one("SELECT count(*) FROM kafka_pg.t"),
                 "postgres -> postgres" => targets.one("SELECT count(*) FROM slot_pg.t"),
@@ -305,18 +305,4 @@ fn by_hand(target: &Database<'_>, files: &[std::path::PathBuf]) -> f64 {
         ));
     }
     begin.elapsed().as_secs_f64()
-}
-
-/// Seconds and the most memory of a pipeline that ends when it is current.
-fn run(tailwater: &Tailwater) -> (f64, u64) {
-    let begin = Instant::now();
-    let mut running = tailwater.start(&["run", "--until-current"]);
-    let mut peak = 0;
-    while running.alive() {
-        peak = peak.max(running.peak_memory());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let seconds = begin.elapsed().as_secs_f64();
-    running.wait().success();
-    (seconds, peak)
 }

@@ -179,15 +179,8 @@ fn reference(source: &Database<'_>, round: u64) -> Taken {
 }
 
 fn drain(name: &'static str, pipeline: &Tailwater) -> Taken {
-    let (begin, before) = (Instant::now(), cpu());
-    let mut running = pipeline.start(&["run", "--until-current"]);
-    let mut peak = 0;
-    while running.alive() {
-        peak = peak.max(running.peak_memory());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let seconds = begin.elapsed().as_secs_f64();
-    running.wait().success();
+    let before = cpu();
+    let (seconds, peak) = pipeline.drain();
     Taken { name, seconds, cpu: cpu() - before, peak_mb: peak >> 20, ratio: 0.0 }
 }
 

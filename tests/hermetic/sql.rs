@@ -121,7 +121,9 @@ fn script(dialect: &impl Dialect) -> String {
     };
     shared.extend([share.report(9, 3, &row), share.report(9, 3, &none), share.stages(9, 3), share.useless(9, 3)]);
     shared.extend(share.forget(9, 3));
-    shared.extend(dialect.adopt_stage(&target(vec![0]), "\"_tailwater\".\"stage_1\""));
+    let staged = target(vec![0]);
+    let staged = Target { shared_stage: Some(Share::stage(&staged)), ..staged };
+    shared.extend(dialect.create_stage(&staged));
     say("shared work", shared);
     let layouts = [
         ("with a key of two columns", vec![1, 0], Layout::Mirror),

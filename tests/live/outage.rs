@@ -428,3 +428,35 @@ fn leaders_that_freeze_are_replaced_and_come_back_and_nothing_stops() {
     assert!(writer.stop() > 20, "the load did next to nothing");
     through.finish(running);
 }
+
+/// A file of an unlogged table that is rolled back stays until the next checkpoint, and a server that finds it there
+/// while it recovers does not start.
+#[test]
+fn a_warehouse_that_dies_after_a_flush_was_rolled_back_starts_again() {
+    for version in [15, 17] {
+        // What is logged of a rollback would otherwise be on the disk a moment later.
+        let warehouse = Postgres::version(version).config("wal_writer_delay = 10s").start();
+        let (source, target) = (Postgres::shared(17).database("rolled_back"), warehouse.database("copy"));
+        source.sql("create table t (id int primary key, body text); insert into t values (1, 'a')");
+        let pipeline = Tailwater::new("rolled_back")
+            .source_postgres(&source.url(), &["public.*"])
+            .sink_postgres(&target.url(), None);
+        pipeline.run_until_current().success();
+        warehouse.sql("checkpoint");
+        let lock = target.session();
+        lock.sql("begin; lock table t in share row exclusive mode");
+        source.sql("insert into t values (2, 'b')");
+        let mut running = pipeline.run();
+        let waits =
+            "from pg_stat_activity where wait_event_type = 'Lock' and datname = 'copy'".replace("copy", target.name());
+        running.wait_until("merging", |_| target.one(&format!("select count(*) {waits}")) == "1");
+        running.kill9();
+        // All that the flush has logged is on the disk with this.
+        target.sql("create table flushed ()");
+        target.sql(&format!("select pg_terminate_backend(pid, 10000) {waits}"));
+        warehouse.kill9();
+        warehouse.restart();
+        pipeline.run_until_current().success();
+        assert_all_equal(&source.session(), &["t"], Copy::Postgres(&target.session()));
+    }
+}

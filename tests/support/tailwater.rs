@@ -189,6 +189,20 @@ impl Tailwater {
         self.start(words).wait()
     }
 
+    /// Seconds until what the source holds now is durable, start and end included, and the most memory it took.
+    pub fn drain(&self) -> (f64, u64) {
+        let begin = Instant::now();
+        let mut running = self.start(&["run", "--until-current"]);
+        let mut peak = 0;
+        while running.alive() {
+            peak = peak.max(running.peak_memory());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        running.wait().success();
+        (seconds, peak)
+    }
+
     /// Any command with `-c FILE` after its first word.
     pub fn start(&self, words: &[&str]) -> Running {
         fs::write(self.file(), &self.config).expect("the directory is writable");

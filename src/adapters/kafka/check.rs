@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::claims::Claims;
 use super::client::ANSWER;
 use super::control::{Control, Listing, check_pipeline};
+use super::prefix::prefix;
 use super::registry::Registry;
-use super::source::detect;
 use super::topics::{Purpose, Topic, blocking, check_name, contradiction};
 use super::{SinkOptions, SourceOptions};
 use crate::codecs::event::{held_topic, progress_topic, tables_topic};
@@ -72,11 +72,7 @@ pub async fn check_source(options: &SourceOptions) -> Vec<Error> {
         Ok(listing) => listing,
         Err(error) => return vec![error],
     };
-    let prefix = match &options.prefix {
-        Some(prefix) => Ok(prefix.clone()),
-        None => detect(&listing, &options.topics),
-    };
-    match prefix {
+    match prefix(&listing, options) {
         Err(error) => vec![error],
         Ok(prefix) => [progress_topic(&prefix), tables_topic(&prefix)]
             .into_iter()

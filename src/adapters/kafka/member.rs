@@ -25,9 +25,8 @@ use tokio::sync::{oneshot, watch};
 use super::SourceOptions;
 use super::client::{ANSWER, Context, classify, coded, creation, failed, member_config};
 use super::control::Control;
-use super::source::detect;
+use super::prefix::written;
 use super::topics::blocking;
-use crate::codecs::event::progress_topic;
 use crate::logic::share::{Topics, deciding};
 use crate::model::{Class, Error, Pattern, Result};
 
@@ -108,15 +107,7 @@ impl Member {
     pub async fn join(options: &SourceOptions) -> Result<Member> {
         let control = Control::connect(&options.cluster, &options.group)?;
         let listing = blocking(move || control.list(ANSWER)).await?;
-        let prefix = match &options.prefix {
-            Some(prefix) => prefix.clone(),
-            None => detect(&listing, &options.topics)?,
-        };
-        let progress_topic = progress_topic(&prefix);
-        if !listing.topics.contains_key(&progress_topic) {
-            return Err(Error::transient(format!("there is no topic {progress_topic} yet"))
-                .remedy("start the pipeline that writes it, or set `prefix` to the one it writes under"));
-        }
+        let (_, progress_topic) = written(&listing, options)?;
         let (told, standing) = watch::channel(Standing::default());
         let lead = (progress_topic.clone(), 0);
         let assigned = Assigned { context: Context::default(), told, lead: lead.clone() };

@@ -36,6 +36,8 @@ mod partitions;
 #[cfg(feature = "kafka")]
 mod plans;
 #[cfg(feature = "kafka")]
+mod prefix;
+#[cfg(feature = "kafka")]
 mod producer;
 #[cfg(feature = "kafka")]
 mod progress;

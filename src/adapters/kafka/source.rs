@@ -26,14 +26,13 @@ use super::client::{ANSWER, Context, consumer_config, create};
 use super::control::{Control, Listing};
 use super::member::Display;
 use super::partitions::Judge;
+use super::prefix::written;
 use super::reader::{Reader, Start};
 use super::topics::blocking;
-use crate::codecs::event::{held_topic, progress_topic, tables_topic};
+use crate::codecs::event::{held_topic, tables_topic};
 use crate::logic::pipeline::{Batch, Source};
 use crate::logic::share::Topics;
-use crate::model::{
-    ChangeId, Checkpoint, Error, Lsn, Meters, Pattern, Phase, Position, Result, SourcePosition, TableName,
-};
+use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Phase, Position, Result, SourcePosition, TableName};
 
 /// How far the reading of topics has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,15 +105,7 @@ impl KafkaSource {
     pub async fn start(options: SourceOptions, resume: Option<Checkpoint>, meters: Arc<Meters>) -> Result<KafkaSource> {
         let control = Control::connect(&options.cluster, &options.group)?;
         let (control, listing) = blocking(move || control.list(ANSWER).map(|listing| (control, listing))).await?;
-        let prefix = match &options.prefix {
-            Some(prefix) => prefix.clone(),
-            None => detect(&listing, &options.topics)?,
-        };
-        let progress_topic = progress_topic(&prefix);
-        if !listing.topics.contains_key(&progress_topic) {
-            return Err(Error::transient(format!("there is no topic {progress_topic} yet"))
-                .remedy("start the pipeline that writes it, or set `prefix` to the one it writes under"));
-        }
+        let (prefix, progress_topic) = written(&listing, &options)?;
         let at = TopicPosition {
             progress: start_offset(resume.as_ref(), &progress_topic)?,
             checkpoint: origin(&resume),
@@ -308,48 +299,4 @@ fn queue_bytes(options: &SourceOptions, listing: &Listing) -> usize {
     let partitions =
         listing.topics.iter().filter(|(topic, _)| read(topic)).map(|(_, &n)| usize::try_from(n).unwrap_or(0));
     (options.buffer_bytes / partitions.sum::<usize>().max(1)).clamp(256 << 10, 4 << 20)
-}
-
-/// The prefix under which the topics were written: the longest with a progress topic that a pattern begins with.
-pub(super) fn detect(listing: &Listing, patterns: &[Pattern]) -> Result<String> {
-    let prefixes = listing.topics.keys().filter_map(|topic| topic.strip_suffix("._tailwater.progress"));
-    let begins = |pattern: &Pattern, prefix: &str| {
-        pattern.as_str().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
-    };
-    let longest = |pattern: &Pattern| prefixes.clone().filter(|prefix| begins(pattern, prefix)).max_by_key(|p| p.len());
-    let mut found: Vec<Option<&str>> = patterns.iter().map(longest).collect();
-    found.sort_unstable();
-    found.dedup();
-    match found.as_slice() {
-        [Some(prefix)] => Ok((*prefix).to_owned()),
-        // The reader may have been started before the writer.
-        [None] => Err(Error::transient("there is no pipeline's progress topic for what `topics` names")
-            .remedy("start the pipeline that writes them; or set `prefix`, if `topics` does not begin with it")),
-        _ => Err(Error::blocked("the prefix of the topics can't be told from `topics`")
-            .remedy("set `prefix` to the one that the pipeline writing them has; one pipeline reads one prefix")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listing(topics: &[&str]) -> Listing {
-        Listing { topics: topics.iter().map(|topic| ((*topic).to_owned(), 1)).collect(), brokers: 1 }
-    }
-
-    fn detected(topics: &[&str], patterns: &[&str]) -> Option<String> {
-        let patterns: Vec<_> = patterns.iter().map(|pattern| Pattern::new(*pattern)).collect();
-        detect(&listing(topics), &patterns).ok()
-    }
-
-    #[test]
-    fn the_prefix_is_the_longest_that_has_progress_and_begins_every_pattern() {
-        let topics = ["a._tailwater.progress", "a.b._tailwater.progress", "c._tailwater.progress", "a.b.public.t"];
-        assert_eq!(detected(&topics, &["a.b.public.*"]).as_deref(), Some("a.b"));
-        assert_eq!(detected(&topics, &["a.public.*", "a.other.*"]).as_deref(), Some("a"));
-        assert_eq!(detected(&topics, &["a.public.*", "c.public.*"]), None);
-        assert_eq!(detected(&topics, &["d.public.*"]), None);
-        assert_eq!(detected(&topics, &["*"]), None);
-    }
 }

@@ -129,8 +129,7 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
                 .remedy("set members = \"standby\" until the reader has passed this place"));
             }
             parts.push(Part {
-                target,
-                stage: row.stage,
+                target: Target { shared_stage: row.stage, ..target },
                 horizon: row.horizon,
                 at: row.at,
                 deletes: row.deletes,
@@ -142,14 +141,11 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
     }
 
     async fn merge_part(&mut self, part: Part) -> Result<()> {
-        if let Some(stage) = &part.stage {
+        if let Some(stage) = &part.target.shared_stage {
             let counted = self.worker.client.query(&Share::count(stage)).await?;
             let counted = counted.first().and_then(|row| row.first().cloned().flatten()).unwrap_or_default();
             if counted != part.rows.to_string() {
                 return Err(Error::transient(format!("a staging table has {counted} rows, and had {}", part.rows)));
-            }
-            for statement in self.worker.dialect.adopt_stage(&part.target, stage) {
-                self.worker.client.execute(&statement).await?;
             }
         }
         let spec = MergeSpec {
@@ -158,14 +154,10 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
             at: part.at,
             deletes: part.deletes,
             missing: part.missing,
-            staged: part.stage.is_some(),
+            staged: part.target.shared_stage.is_some(),
         };
         self.worker.refuse_orphans(&spec).await?;
-        self.worker.merge_staged(&spec).await?;
-        if part.stage.is_some() {
-            self.worker.staging.remove(&part.target.name);
-        }
-        Ok(())
+        self.worker.merge_staged(&spec).await
     }
 
     /// Drops what is of no use any more, inside the open transaction.
@@ -186,7 +178,6 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
 /// One stage on its way into a target.
 struct Part {
     target: Target,
-    stage: Option<String>,
     horizon: Option<ChangeId>,
     at: Option<PgTimestamp>,
     deletes: bool,

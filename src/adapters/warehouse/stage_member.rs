@@ -170,7 +170,8 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
     fn own_stage(&mut self, table: &Arc<Table>, layout: Layout) -> Target {
         self.serial += 1;
         let place = format!("{} {} {}", self.options.pipeline, self.name, self.serial);
-        Target { name: TableName::new(place, &table.name.name), table: Arc::clone(table), layout }
+        let target = Target { layout, ..Target::new(TableName::new(place, &table.name.name), Arc::clone(table)) };
+        Target { shared_stage: Some(Share::stage(&target)), ..target }
     }
 
     /// Where a source table's rows will go, and how they are kept there.
@@ -178,7 +179,7 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
         let schema = self.options.schema.as_ref().unwrap_or(&table.name.schema);
         let (name, mode) = (TableName::new(schema, &table.name.name), self.options.mode(&table.name));
         let layout = self.layouts.of(&mut self.client, &self.dialect, &name, table, mode).await?;
-        Ok(Target { name, table: Arc::clone(table), layout })
+        Ok(Target { layout, ..Target::new(name, Arc::clone(table)) })
     }
 
     /// Makes the stages of these topics visible, if the cut still stands; of the others nothing stays.

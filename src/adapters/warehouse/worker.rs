@@ -419,7 +419,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let name = self.target_name(&table.name);
         let mode = self.options.mode(&table.name);
         let layout = self.layouts.of(&mut self.client, &self.dialect, &name, table, mode).await?;
-        Ok(Target { name, table: Arc::clone(table), layout })
+        Ok(Target { layout, ..Target::new(name, Arc::clone(table)) })
     }
 
     /// The table that a source table's rows go to.

@@ -39,13 +39,15 @@ pub struct Target {
     pub table: Arc<Table>,
     /// How its rows stand there.
     pub layout: Layout,
+    /// The staging table that several processes see, as SQL; `None`: this process's own.
+    pub shared_stage: Option<String>,
 }
 
 impl Target {
     /// A target as it is made for a table that nothing is said of.
     pub fn new(name: TableName, table: Arc<Table>) -> Target {
         let layout = if table.has_key() { Layout::Mirror } else { Layout::Log };
-        Target { name, table, layout }
+        Target { name, table, layout, shared_stage: None }
     }
 
     /// The staging table's name in the control schema: the same for the same target and source, whatever their names hold.
@@ -161,14 +163,6 @@ pub trait Dialect: Send + Sync + 'static {
         share::tables("text")
     }
 
-    /// Makes this table the target's staging table.
-    fn adopt_stage(&self, target: &Target, from: &str) -> Vec<String> {
-        vec![
-            format!("DROP TABLE IF EXISTS {}", self.stage(target)),
-            format!("ALTER TABLE {from} RENAME TO {}", quote(&target.stage())),
-        ]
-    }
-
     /// Statements to run first in each flush's transaction.
     fn prepare(&self) -> Vec<String>;
 
@@ -199,7 +193,7 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// The staging table's full name.
     fn stage(&self, target: &Target) -> String {
-        format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage()))
+        target.shared_stage.clone().unwrap_or_else(|| format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage())))
     }
 
     /// A control table's full name, as SQL.

@@ -100,17 +100,21 @@ impl Dialect for Postgres {
         )
     }
 
+    /// Never an unlogged table: the file of one that is rolled back stays until the next checkpoint, and a server that
+    /// crashes before it and finds the file does not start ("could not create file: File exists").
     fn create_stage(&self, target: &Target) -> Vec<String> {
         let stage = self.stage(target);
         let columns = target.table.columns.iter().map(|c| format!("{} {}", quote(&c.name), self.stage_type(c)));
         let extras = stage_extras(target, "text", |c| self.stage_type(c));
         vec![
             format!("DROP TABLE IF EXISTS {stage}"),
-            format!(
-                "CREATE UNLOGGED TABLE {stage} ({}) WITH (autovacuum_enabled = false)",
-                list(columns.chain(extras))
-            ),
+            format!("CREATE TABLE {stage} ({}) WITH (autovacuum_enabled = false)", list(columns.chain(extras))),
         ]
+    }
+
+    /// A temporary table, unless others have to see it.
+    fn stage(&self, target: &Target) -> String {
+        target.shared_stage.clone().unwrap_or_else(|| format!("pg_temp.{}", quote(&target.stage())))
     }
 
     fn clear_stage(&self, target: &Target) -> String {

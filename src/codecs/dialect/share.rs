@@ -1,6 +1,6 @@
 //! The control tables of several processes that share the work: `_tailwater.cuts` and `_tailwater.stages`.
 
-use super::literal;
+use super::{CONTROL_SCHEMA, Target, literal, quote};
 use crate::model::{ChangeId, PgTimestamp};
 
 /// The words of one pipeline's leader and members.
@@ -40,6 +40,11 @@ pub struct StageRow {
 }
 
 impl Share<'_> {
+    /// A staging table that other processes see, as SQL.
+    pub fn stage(target: &Target) -> String {
+        format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage()))
+    }
+
     /// Where the warehouse stands, and the cuts of its leader: fence, next offset of the progress topic, and of each cut
     /// number, since and upto, in one statement, so that they belong together.
     pub fn view(&self, progress_topic: &str) -> String {

@@ -51,8 +51,8 @@ SELECT topic, member, part, stage, shape, layout, horizon_lsn, horizon_seq, hori
 SELECT stage FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3)) AND stage IS NOT NULL;
 DELETE FROM _tailwater.cuts WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
 DELETE FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
-DROP TABLE IF EXISTS "stage_246b01ab2037f7e2";
-ALTER TABLE "_tailwater"."stage_1" RENAME TO "stage_246b01ab2037f7e2";
+CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2_raw" ("select" VARCHAR, "Weird ""quoted"".name" VARCHAR, "amount" VARCHAR, "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" VARCHAR, "when" VARCHAR, "doc" VARCHAR, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR, _tw_base_1 VARCHAR);
+CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2" ("select" BIGINT, "Weird ""quoted"".name" VARCHAR, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR, _tw_base_1 BIGINT);
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "Sales dep't";
 CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" BIGINT NOT NULL, "Weird ""quoted"".name" VARCHAR NOT NULL, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn BIGINT, _tw_seq BIGINT);

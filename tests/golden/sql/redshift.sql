@@ -52,7 +52,7 @@ SELECT stage FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (
 DELETE FROM _tailwater.cuts WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
 DELETE FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
 DROP TABLE IF EXISTS stage_246b01ab2037f7e2;
-ALTER TABLE "_tailwater"."stage_1" RENAME TO "stage_246b01ab2037f7e2";
+CREATE TEMP TABLE stage_246b01ab2037f7e2 ("select" bigint, "weird ""quoted"".name" character varying(65535), "amount" numeric(12,3), "any amount" character varying(65535), "tags" character varying(65535), "mood" character varying(65535), "raw" binary varying(1024000), "when" timestamp without time zone, "doc" character varying(65535), "ünï" character varying(65535), _tw_lsn bigint, _tw_seq bigint, _tw_op character varying(65535), _tw_missing character varying(65535), _tw_base_1 bigint) DISTSTYLE KEY DISTKEY ("select");
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "sales dep't";
 CREATE TABLE IF NOT EXISTS "sales dep't"."or""der.s" ("select" bigint NOT NULL, "weird ""quoted"".name" character varying(80) ENCODE ZSTD NOT NULL, "amount" numeric(12,3), "any amount" character varying(1024) ENCODE ZSTD, "tags" character varying(1024) ENCODE ZSTD, "mood" character varying(64) ENCODE ZSTD, "raw" binary varying(1024000), "when" timestamp with time zone, "doc" super, "ünï" character varying(1024) ENCODE ZSTD, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL) DISTSTYLE KEY DISTKEY ("weird ""quoted"".name") SORTKEY ("weird ""quoted"".name", "select");
