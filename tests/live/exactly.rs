@@ -161,8 +161,8 @@ fn a_transaction_larger_than_kafkas_goes_on_where_it_was_killed_and_not_after_an
         .toml("[sink.kafka.envelope]\ntransaction_metadata = true");
     publisher.run_until_current().success();
     source.sql(&format!("INSERT INTO big SELECT g, repeat(md5(g::text), 4) FROM generate_series(1, {ROWS}) g"));
-    // At most 64 KiB in 4 ms: seconds for the whole of it, however quick the machine is.
-    proxy.set(Mode::Delay(Duration::from_millis(2)));
+    // At most 64 KiB in 10 ms: ten seconds for the whole of it, however quick the machine is.
+    proxy.set(Mode::Delay(Duration::from_millis(10)));
     let mut reached = 0;
     for _ in 0..2 {
         let mut running = publisher.run();
