@@ -137,16 +137,20 @@ impl Look<'_> {
     }
 
     /// Rows whose last column is a number, as this warehouse shows it.
-    fn unsigned(&self, mut rows: Rows) -> Rows {
+    fn unsigned(&self, rows: Rows) -> Rows {
         match self {
             #[cfg(feature = "duckdb")]
             Look::Duckdb(_) => {
-                for number in rows.iter_mut().filter_map(|row| row.last_mut()).flatten() {
-                    *number = if number == "-0" { "0".to_owned() } else { number.to_lowercase() };
-                }
+                let shown = |number: String| if number == "-0" { "0".to_owned() } else { number.to_lowercase() };
+                rows.into_iter()
+                    .map(|mut row| {
+                        let last = row.pop().flatten().map(shown);
+                        row.push(last);
+                        row
+                    })
+                    .collect()
             }
-            _ => {}
+            _ => rows,
         }
-        rows
     }
 }

@@ -49,6 +49,7 @@ enum Kept {
     /// All of them.
     All,
     /// Mirrors and logs.
+    #[cfg(feature = "redshift")]
     Plainly,
 }
 

@@ -31,13 +31,13 @@ enum End {
 impl End {
     /// One that this warehouse can have.
     fn some(warehouse: &Warehouse<'_>, random: &mut StdRng) -> End {
-        match random.random_range(0..10) {
-            0..3 => End::Closed,
-            3..7 => End::Killed,
+        match (random.random_range(0..10), warehouse) {
+            (0..3, _) => End::Closed,
+            (3..7, _) => End::Killed,
             #[cfg(feature = "duckdb")]
-            _ if matches!(warehouse, Warehouse::Duckdb(_)) => End::Killed,
+            (_, Warehouse::Duckdb(_)) => End::Killed,
             #[cfg(feature = "redshift")]
-            7..10 if matches!(warehouse, Warehouse::Redshift(..)) => End::failed(random),
+            (_, Warehouse::Redshift(..)) => End::failed(random),
             _ => End::Replaced,
         }
     }
