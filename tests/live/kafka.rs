@@ -635,10 +635,10 @@ async fn a_broker_that_dies_or_freezes_for_a_while_is_waited_for_on_both_sides()
             _ => {}
         }
         for delivery in deliveries {
-            tokio::time::timeout(Duration::from_secs(60), delivery).await.expect("confirmed in time").unwrap();
+            tokio::time::timeout(Duration::from_secs(150), delivery).await.expect("confirmed in time").unwrap();
         }
         while seen.len() < (outage + 1) * 100 {
-            let batch = tokio::time::timeout(Duration::from_secs(60), source.next()).await;
+            let batch = tokio::time::timeout(Duration::from_secs(150), source.next()).await;
             seen.extend(batch.expect("read in time").unwrap().changes.iter().map(|change| change.id));
         }
     }
