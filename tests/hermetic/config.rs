@@ -263,12 +263,24 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
 }
 
 #[test]
-fn a_file_that_one_process_can_open_is_shared_by_none() {
-    let text = "[pipeline]\nname = \"x\"\n[source.kafka]\nbootstrap = \"k:9092\"\ntopics = [\"x.*\"]\nmembers = \"share\"\n\
-                [sink.duckdb]\npath = \"x.db\"\n";
-    let problems = Config::parse(text).unwrap_err();
-    assert_eq!(problems.len(), 1);
-    assert!(problems[0].to_string().contains("one process at a time"), "{}", problems[0]);
+fn what_members_cannot_do_together_is_refused() {
+    let config = |rest: &str| {
+        format!(
+            "[pipeline]\nname = \"x\"\n[source.kafka]\nbootstrap = \"k:9092\"\ntopics = [\"x.*\"]\nmembers = \"share\"\n{rest}"
+        )
+    };
+    let redshift = "[sink.redshift]\nurl = \"postgres://u@h/d\"\nstage = \"s3://bucket/prefix\"\nregion = \"r\"\niam_role = \"arn:aws:iam::1:role/r\"\n";
+    let postgres = "[sink.postgres]\nurl = \"postgres://u@h/d\"\n";
+    assert!(Config::parse(&config(postgres)).is_ok());
+    for (rest, path, says) in [
+        ("[sink.duckdb]\npath = \"x.db\"\n".to_owned(), "source", "one process at a time"),
+        (redshift.to_owned(), "source", "not built for Redshift"),
+        (format!("{postgres}[[table]]\nmatch = \"x\"\nsource_column = \"of\"\n"), "table.source_column", "share"),
+    ] {
+        let problems = Config::parse(&config(&rest)).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), [path], "{}", problems[0]);
+        assert!(problems[0].to_string().contains(says), "{}", problems[0]);
+    }
 }
 
 #[test]

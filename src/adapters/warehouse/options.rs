@@ -77,6 +77,11 @@ impl Options {
         }
     }
 
+    /// The table that the rows of the table go to that is told under this name.
+    pub(super) fn target_name(&self, told: &TableName) -> TableName {
+        TableName::new(self.schema.as_ref().unwrap_or(&told.schema), &told.name)
+    }
+
     /// What is asked for of the table that is told under this name.
     pub fn mode(&self, told: &TableName) -> Option<Mode> {
         let name = self.origins.of(told).to_string();

@@ -92,7 +92,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         // It may have failed while nobody else could make tables.
         self.together().await?;
         // Its target and its staging table may have been made or altered in what is undone.
-        let target = self.target_name(told);
+        let target = self.options.target_name(told);
         self.fitting.remove(&target);
         self.staging.remove(&target);
         Ok(())

@@ -70,13 +70,13 @@ impl fmt::Debug for Reread {
     }
 }
 
-impl<C: Client, D: Dialect> Worker<C, D> {
-    /// The key's columns of which the warehouse keeps the spelling.
-    pub(super) fn spelled(&self, table: &Table) -> Vec<usize> {
-        let spelled = |i: &usize| table.columns.get(*i).is_some_and(|column| self.dialect.spelled(column));
-        table.key.iter().copied().filter(spelled).collect()
-    }
+/// The key's columns of which the warehouse keeps the spelling.
+pub(super) fn spelled(dialect: &impl Dialect, table: &Table) -> Vec<usize> {
+    let spelled = |i: &usize| table.columns.get(*i).is_some_and(|column| dialect.spelled(column));
+    table.key.iter().copied().filter(spelled).collect()
+}
 
+impl<C: Client, D: Dialect> Worker<C, D> {
     /// Stages rows some of which lack values, without those that nobody knows; says whether some take rows away.
     pub(super) async fn load_mended(&mut self, target: &Target, mut rows: Vec<NetRow>) -> Result<bool> {
         loop {
@@ -109,7 +109,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         if orphans.is_empty() {
             return Ok(false);
         }
-        let spelled = self.spelled(&target.table);
+        let spelled = spelled(&self.dialect, &target.table);
         let id = |row: &NetRow| {
             let (lsn, seq, op) = (row.id.commit.get(), row.id.seq, row.op.letter());
             vec![Some(lsn.to_string()), Some(seq.to_string()), Some(op.to_string())]
@@ -151,7 +151,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         // Targets and staging tables may have been made or altered in what is undone.
         self.fitting.clear();
         self.staging.clear();
-        let spelled = self.spelled(table);
+        let spelled = spelled(&self.dialect, table);
         let columns = table.key_columns().map(|column| column.name.clone()).collect();
         let keys = unknown.iter().filter_map(|row| texts(table, row)).collect();
         let source = self.options.origins.of(&table.name);
@@ -174,7 +174,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     async fn write(&mut self, changes: Vec<Change>) -> Result<()> {
         let Some(first) = changes.first() else { return Ok(()) };
         let target = self.target(&Arc::clone(&first.table)).await?;
-        let mut fold = Fold::new(&target, self.spelled(&target.table));
+        let mut fold = Fold::new(&target, spelled(&self.dialect, &target.table));
         changes.into_iter().try_for_each(|change| fold.push(change))?;
         self.fit(&target).await?;
         let Folded { rows, .. } = fold.finish();

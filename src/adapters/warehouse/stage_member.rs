@@ -10,6 +10,7 @@ use super::client::Client;
 use super::layouts::Layouts;
 use super::ledger;
 use super::options::Options;
+use super::reread::spelled;
 use crate::codecs::dialect::{Dialect, Layout, Share, StageRow, Target};
 use crate::codecs::event::{Modes, encode_table};
 use crate::logic::merge::{Fold, Stage};
@@ -109,9 +110,8 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
             Some(place) if self.folds.get(place).is_some_and(|(_, fold)| fits(fold)) => place,
             _ => {
                 let target = self.target(&change.table).await?;
-                let spelled = change.table.key.iter().copied();
-                let spelled = spelled.filter(|&i| change.table.columns.get(i).is_some_and(|c| self.dialect.spelled(c)));
-                self.folds.push((topic.to_owned(), Fold::new(&target, spelled.collect())));
+                let spelled = spelled(&self.dialect, &change.table);
+                self.folds.push((topic.to_owned(), Fold::new(&target, spelled)));
                 self.folds.len() - 1
             }
         };
@@ -176,8 +176,7 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
 
     /// Where a source table's rows will go, and how they are kept there.
     async fn target(&mut self, table: &Arc<Table>) -> Result<Target> {
-        let schema = self.options.schema.as_ref().unwrap_or(&table.name.schema);
-        let (name, mode) = (TableName::new(schema, &table.name.name), self.options.mode(&table.name));
+        let (name, mode) = (self.options.target_name(&table.name), self.options.mode(&table.name));
         let layout = self.layouts.of(&mut self.client, &self.dialect, &name, table, mode).await?;
         Ok(Target { layout, ..Target::new(name, Arc::clone(table)) })
     }

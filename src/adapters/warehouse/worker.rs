@@ -24,6 +24,7 @@ use super::ledger::Ledger;
 use super::notes::{self, Waiting};
 use super::options::Options;
 use super::pace::Pace;
+use super::reread::spelled;
 use super::sink::{Command, Failure, Taken};
 use super::stops::Stops;
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
@@ -245,7 +246,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 self.merging = Some(change.table.name.clone());
                 let target = self.target(&change.table).await?;
                 self.merging = None;
-                self.folds.push(Fold::new(&target, self.spelled(&change.table)));
+                self.folds.push(Fold::new(&target, spelled(&self.dialect, &change.table)));
                 self.folds.len() - 1
             }
         };
@@ -416,15 +417,10 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Where a source table's rows go, and how they are kept there.
     pub(super) async fn target(&mut self, table: &Arc<Table>) -> Result<Target> {
-        let name = self.target_name(&table.name);
+        let name = self.options.target_name(&table.name);
         let mode = self.options.mode(&table.name);
         let layout = self.layouts.of(&mut self.client, &self.dialect, &name, table, mode).await?;
         Ok(Target { layout, ..Target::new(name, Arc::clone(table)) })
-    }
-
-    /// The table that a source table's rows go to.
-    pub(super) fn target_name(&self, told: &TableName) -> TableName {
-        TableName::new(self.options.schema.as_ref().unwrap_or(&told.schema), &told.name)
     }
 }
 

@@ -185,18 +185,32 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     if let (Some(Source::Kafka(_) | Source::Foreign(_)), Some(Sink::Kafka(_))) = (&from, &to) {
         root.problem("sink", "kafka cannot follow kafka", "use a warehouse sink, or source.postgres", problems);
     }
-    if let (Some(Source::Kafka(from)), Some(Sink::Duckdb(..))) = (&from, &to)
+    if let Some(Source::Kafka(from)) = &from
         && from.membership.as_ref().is_some_and(|membership| membership.share)
     {
-        root.problem(
-            "source",
-            "shares the work, and only one process at a time can open a DuckDB file",
-            "set source.kafka.members = \"standby\", or use a PostgreSQL warehouse",
-            problems,
-        );
+        shared(to.as_ref(), &rules, &root, problems);
     }
     root.finish(problems);
     Some(Config { name: name?, grace, start_timeout, source: from?, sink: to?, rules, listen })
+}
+
+/// Refuses what the members of a group can't do together.
+fn shared(to: Option<&Sink>, rules: &[Rule], root: &Section<'_>, problems: &mut Problems) {
+    let standby = "set source.kafka.members = \"standby\", or use a PostgreSQL warehouse";
+    match to {
+        Some(Sink::Duckdb(..)) => {
+            let says = "shares the work, and only one process at a time can open a DuckDB file";
+            root.problem("source", says, standby, problems);
+        }
+        Some(Sink::Redshift(_)) => {
+            root.problem("source", "shares the work, which is not built for Redshift", standby, problems);
+        }
+        _ => {}
+    }
+    if rules.iter().any(|rule| rule.source.is_some()) {
+        let says = "does not go with source.kafka.members = \"share\"";
+        root.problem("table.source_column", says, "set members = \"standby\", or remove it", problems);
+    }
 }
 
 fn pipeline_name(pipeline: &mut Section<'_>, problems: &mut Problems) -> Option<String> {
