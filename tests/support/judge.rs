@@ -35,13 +35,13 @@ impl Seen {
 /// All events in JSON of the topics under a prefix, as a Java consumer of committed records prints them.
 #[track_caller]
 pub fn seen(kafka: &Kafka, prefix: &str) -> Vec<Seen> {
-    seen_of(kafka, prefix, ".*")
+    seen_of(kafka, prefix, "")
 }
 
-/// The same of those tables of `public` that a regular expression names.
+/// The same of the tables of `public` whose names begin so.
 #[track_caller]
 pub fn seen_of(kafka: &Kafka, prefix: &str, tables: &str) -> Vec<Seen> {
-    let printed = kafka.console(&format!("{prefix}\\.public\\.{tables}"));
+    let printed = kafka.console(&kafka.topics(&format!("{prefix}.public.{tables}")));
     printed.lines().filter(|line| line.starts_with("Partition:")).filter_map(event).collect()
 }
 

@@ -374,21 +374,42 @@ impl Kafka {
         records
     }
 
-    /// What Kafka's own console consumer prints of the committed records of all topics that match: partition, headers
-    /// and value, a line each. It ends when nothing has come for some seconds.
+    /// What Kafka's own console consumer prints of the committed records of these topics: partition, headers and value,
+    /// a line each. It ends when nothing comes for a while; the offsets it leaves say whether that was the end.
     #[track_caller]
-    pub fn console(&self, topics: &str) -> String {
-        let bootstrap = self.bootstrap();
-        let arguments = [
-            ["--bootstrap-server", &bootstrap],
-            ["--include", topics],
-            ["--isolation-level", "read_committed"],
-            ["--timeout-ms", "10000"],
-            ["--formatter-property", "print.partition=true"],
-            ["--formatter-property", "print.headers=true"],
-        ];
-        let arguments: Vec<&str> = arguments.into_iter().flatten().chain(["--from-beginning"]).collect();
-        self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments)
+    pub fn console(&self, topics: &[String]) -> String {
+        let (bootstrap, group) = (self.bootstrap(), format!("console-{}", topics.first().expect("a topic")));
+        let names = topics.iter().map(|topic| topic.replace('.', "\\."));
+        let (names, mut printed) = (names.collect::<Vec<_>>().join("|"), String::new());
+        for patience in ["2000", "5000", "15000", "45000"] {
+            let arguments = [
+                ["--bootstrap-server", &bootstrap],
+                ["--include", &names],
+                ["--group", &group],
+                ["--isolation-level", "read_committed"],
+                ["--timeout-ms", patience],
+                ["--formatter-property", "print.partition=true"],
+                ["--formatter-property", "print.headers=true"],
+            ];
+            let arguments: Vec<&str> = arguments.into_iter().flatten().chain(["--from-beginning"]).collect();
+            printed += &self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments);
+            if topics.iter().all(|topic| self.is_read_by(&group, topic)) {
+                return printed;
+            }
+        }
+        panic!("the console consumer did not come to the end of {names}");
+    }
+
+    /// Whether a group has read a topic up to its end.
+    fn is_read_by(&self, group: &str, topic: &str) -> bool {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, partitions(&consumer, topic) - 1);
+        let committed = consumer.committed_offsets(list, WAIT).expect("the group's offsets");
+        committed.elements().iter().zip(self.end_offsets(topic)).all(|(of, end)| match of.offset() {
+            Offset::Offset(next) => next >= end,
+            _ => end == 0,
+        })
     }
 
     /// Changes what is allowed, with Kafka's own tool.

@@ -86,8 +86,8 @@ pub(super) fn seed() -> u64 {
     seed
 }
 
-/// Six sessions that write for a while, one of them changing a table's shape now and then.
-fn write(database: &Database<'_>, seed: u64, time: Duration) {
+/// Six sessions that write for a while; of their transactions a share is prepared, and committed or rolled back later.
+pub(super) fn write(database: &Database<'_>, seed: u64, time: Duration, prepared: f64) {
     std::thread::scope(|scope| {
         for writer in 1..=6 {
             let session = database.session();
@@ -97,9 +97,22 @@ fn write(database: &Database<'_>, seed: u64, time: Duration) {
                 let mut number = 0;
                 while begin.elapsed() < time {
                     number += 1;
+                    let mut sql = transaction(&mut random, writer, number);
+                    let name = format!("{writer}-{number}");
+                    let prepare = sql.ends_with("commit") && random.random_bool(prepared);
+                    if prepare {
+                        sql.truncate(sql.len() - "commit".len());
+                        sql += &format!("prepare transaction '{name}'");
+                    }
                     // A deadlock rolls it back, as anything may.
-                    let failed = session.try_sql(&transaction(&mut random, writer, number)).is_err();
-                    session.sql(if failed { "rollback" } else { "select" });
+                    let failed = session.try_sql(&sql).is_err();
+                    if failed {
+                        session.sql("rollback");
+                    } else if prepare {
+                        session.sql("select pg_sleep(random() * 0.02)");
+                        let decision = if random.random_bool(0.2) { "rollback" } else { "commit" };
+                        session.sql(&format!("{decision} prepared '{name}'"));
+                    }
                     if writer == 1 && number % 10 == 0 {
                         session.sql(&format!("alter table ledger add c{number} int default {number}"));
                     }
@@ -107,6 +120,15 @@ fn write(database: &Database<'_>, seed: u64, time: Duration) {
             });
         }
     });
+}
+
+/// Panics where two tellings of the same log differ.
+#[track_caller]
+pub(super) fn assert_same(once: &[Change], twice: &[Change], what: &str) {
+    if let Some(at) = once.iter().zip(twice).position(|(once, twice)| once != twice) {
+        panic!("{what}, at {at}: {:?}\n{:?}", once[at], twice[at]);
+    }
+    assert_eq!(once.len(), twice.len(), "{what}");
 }
 
 /// Everything that a slot has, of complete transactions.
@@ -140,7 +162,7 @@ async fn the_same_changes_come_with_the_same_ids_whether_they_are_streamed_or_no
         for copy in ["open", "binary"] {
             database.sql(&format!("select pg_copy_logical_replication_slot('{name}', '{name}_{copy}')"));
         }
-        tokio::task::block_in_place(|| write(&database, seed, Duration::from_millis(2500)));
+        tokio::task::block_in_place(|| write(&database, seed, Duration::from_millis(2500), 0.0));
         let options = Options {
             create: false,
             snapshot: SnapshotMode::Never,
@@ -152,11 +174,7 @@ async fn the_same_changes_come_with_the_same_ids_whether_they_are_streamed_or_no
         for (copy, form) in [("open", Form::Text), ("binary", Form::Binary)] {
             let slot = format!("{name}_{copy}");
             let streamed = all(streaming(Options { slot, form, ..options.clone() }, &dir, 1 << 30)).await;
-            let differ = whole.iter().zip(&streamed).position(|(whole, streamed)| whole != streamed);
-            if let Some(at) = differ {
-                panic!("{copy}, at {at}: {:?}\n{:?}", whole[at], streamed[at]);
-            }
-            assert_eq!(whole.len(), streamed.len(), "{copy}");
+            assert_same(&whole, &streamed, copy);
         }
         let commits = whole.iter().filter(|change| matches!(change.op, Op::Commit { .. })).count();
         let messages = whole.iter().filter(|change| matches!(change.op, Op::Message(_))).count();

@@ -1,56 +1,20 @@
 //! Transactions that come when they are prepared: the same changes, each once, whatever happens before they are decided.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use tailwater::adapters::postgres::{Form, Options, PostgresSource, SnapshotMode};
 use tailwater::logic::pipeline::Source;
 use tailwater::model::{Class, Op, Patterns};
 
-use super::streamed::{all, counted, seed, streaming, transaction};
+use super::streamed::{all, assert_same, counted, seed, streaming, write};
 use super::{Mirror, of, refused, start};
 use crate::support::dir::Dir;
-use crate::support::postgres::{Database, Postgres};
+use crate::support::postgres::Postgres;
 
 /// A server of its own: a transaction that is prepared keeps others' slots from being made.
 fn server(version: u32) -> Postgres {
     let server = Postgres::version(version).config("max_prepared_transactions = 20");
     server.config("logical_decoding_work_mem = 64kB").start()
-}
-
-/// Six sessions that write for a while; of their transactions some are prepared, and committed or rolled back later.
-fn write(database: &Database<'_>, seed: u64, time: Duration) {
-    std::thread::scope(|scope| {
-        for writer in 1..=6 {
-            let session = database.session();
-            scope.spawn(move || {
-                let mut random = StdRng::seed_from_u64(seed ^ u64::from(writer));
-                let begin = Instant::now();
-                let mut number = 0;
-                while begin.elapsed() < time {
-                    number += 1;
-                    let mut sql = transaction(&mut random, writer, number);
-                    let name = format!("{writer}-{number}");
-                    let prepared = sql.ends_with("commit") && random.random_bool(0.4);
-                    if prepared {
-                        sql.truncate(sql.len() - "commit".len());
-                        sql += &format!("prepare transaction '{name}'");
-                    }
-                    // A deadlock rolls it back, as anything may.
-                    let failed = session.try_sql(&sql).is_err();
-                    session.sql(if failed { "rollback" } else { "select pg_sleep(random() * 0.02)" });
-                    if prepared && !failed {
-                        let decision = if random.random_bool(0.2) { "rollback" } else { "commit" };
-                        session.sql(&format!("{decision} prepared '{name}'"));
-                    }
-                    if writer == 1 && number % 10 == 0 {
-                        session.sql(&format!("alter table ledger add c{number} int default {number}"));
-                    }
-                }
-            });
-        }
-    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +33,7 @@ async fn the_same_changes_come_with_the_same_ids_whether_they_are_prepared_or_no
         for copy in ["whole", "open", "binary"] {
             database.sql(&format!("select pg_copy_logical_replication_slot('{name}', '{name}_{copy}')"));
         }
-        tokio::task::block_in_place(|| write(&database, seed, Duration::from_millis(2500)));
+        tokio::task::block_in_place(|| write(&database, seed, Duration::from_millis(2500), 0.4));
         let options = Options {
             create: false,
             snapshot: SnapshotMode::Never,
@@ -83,11 +47,7 @@ async fn the_same_changes_come_with_the_same_ids_whether_they_are_prepared_or_no
             let slot = format!("{name}_{copy}");
             let options = streaming(Options { slot, form, two_phase: true, ..options.clone() }, &dir, 1 << 30);
             let twice = all(Options { streaming: Some(open), ..options }).await;
-            let differ = once.iter().zip(&twice).position(|(once, twice)| once != twice);
-            if let Some(at) = differ {
-                panic!("PostgreSQL {version}, {copy}, at {at}: {:?}\n{:?}", once[at], twice[at]);
-            }
-            assert_eq!(once.len(), twice.len(), "{copy}");
+            assert_same(&once, &twice, &format!("PostgreSQL {version}, {copy}"));
         }
         let commits = once.iter().filter(|change| matches!(change.op, Op::Commit { .. })).count();
         let streams = counted(&database, &format!("{name}_open")).0;
