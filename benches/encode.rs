@@ -43,6 +43,7 @@ fn table() -> Arc<Table> {
         modifier,
         optional,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(16_400),

@@ -23,5 +23,5 @@ pub use pattern::{Pattern, Patterns};
 pub use pg_type::PgType;
 pub use position::{Checkpoint, Followed, Membership, Note, Phase, Position, SourcePosition};
 pub use row::{Cell, Row, RowWriter};
-pub use table::{Column, ColumnDefault, ReplicaIdentity, Table, TableName};
+pub use table::{Birth, Column, ColumnDefault, ReplicaIdentity, Table, TableName};
 pub use time::PgTimestamp;

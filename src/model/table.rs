@@ -58,6 +58,30 @@ pub enum ColumnDefault {
     Always(String),
 }
 
+/// What the catalog says of how a column came to be. The log does not.
+#[derive(Clone, Default, Debug)]
+pub struct Birth {
+    /// Its number in the table (`attnum`), which a rename does not change; 0: not known.
+    pub number: u16,
+    /// What it had in the rows that were there when it was added, as PostgreSQL prints it; `None`: NULL, or not known.
+    pub fill: Option<String>,
+}
+
+/// The number is the column; what it was filled with is known for a while only.
+impl PartialEq for Birth {
+    fn eq(&self, other: &Birth) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Birth {}
+
+impl std::hash::Hash for Birth {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
+}
+
 /// One column.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Column {
@@ -73,6 +97,8 @@ pub struct Column {
     pub optional: bool,
     /// What it takes where nothing is said of it.
     pub default: Option<ColumnDefault>,
+    /// How it came to be.
+    pub birth: Birth,
 }
 
 /// A version of a table: a change points to the one that was in force when it happened.

@@ -34,7 +34,7 @@ fn named(name: &str) -> PgType {
 }
 
 fn column(name: String, pg_type: PgType, modifier: i32, optional: bool) -> Column {
-    Column { name, pg_type, oid: Oid(1), modifier, optional, default: None }
+    Column { name, pg_type, oid: Oid(1), modifier, optional, default: None, birth: Default::default() }
 }
 
 fn table(values: &[(PgType, i32, String)]) -> Arc<Table> {

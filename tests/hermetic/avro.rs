@@ -24,8 +24,15 @@ fn avro(modes: Modes) -> Modes {
 }
 
 fn table(columns: &[(&PgType, i32, bool)]) -> Arc<Table> {
-    let id =
-        Column { name: "id".into(), pg_type: PgType::Int4, oid: Oid(23), modifier: -1, optional: false, default: None };
+    let id = Column {
+        name: "id".into(),
+        pg_type: PgType::Int4,
+        oid: Oid(23),
+        modifier: -1,
+        optional: false,
+        default: None,
+        birth: Default::default(),
+    };
     let column = |(at, (pg_type, modifier, optional)): (usize, &(&PgType, i32, bool))| Column {
         name: format!("v{at}"),
         pg_type: (*pg_type).clone(),
@@ -33,6 +40,7 @@ fn table(columns: &[(&PgType, i32, bool)]) -> Arc<Table> {
         modifier: *modifier,
         optional: *optional,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(1),

@@ -13,7 +13,8 @@ fn literal(text: &str) -> Option<ColumnDefault> {
 
 fn table(pg_type: PgType, oid: u32, modifier: i32, default: Option<ColumnDefault>) -> Table {
     let optional = default != Some(ColumnDefault::Sequence);
-    let column = Column { name: "c".into(), pg_type, oid: Oid(oid), modifier, optional, default };
+    let column =
+        Column { name: "c".into(), pg_type, oid: Oid(oid), modifier, optional, default, birth: Default::default() };
     let id = Column {
         name: "id".into(),
         pg_type: PgType::Int8,
@@ -21,6 +22,7 @@ fn table(pg_type: PgType, oid: u32, modifier: i32, default: Option<ColumnDefault
         modifier: -1,
         optional: false,
         default: Some(ColumnDefault::Sequence),
+        birth: Default::default(),
     };
     Table {
         oid: Oid(1),

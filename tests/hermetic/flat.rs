@@ -14,6 +14,7 @@ fn table() -> Arc<Table> {
         modifier: -1,
         optional,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(1),

@@ -20,6 +20,7 @@ fn table(key: bool) -> Arc<Table> {
         modifier: -1,
         optional: true,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(1),

@@ -60,11 +60,20 @@ fn table() -> Arc<Table> {
             modifier: *modifier,
             optional: at > 0,
             default: None,
+            birth: Default::default(),
         })
         .collect();
     let mood = PgType::Enum { name: "mood".into(), labels: vec!["sad".into(), "ok".into()] };
     for (name, pg_type) in [("mood", mood.clone()), ("moods", PgType::Array(Box::new(mood)))] {
-        columns.push(Column { name: name.into(), pg_type, oid: Oid(1), modifier: -1, optional: false, default: None });
+        columns.push(Column {
+            name: name.into(),
+            pg_type,
+            oid: Oid(1),
+            modifier: -1,
+            optional: false,
+            default: None,
+            birth: Default::default(),
+        });
     }
     Arc::new(Table {
         oid: Oid(1),

@@ -16,6 +16,7 @@ fn table(name: &str) -> Arc<Table> {
         modifier: -1,
         optional,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(1),

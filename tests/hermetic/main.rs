@@ -12,6 +12,7 @@ mod config;
 mod corpus;
 mod defaults;
 mod event;
+mod evolve;
 mod flat;
 mod floors;
 mod fold;

@@ -13,6 +13,7 @@ fn table() -> Arc<Table> {
         modifier: -1,
         optional: name != "id-1",
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(1),

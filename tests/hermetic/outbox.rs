@@ -14,6 +14,7 @@ fn table(columns: &[(&str, PgType)]) -> Arc<Table> {
         modifier: -1,
         optional: true,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(1),

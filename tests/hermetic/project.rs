@@ -13,6 +13,7 @@ fn table(identity: ReplicaIdentity) -> Arc<Table> {
         modifier: 7,
         optional,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(9),

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use tailwater::codecs::dialect::{
-    CopyFormat, Dialect, DistStyle, Duckdb, Layout, MergeSpec, PART, Placement, Postgres, Redshift, Share, StageRow,
-    Target, Types,
+    CopyFormat, Dialect, DistStyle, Duckdb, Held, Layout, MergeSpec, PART, Placement, Postgres, Redshift, Share,
+    StageRow, Target, Types,
 };
 use tailwater::model::{
     ChangeId, Checkpoint, Column, ColumnDefault, Lsn, Membership, Oid, Pattern, PgTimestamp, PgType, Phase,
@@ -20,6 +20,7 @@ fn target(key: Vec<usize>) -> Target {
         modifier,
         optional: true,
         default: None,
+        birth: Default::default(),
     };
     let columns = vec![
         column("select", PgType::Int8, -1),
@@ -61,6 +62,7 @@ fn script(dialect: &impl Dialect) -> String {
             progress.create(),
             progress.take_fence(),
             progress.read(),
+            progress.guard(9),
             progress.read_offsets(),
             progress.read_followed(),
         ],
@@ -125,6 +127,10 @@ fn script(dialect: &impl Dialect) -> String {
     let staged = Target { shared_stage: Some(Share::stage(&staged)), ..staged };
     shared.extend(dialect.create_stage(&staged));
     say("shared work", shared);
+    let column = Held { relation: Oid(7), number: 3, source: "it's".into(), column: "it's__v2".into() };
+    let mut held = vec![dialect.held("it's", &name)];
+    held.extend(dialect.hold("it's", &name, &[column.clone(), Held { number: 0, ..column }]));
+    say("what columns hold", held);
     let layouts = [
         ("with a key of two columns", vec![1, 0], Layout::Mirror),
         ("without a key", Vec::new(), Layout::Log),
@@ -140,6 +146,16 @@ fn script(dialect: &impl Dialect) -> String {
         }
         let last = target.table.columns.last().unwrap().clone();
         say(&format!("{title}: create"), dialect.create(&target));
+        if layout == Layout::Mirror {
+            let [amount, raw] = [2, 6].map(|at| target.table.columns[at].clone());
+            let mut filled = dialect.add_filled(&target, &amount, "1.50");
+            filled.extend(dialect.add_filled(&target, &raw, "\\x00ff"));
+            say("add columns that have values in the rows that are there", filled);
+            say("alter a column's type", dialect.retype(&target, &amount));
+            say("rename a column", vec![dialect.rename_column(&target, "it's \"a\"", "b")]);
+            let keys = [["select", "it's"], ["select", "new \"key\""]].map(|key| key.map(str::to_owned).to_vec());
+            say("another key", dialect.rekey(&target, &keys[0], &keys[1]).unwrap_or_default());
+        }
         if matches!(layout, Layout::Mirror | Layout::Log) {
             say("add a column", vec![dialect.add_column(&target, &last)]);
             say("look at it", vec![dialect.columns(&target.name)]);

@@ -15,6 +15,7 @@ fn table(pg_type: PgType, modifier: i32) -> Arc<Table> {
         modifier,
         optional: true,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(1),

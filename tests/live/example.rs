@@ -42,6 +42,7 @@ fn table() -> Arc<Table> {
         modifier: -1,
         optional: true,
         default: None,
+        birth: Default::default(),
     };
     let columns = COLUMNS.iter().map(column).collect();
     let name = TableName::new("public", "orders");

@@ -42,6 +42,7 @@ pub fn table(name: TableName, columns: &[(&str, PgType)], key: &[usize]) -> Arc<
         modifier: -1,
         optional: true,
         default: None,
+        birth: Default::default(),
     };
     let columns = columns.iter().map(column).collect();
     let identity = ReplicaIdentity::Default;

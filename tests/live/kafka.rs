@@ -102,6 +102,7 @@ fn table(name: &str, key: &[usize]) -> Arc<Table> {
         modifier: -1,
         optional,
         default: None,
+        birth: Default::default(),
     };
     Arc::new(Table {
         oid: Oid(16_384),

@@ -48,6 +48,8 @@ mod postgres;
 mod project;
 #[cfg(feature = "redshift")]
 mod redshift;
+#[cfg(feature = "redshift")]
+mod redshift_shapes;
 mod regions;
 #[cfg(feature = "kafka")]
 mod registry;
@@ -55,6 +57,7 @@ mod registry;
 mod replaced;
 mod serve;
 mod services;
+mod shapes;
 #[cfg(feature = "kafka")]
 mod share;
 #[cfg(feature = "kafka")]

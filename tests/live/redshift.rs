@@ -33,14 +33,14 @@ fn with_key(tailwater: Tailwater, secret: &str) -> Tailwater {
 }
 
 /// A source, a warehouse and a bucket of a test's own.
-struct Stand<'a> {
-    shop: Database<'a>,
-    warehouse: Database<'a>,
+pub(crate) struct Stand<'a> {
+    pub(crate) shop: Database<'a>,
+    pub(crate) warehouse: Database<'a>,
     bucket: Bucket,
-    redshift: Redshift,
+    pub(crate) redshift: Redshift,
 }
 
-fn stand(name: &str) -> Stand<'static> {
+pub(crate) fn stand(name: &str) -> Stand<'static> {
     let server = Postgres::shared(17);
     let (shop, warehouse) = (server.database(name), servers().database(&format!("{name}_dw")));
     let bucket = S3::shared().bucket(&name.replace('_', "-"));
@@ -49,14 +49,14 @@ fn stand(name: &str) -> Stand<'static> {
 }
 
 impl Stand<'_> {
-    fn pipeline(&self, name: &str) -> Tailwater {
+    pub(crate) fn pipeline(&self, name: &str) -> Tailwater {
         let tailwater = Tailwater::new(name).source_postgres(&self.shop.url(), &["public.*"]);
         sink(tailwater, &self.redshift, &self.bucket)
     }
 
     /// Both sides' answers to the same question.
     #[track_caller]
-    fn equal(&self, sql: &str) -> Rows {
+    pub(crate) fn equal(&self, sql: &str) -> Rows {
         let rows = self.shop.sql(sql);
         assert_eq!(self.warehouse.sql(sql), rows, "{sql}");
         rows

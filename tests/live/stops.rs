@@ -12,6 +12,7 @@ use crate::history::{At, PLAIN_SQL, Story, batches};
 use crate::support::compare::{Copy, assert_all_equal};
 #[cfg(feature = "duckdb")]
 use crate::support::dir::Dir;
+use crate::support::eventually;
 use crate::support::postgres::{Database, Postgres};
 use crate::support::tailwater::Tailwater;
 use crate::warehouse::{Warehouse, apply, compare, durable, runtime, same, seeds};
@@ -213,19 +214,29 @@ fn a_kill_in_the_middle_of_a_release_loses_and_doubles_nothing() {
     assert!(page.contains("tailwater_table_held_changes{table=\"public.log\"} 2000"), "{page}");
     assert!(running.http("/readyz").is_some_and(|(status, body)| status == 200 && body.contains("public.log")));
     running.kill9();
-    // Each portion takes its time, so that the kills meet one.
+    // A portion waits for the lock, so that the kills meet one: the second of the first run, then the first.
     target.sql(
-        "drop table log; alter table aside rename to log;
-         create function wait() returns trigger language plpgsql as 'begin perform pg_sleep(0.2); return null; end';
+        "drop table log; alter table aside rename to log; create sequence turns;
+         create function wait() returns trigger language plpgsql as 'begin
+           if nextval(''public.turns'') = 2 then perform pg_advisory_lock(5); perform pg_advisory_unlock(5); end if;
+           return null; end';
          create trigger wait after insert on log execute function wait()",
     );
     let small = pipeline.variant("rows = 500", "rows = 500\nbytes = 2000");
-    for _ in 0..3 {
+    let holder = target.session();
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
+    for turn in [1, 2, 2] {
+        target.sql(&format!("alter sequence turns restart with {turn}"));
+        holder.sql("select pg_advisory_lock(5)");
         let before = held();
         let mut running = small.run();
-        running.wait_until("releasing", |_| held() < before);
+        running.wait_until("in the middle of a portion", |_| target.one(waits) != "0");
         running.kill9();
-        assert!(held() > 0, "it is killed in the middle");
+        target.sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'");
+        eventually("its connection is gone", Duration::from_secs(60), || (target.one(waits) == "0").then_some(()));
+        holder.sql("select pg_advisory_unlock(5)");
+        let after = held();
+        assert!(after > 0 && (after < before) == (turn == 1), "a whole portion or none of it: {before}, {after}");
     }
     target.sql("drop trigger wait on log");
     pipeline.run_until_current().success();

@@ -13,6 +13,7 @@ use tailwater::model::{
 use super::chance::Chance;
 
 /// The model's dialect: statements are words with `|` between.
+#[derive(Clone)]
 pub struct Words;
 
 impl Dialect for Words {
@@ -342,6 +343,10 @@ impl Warehouse {
             _ if sql.starts_with("INSERT INTO _tailwater.progress") => Outcome::Done(1),
             // No table is stopped here, so nothing waits.
             _ if sql.starts_with("DELETE FROM _tailwater.held") => Outcome::Done(0),
+            // Columns keep their names, so what they hold need not be known.
+            _ if sql.contains("INTO _tailwater.columns") || sql.starts_with("DELETE FROM _tailwater.columns") => {
+                Outcome::Done(0)
+            }
             _ => self.word(session, sql),
         }
     }
@@ -364,6 +369,11 @@ impl Warehouse {
             self.make(session, Effect::Fence(fence + 1));
             self.holder = Some(session);
             return Outcome::Done(1);
+        }
+        if sql.contains("SET fence = fence WHERE") {
+            let mine = number(sql, "AND fence = ") == fence;
+            self.holder = if mine { Some(session) } else { self.holder };
+            return Outcome::Done(u64::from(mine));
         }
         let expected = stored.map_or(ChangeId::ZERO, |stored| stored.change);
         let told = |name| number(sql, name);

@@ -185,6 +185,7 @@ mod tests {
             modifier: -1,
             optional: true,
             default: None,
+            birth: Default::default(),
         };
         Arc::new(Table {
             oid: Oid(1),

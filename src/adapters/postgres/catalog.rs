@@ -152,8 +152,9 @@ pub(super) async fn describe_at(client: &Client, relation: &Relation, at: Option
         return describe(client, relation.oid, &types).await;
     };
     let Types { types, modifiers } = types::resolve(client, &types, &facts.types).await?;
-    let history::Facts { required, defaults, primary_key, identity_index, unique_index, .. } = facts;
-    Ok(Description { types, modifiers, required, defaults, primary_key, identity_index, unique_index })
+    let history::Facts { required, defaults, primary_key, identity_index, unique_index, numbers, fills, .. } = facts;
+    let keys = Description { primary_key, identity_index, unique_index, ..Description::default() };
+    Ok(Description { types, modifiers, required, defaults, numbers, fills, ..keys })
 }
 
 /// Explains the columns of one table: types, NOT NULL, defaults, keys.
@@ -163,7 +164,8 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
         .query(
             // No default names a column, so no table need be named, which would wait for its locks.
             "SELECT a.attname::text, a.attnotnull,
-                CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, 0::oid) END
+                CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, 0::oid) END, a.attnum,
+                CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END
              FROM pg_catalog.pg_attribute a
              LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
@@ -187,10 +189,16 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
         modifiers,
         required: columns.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect(),
         defaults: columns.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(2)?))).collect(),
+        numbers: columns.iter().filter_map(|row| Some((row.get(0), number(row.get(3))?))).collect(),
+        fills: columns.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(4)?))).collect(),
         primary_key: key.iter().map(|row| row.get(0)).collect(),
         identity_index: indexes.iter().find(|row| row.get(1)).map(|row| row.get(0)).unwrap_or_default(),
         unique_index: indexes.iter().find(|row| row.get(2)).map(|row| row.get(0)).unwrap_or_default(),
     })
+}
+
+fn number(attnum: i16) -> Option<u16> {
+    u16::try_from(attnum).ok()
 }
 
 /// `"name"`, with quotes doubled.

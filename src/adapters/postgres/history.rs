@@ -31,6 +31,11 @@ pub(super) struct Facts {
     pub(super) primary_key: Vec<String>,
     pub(super) identity_index: Vec<String>,
     pub(super) unique_index: Vec<String>,
+    /// Not in entries of versions that did not keep them.
+    #[serde(default)]
+    pub(super) numbers: HashMap<String, u16>,
+    #[serde(default)]
+    pub(super) fills: HashMap<String, String>,
     /// By OID, those that may have been dropped since.
     #[serde(default)]
     pub(super) types: HashMap<u32, Remembered>,

@@ -29,7 +29,8 @@ CREATE OR REPLACE FUNCTION _tailwater.schema_facts(relation oid) RETURNS jsonb
 AS $$
     WITH RECURSIVE columns AS (
         SELECT a.attnum, a.attname::text AS name, a.attnotnull, a.atttypid,
-            CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, 0::oid) END AS expression
+            CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, 0::oid) END AS expression,
+            CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END AS fill
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
     ), indexes AS (
@@ -65,6 +66,8 @@ AS $$
         'columns', (SELECT coalesce(jsonb_agg(name ORDER BY attnum), '[]') FROM columns),
         'required', (SELECT coalesce(jsonb_agg(name ORDER BY attnum), '[]') FROM columns WHERE attnotnull),
         'defaults', (SELECT coalesce(jsonb_object_agg(name, expression), '{}') FROM columns WHERE expression IS NOT NULL),
+        'numbers', (SELECT coalesce(jsonb_object_agg(name, attnum), '{}') FROM columns),
+        'fills', (SELECT coalesce(jsonb_object_agg(name, fill), '{}') FROM columns WHERE fill IS NOT NULL),
         'primary_key', coalesce((SELECT names FROM indexes WHERE is_primary), '[]'),
         'identity_index', coalesce((SELECT names FROM indexes WHERE is_identity LIMIT 1), '[]'),
         'unique_index', coalesce((SELECT names FROM indexes WHERE tells_apart ORDER BY relname COLLATE "C" LIMIT 1), '[]'))

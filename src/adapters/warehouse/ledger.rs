@@ -105,6 +105,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// Makes sure, inside the transaction that is open, that no other process has the fence, nor gets it before the end.
+    pub(super) async fn guard<C: Client>(&self, client: &mut C, dialect: &impl Dialect) -> Result<()> {
+        match client.execute(&dialect.progress(&self.pipeline).guard(self.fence)).await? {
+            1 => Ok(()),
+            _ => Err(self.replaced()),
+        }
+    }
+
     /// The fence that was taken.
     pub(super) fn fence(&self) -> u64 {
         self.fence

@@ -3,6 +3,7 @@
 mod client;
 #[cfg(feature = "duckdb")]
 pub mod duckdb;
+mod fit;
 mod layouts;
 mod ledger;
 mod notes;
@@ -25,7 +26,7 @@ pub use client::Client;
 #[cfg(feature = "duckdb")]
 pub use duckdb::DuckdbClient;
 pub use ledger::stored;
-pub use options::{Connect, DuckdbFile, Flush, Options, Reach};
+pub use options::{Connect, DuckdbFile, Flush, Options, Policies, Reach};
 pub use postgres::PostgresClient;
 #[cfg(feature = "redshift")]
 pub use redshift::RedshiftClient;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::reread::Reread;
 use crate::codecs::dialect::Mode;
+use crate::logic::merge::{Incompatible, Policy, Renamed};
 use crate::logic::project::{Origins, Rule};
 use crate::model::{Meters, Pattern, Result, TableName};
 
@@ -32,6 +33,28 @@ pub enum Reach {
     Pipeline,
 }
 
+/// How tables that change are followed.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// All of them.
+    pub all: Policy,
+    /// Those of single tables, by the source's names; the first that matches.
+    pub tables: Vec<(Pattern, Option<Incompatible>, Option<Renamed>)>,
+}
+
+impl Policies {
+    /// A table's, by the source's name.
+    pub fn of(&self, table: &TableName) -> Policy {
+        let name = table.to_string();
+        let own = self.tables.iter().find(|(tables, ..)| tables.matches(&name));
+        let (incompatible, renamed) = own.map_or((None, None), |(_, incompatible, renamed)| (*incompatible, *renamed));
+        Policy {
+            incompatible: incompatible.unwrap_or(self.all.incompatible),
+            renamed: renamed.unwrap_or(self.all.renamed),
+        }
+    }
+}
+
 /// What every warehouse sink has to be told.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -45,6 +68,8 @@ pub struct Options {
     pub schema: Option<String>,
     /// What stops when a table can't proceed.
     pub stop: Reach,
+    /// How tables that change are followed.
+    pub policies: Policies,
     /// After how long a stopped table is tried again.
     pub retry: Duration,
     /// What is done with single tables before their changes come here.
@@ -68,6 +93,7 @@ impl Options {
             adaptive: false,
             schema: None,
             stop: Reach::default(),
+            policies: Policies::default(),
             retry: Duration::from_secs(30),
             rules: Vec::new(),
             origins: Origins::default(),

@@ -148,11 +148,13 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         if std::mem::take(&mut self.open) {
             self.client.execute("ROLLBACK").await?;
         }
+        // The warehouse's names of columns may be others.
+        let told = self.fitting.get(&target.name).map(|(told, _)| Arc::clone(told));
         // Targets and staging tables may have been made or altered in what is undone.
         self.fitting.clear();
         self.staging.clear();
         let spelled = spelled(&self.dialect, table);
-        let columns = table.key_columns().map(|column| column.name.clone()).collect();
+        let columns = told.as_deref().unwrap_or(table).key_columns().map(|column| column.name.clone()).collect();
         let keys = unknown.iter().filter_map(|row| texts(table, row)).collect();
         let source = self.options.origins.of(&table.name);
         let (point, changes) = (reread.ask)(source, columns, keys)
@@ -176,7 +178,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let target = self.target(&Arc::clone(&first.table)).await?;
         let mut fold = Fold::new(&target, spelled(&self.dialect, &target.table));
         changes.into_iter().try_for_each(|change| fold.push(change))?;
-        self.fit(&target).await?;
+        let target = self.fit(target).await?;
         let Folded { rows, .. } = fold.finish();
         self.client.ahead(&target, &rows, false).await?;
         self.begin().await?;

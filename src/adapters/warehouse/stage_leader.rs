@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::options::Options;
 use super::worker::Worker;
-use crate::codecs::dialect::{Dialect, MergeSpec, Share, StageRow, Target};
+use crate::codecs::dialect::{CONTROL_SCHEMA, Dialect, MergeSpec, Share, StageRow, Target};
 use crate::codecs::event::{TableRecord, decode_table};
 use crate::logic::share::{Cut, Report};
 use crate::model::{ChangeId, Checkpoint, Error, PgTimestamp, Result, Table, TableName};
@@ -86,14 +86,15 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
         for part in &parts {
             // The first shape of each table outside of the transaction, as always; later ones where their rows begin.
             if fitted.insert(part.target.name.to_string()) {
-                self.worker.fit(&part.target).await?;
+                self.worker.fit(part.target.clone()).await?;
             }
         }
         self.worker.begin().await?;
-        for part in parts {
+        for mut part in parts {
             let name = part.target.name.clone();
-            self.worker.fit(&part.target).await?;
-            self.merge_part(part).await.map_err(|error| error.within(format!("merging into {name}")))?;
+            let told = Arc::clone(&part.target.table);
+            part.target = self.worker.fit(part.target).await?;
+            self.merge_part(part, &told).await.map_err(|error| error.within(format!("merging into {name}")))?;
         }
         self.sweep(cut.number).await?;
         self.worker.at = newest.or(self.worker.at);
@@ -140,12 +141,16 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
         Ok(parts)
     }
 
-    async fn merge_part(&mut self, part: Part) -> Result<()> {
+    async fn merge_part(&mut self, part: Part, told: &Table) -> Result<()> {
         if let Some(stage) = &part.target.shared_stage {
             let counted = self.worker.client.query(&Share::count(stage)).await?;
             let counted = counted.first().and_then(|row| row.first().cloned().flatten()).unwrap_or_default();
             if counted != part.rows.to_string() {
                 return Err(Error::transient(format!("a staging table has {counted} rows, and had {}", part.rows)));
+            }
+            // A member stages under the names that are told, and knows nothing of those that rows land under.
+            for (from, to) in told.columns.iter().zip(&part.target.table.columns).filter(|(a, b)| a.name != b.name) {
+                self.worker.client.execute(&Share::rename(stage, &from.name, &to.name)).await?;
             }
         }
         let spec = MergeSpec {

@@ -28,7 +28,7 @@ use super::reread::spelled;
 use super::sink::{Command, Failure, Taken};
 use super::stops::Stops;
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
-use crate::logic::merge::{Fold, Folded, TargetColumn, evolve};
+use crate::logic::merge::{Fold, Folded};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Op, PgTimestamp, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
@@ -56,8 +56,9 @@ pub(super) struct Worker<C, D> {
     pressed: bool,
     /// Whether a target transaction is open.
     pub(super) open: bool,
-    /// The shapes that the targets and their staging tables fit.
-    pub(super) fitting: HashMap<TableName, Arc<Table>>,
+    /// The shapes that the targets fit, as they are told and as they land there.
+    pub(super) fitting: HashMap<TableName, (Arc<Table>, Arc<Table>)>,
+    /// Those that the staging tables have.
     pub(super) staging: HashMap<TableName, Arc<Table>>,
     /// The tables that can't proceed.
     pub(super) stops: Stops,
@@ -307,18 +308,36 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     /// Brings what is folded into the targets, inside the open transaction.
     pub(super) async fn merge(&mut self) -> Result<()> {
         let folds: Vec<Folded> = std::mem::take(&mut self.folds).into_iter().map(Fold::finish).collect();
-        let mut work = Vec::new();
+        let mut work: Vec<(Target, Folded)> = Vec::new();
         for folded in folds {
             self.merging = Some(folded.table.name.clone());
             let target = self.target(&folded.table).await?;
-            self.fit(&target).await?;
-            if !folded.rows.is_empty() {
-                self.client.ahead(&target, &folded.rows, self.open).await?;
+            // Rows of an earlier shape of the same transaction come first where columns get values or other names.
+            if work.iter().any(|(earlier, _)| earlier.name == target.name) && !self.only_adds(&target).await? {
+                self.merge_all(std::mem::take(&mut work)).await?;
+                self.merging = Some(folded.table.name.clone());
             }
-            work.push((target, folded));
+            work.push((self.fit(target).await?, folded));
         }
+        self.merge_all(work).await?;
         self.merging = None;
-        if !work.is_empty() || self.stops.in_hand() {
+        if self.stops.in_hand() {
+            self.begin().await?;
+        }
+        self.stops.store(&mut self.client, &self.dialect).await?;
+        self.room.clear();
+        (self.bytes, self.rows) = (0, 0);
+        Ok(())
+    }
+
+    /// What is brought near is for the transaction that comes next: after those that alter tables.
+    async fn merge_all(&mut self, work: Vec<(Target, Folded)>) -> Result<()> {
+        for (target, folded) in work.iter().filter(|(_, folded)| !folded.rows.is_empty()) {
+            self.merging = Some(target.table.name.clone());
+            self.client.ahead(target, &folded.rows, self.open).await?;
+        }
+        if !work.is_empty() {
+            self.merging = None;
             self.begin().await?;
         }
         for (target, folded) in work {
@@ -326,10 +345,6 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             self.merging = Some(target.table.name.clone());
             self.merge_table(target, folded).await.map_err(|error| error.within(format!("merging into {name}")))?;
         }
-        self.merging = None;
-        self.stops.store(&mut self.client, &self.dialect).await?;
-        self.room.clear();
-        (self.bytes, self.rows) = (0, 0);
         Ok(())
     }
 
@@ -372,33 +387,6 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.open = false;
         self.ledger.committed(checkpoint);
         self.options.reread.iter().for_each(|reread| reread.forget(checkpoint.position.lsn));
-        Ok(())
-    }
-
-    /// Makes the target fit the shape.
-    pub(super) async fn fit(&mut self, target: &Target) -> Result<()> {
-        if self.fitting.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table)) {
-            return Ok(());
-        }
-        self.alone().await?;
-        self.own(target).await?;
-        let columns = self.client.query(&self.dialect.columns(&target.name)).await?;
-        let columns: Vec<TargetColumn> = columns
-            .into_iter()
-            .filter_map(|row| match <[Option<String>; 3]>::try_from(row) {
-                Ok([Some(name), Some(type_name), Some(part)]) => {
-                    Some(TargetColumn { name, type_name, key: part == "key" })
-                }
-                _ => None,
-            })
-            .collect();
-        let present = (!columns.is_empty()).then_some(columns.as_slice());
-        for statement in evolve(&self.dialect, target, present)? {
-            tracing::info!(table = %target.name, "{statement}");
-            self.client.execute(&statement).await?;
-        }
-        self.together().await?;
-        self.fitting.insert(target.name.clone(), Arc::clone(&target.table));
         Ok(())
     }
 

@@ -154,10 +154,12 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
         Some(Sink::Postgres(options, _) | Sink::Duckdb(options, _)) => {
             told.modes = Some(&mut options.modes);
             told.pipeline = Some(&name_or);
+            told.policies = Some(&mut options.policies);
         }
         Some(Sink::Redshift(sink)) => {
             told.modes = Some(&mut sink.options.modes);
             told.pipeline = Some(&name_or);
+            told.policies = Some(&mut sink.options.policies);
         }
         None => told.pipeline = Some(&name_or),
     }

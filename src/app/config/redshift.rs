@@ -56,7 +56,7 @@ pub(super) fn read(section: &mut Section<'_>, name: &str, problems: &mut Problem
         endpoint: endpoint?,
         dialect: Redshift {
             pipeline: name.to_owned(),
-            types: Types { json, numeric_scale },
+            types: Types { json, numeric_scale, widest: false },
             placements: Arc::default(),
         },
         stage: RedshiftOptions {

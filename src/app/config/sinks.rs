@@ -12,6 +12,7 @@ use crate::codecs::event::{
     ADDED, DELETES, FORMATS, Flat, Format, KeyFields, Modes, PLACEHOLDERS, Settings, Shapes, Templates, TopicNames,
     TopicTemplate,
 };
+use crate::logic::merge::{Incompatible, Policy, Renamed};
 use crate::logic::project::Origins;
 use crate::model::{Pattern, Patterns};
 
@@ -86,6 +87,14 @@ pub(super) fn warehouse_options(
             warehouse::Reach::Table
         }
     };
+    let policies = warehouse::Policies {
+        all: Policy {
+            incompatible: one_of(section, "on_incompatible", &INCOMPATIBLE, problems).unwrap_or_default(),
+            renamed: one_of(section, "on_rename", &RENAMED, problems).unwrap_or_default(),
+        },
+        // Those of single tables are read later.
+        tables: Vec::new(),
+    };
     let mut flush = section.section("flush", problems);
     let number = |given: Option<i64>, default: usize| given.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
     let rows = number(flush.number("rows", 1..=100_000_000, problems), usual.rows);
@@ -97,7 +106,29 @@ pub(super) fn warehouse_options(
     let flush = warehouse::Flush { rows, bytes, after };
     let retry = Duration::from_secs(retry.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30));
     // What a run adds is known later.
-    warehouse::Options { schema, stop, retry, adaptive, ..warehouse::Options::new(name, flush) }
+    warehouse::Options { schema, stop, policies, retry, adaptive, ..warehouse::Options::new(name, flush) }
+}
+
+/// What becomes of a column whose type does not fit.
+pub(super) const INCOMPATIBLE: [(&str, Incompatible); 2] =
+    [("stop", Incompatible::Stop), ("new_column", Incompatible::NewColumn)];
+/// What becomes of one that was renamed.
+pub(super) const RENAMED: [(&str, Renamed); 2] = [("follow", Renamed::Follow), ("keep", Renamed::Keep)];
+
+/// One of several words.
+pub(super) fn one_of<T: Copy>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    words: &[(&str, T)],
+    problems: &mut Problems,
+) -> Option<T> {
+    let given = section.text(key, problems)?;
+    let found = words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value);
+    if found.is_none() {
+        let all: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        section.problem(key, "is none of its values", format!("use {}", all.join(" or ")), problems);
+    }
+    found
 }
 
 fn to_topics(

@@ -4,9 +4,10 @@ use secrecy::SecretString;
 
 use super::file::{Problems, Section};
 use super::redshift::placement;
-use super::sinks::{key_fields, template};
+use super::sinks::{INCOMPATIBLE, RENAMED, key_fields, one_of, template};
 use super::types;
 use crate::adapters::postgres::Portion;
+use crate::adapters::warehouse::Policies;
 use crate::codecs::dialect::{MODES, Mode, Placement};
 use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{TopicNames, TopicTemplate};
@@ -28,6 +29,8 @@ pub(super) struct Told<'a> {
     pub(super) pipeline: Option<&'a str>,
     /// Types of columns, where changes come from topics of others.
     pub(super) declared: Option<&'a mut Vec<Declared>>,
+    /// How tables that change are followed, where changes go to a warehouse.
+    pub(super) policies: Option<&'a mut Policies>,
 }
 
 /// Refuses what rules ask for beside the mode, where the tables come out of Kafka.
@@ -37,7 +40,7 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
     if !rules.iter().all(only_mode) {
         root.problem(
             "table",
-            "has no effect behind Kafka but for `mode` and `source_column`",
+            "has no effect behind Kafka but for `mode`, `source_column`, `on_incompatible` and `on_rename`",
             "put it into the file of the pipeline that writes the topics",
             problems,
         );
@@ -46,7 +49,7 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
 
 /// The rules.
 pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Problems) -> Vec<Rule> {
-    let Told { mut topics, mut portions, mut modes, mut placements, pipeline, mut declared } = told;
+    let Told { mut topics, mut portions, mut modes, mut placements, pipeline, mut declared, mut policies } = told;
     let mut rules = Vec::new();
     for mut section in root.sections("table", problems) {
         let topic = topic(&mut section, topics.is_some(), problems);
@@ -72,6 +75,12 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             section.problem("", "says distkey, diststyle or sortkey without Redshift", "remove them", problems);
         }
         let source = source(&mut section, pipeline, problems);
+        let incompatible = one_of(&mut section, "on_incompatible", &INCOMPATIBLE, problems);
+        let renamed = one_of(&mut section, "on_rename", &RENAMED, problems);
+        if policies.is_none() && (incompatible.is_some() || renamed.is_some()) {
+            let key = if incompatible.is_some() { "on_incompatible" } else { "on_rename" };
+            section.problem(key, "has no effect without a warehouse", "remove it", problems);
+        }
         if let Some((rule, types)) = rule(&mut section, problems) {
             let rule = Rule { source, ..rule };
             match &mut declared {
@@ -86,6 +95,9 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             }
             if let (Some(placements), Some(placed)) = (&mut placements, placed) {
                 placements.extend(names(&rule).map(|name| (name, placed.clone())));
+            }
+            if let Some(policies) = &mut policies {
+                policies.tables.push((rule.tables.clone(), incompatible, renamed));
             }
             if let Some(portions) = &mut portions {
                 let without = if rule.unpublished { rule.exclude.clone() } else { Vec::new() };

@@ -1,7 +1,7 @@
 //! The control tables: `_tailwater.progress`, `_tailwater.offsets`, `_tailwater.followed` and `_tailwater.tables`; those
 //! of tables that are stopped are in `stops`. Plain SQL that every warehouse speaks.
 
-use super::{literal, moment, notes, sources, stops};
+use super::{columns, literal, moment, notes, sources, stops};
 use crate::model::{ChangeId, Checkpoint, Membership, PgTimestamp, Phase, TableName};
 
 /// The schema of everything that is ours.
@@ -68,6 +68,12 @@ impl<'a> Progress<'a> {
             self.followed,
             literal(self.pipeline)
         )
+    }
+
+    /// Changes nothing, and exactly one row, unless another process has the fence.
+    pub fn guard(&self, fence: u64) -> String {
+        let name = literal(self.pipeline);
+        format!("UPDATE {} SET fence = fence WHERE pipeline = {name} AND fence = {fence}", self.progress)
     }
 
     /// Moves the row from `expected` to `checkpoint`, whose last transaction committed at `at`, where that is known; must
@@ -186,5 +192,6 @@ pub(super) fn tables(of: &dyn Fn(&str) -> String, text: &str, time: &str, long: 
         stops::held(text, long),
         notes::notes(text, long),
         sources::sources(text),
+        columns::create(&of("columns"), text),
     ]
 }

@@ -2,6 +2,7 @@
 //! insert only mark and append.
 
 use super::modes::{self, Pairs};
+use super::widen::Duck;
 use super::{Dialect, Layout, MergeSpec, OwnType, Target, control, list, literal, quote, stage_extras, table};
 use crate::model::pg_type::numeric_modifier;
 use crate::model::{Column, PgType, TableName};
@@ -64,6 +65,51 @@ impl Dialect for Duckdb {
             quote(&column.name),
             self.target_type(column)
         )
+    }
+
+    fn add_filled(&self, target: &Target, column: &Column, fill: &str) -> Vec<String> {
+        let (name, add) = (quote(&column.name), self.add_column(target, column));
+        vec![
+            format!("{add} DEFAULT {}", self.constant(column, fill)),
+            format!("ALTER TABLE {} ALTER COLUMN {name} DROP DEFAULT", table(&target.name)),
+        ]
+    }
+
+    fn constant(&self, column: &Column, value: &str) -> String {
+        self.parse(column, &literal(value))
+    }
+
+    fn lands(&self, column: &Column, found: &str) -> Option<Column> {
+        let wanted = self.target_type(column);
+        if found.eq_ignore_ascii_case(&wanted) {
+            return Some(column.clone());
+        }
+        let (wider, narrow) = (Duck::named(found), Duck::named(&wanted));
+        if wider != Duck::Text && !narrow.fits(wider) {
+            return None;
+        }
+        let (pg_type, modifier) = match wider {
+            Duck::Integer(10) => (PgType::Int4, -1),
+            Duck::Integer(_) => (PgType::Int8, -1),
+            Duck::Double => (PgType::Float8, -1),
+            Duck::Decimal(whole, scale) => (PgType::Numeric, (i32::from(whole + scale) << 16) + i32::from(scale) + 4),
+            _ => (PgType::Text, -1),
+        };
+        Some(Column { pg_type, modifier, ..column.clone() })
+    }
+
+    fn widens(&self, column: &Column, found: &str, _key: bool) -> bool {
+        Duck::named(found).casts(Duck::named(&self.target_type(column)))
+    }
+
+    /// The key's columns are those that are NOT NULL.
+    fn rekey(&self, target: &Target, before: &[String], after: &[String]) -> Option<Vec<String>> {
+        let alter = |column: &String, what| {
+            format!("ALTER TABLE {} ALTER COLUMN {} {what} NOT NULL", table(&target.name), quote(column))
+        };
+        let gone = before.iter().filter(|column| !after.contains(column)).map(|column| alter(column, "DROP"));
+        let come = after.iter().filter(|column| !before.contains(column)).map(|column| alter(column, "SET"));
+        Some(gone.chain(come).collect())
     }
 
     fn fold_name(&self, name: &str) -> String {

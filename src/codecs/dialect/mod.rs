@@ -2,6 +2,7 @@
 //!
 //! Every dialect has its methods in the order of the trait. What all of them say alike is written once, here.
 
+mod columns;
 mod control;
 mod duckdb;
 mod layout;
@@ -9,16 +10,19 @@ mod modes;
 mod notes;
 mod postgres;
 mod redshift;
+mod redshift_alter;
 mod redshift_types;
 mod share;
 mod sources;
 mod stops;
+mod widen;
 
 use std::sync::Arc;
 
 use crate::model::value::{Finite, print};
 use crate::model::{ChangeId, Checkpoint, Column, Membership, PgTimestamp, Table, TableName};
 
+pub use columns::Held;
 pub use control::{CONTROL_SCHEMA, Progress};
 pub use duckdb::Duckdb;
 pub use layout::{Layout, MODES, Mode, OwnColumn, OwnType, Staged};
@@ -79,7 +83,12 @@ pub struct MergeSpec<'a> {
 }
 
 /// How a warehouse says what the merge needs.
-pub trait Dialect: Send + Sync + 'static {
+pub trait Dialect: Clone + Send + Sync + 'static {
+    /// How it speaks inside a transaction that is open.
+    fn inside(&self) -> Self {
+        self.clone()
+    }
+
     /// The type of a column in the target.
     fn target_type(&self, column: &Column) -> String;
 
@@ -117,6 +126,55 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// Adds a column to the target.
     fn add_column(&self, target: &Target, column: &Column) -> String;
+
+    /// Adds a column that has a value in the rows that are there: `fill`, as PostgreSQL prints it.
+    fn add_filled(&self, target: &Target, column: &Column, fill: &str) -> Vec<String> {
+        let value = self.constant(column, fill);
+        let name = table(&target.name);
+        vec![self.add_column(target, column), format!("UPDATE {name} SET {} = {value}", quote(&column.name))]
+    }
+
+    /// A value, as PostgreSQL prints it, as an expression of the column's type.
+    fn constant(&self, column: &Column, value: &str) -> String {
+        format!("CAST({} AS {})", literal(value), self.target_type(column))
+    }
+
+    /// The column as it lands in a target's column of type `found`; `None` where that does not hold its values.
+    fn lands(&self, column: &Column, found: &str) -> Option<Column> {
+        self.same_type(column, found).then(|| column.clone())
+    }
+
+    /// Whether a target's column of type `found` can be altered to the column's type with the rows that are there;
+    /// `key` says whether it is of the key.
+    fn widens(&self, _column: &Column, _found: &str, _key: bool) -> bool {
+        false
+    }
+
+    /// Alters the type of a column of the target.
+    fn retype(&self, target: &Target, column: &Column) -> Vec<String> {
+        let name = quote(&column.name);
+        vec![format!("ALTER TABLE {} ALTER COLUMN {name} TYPE {}", table(&target.name), self.target_type(column))]
+    }
+
+    /// Renames a column of the target.
+    fn rename_column(&self, target: &Target, from: &str, to: &str) -> String {
+        format!("ALTER TABLE {} RENAME COLUMN {} TO {}", table(&target.name), quote(from), quote(to))
+    }
+
+    /// Gives the target the key of other columns, with the rows that are there; `None` where that can't be done.
+    fn rekey(&self, _target: &Target, _before: &[String], _after: &[String]) -> Option<Vec<String>> {
+        None
+    }
+
+    /// A query for what a target's columns hold: relation, number, source column, column.
+    fn held(&self, pipeline: &str, target: &TableName) -> String {
+        columns::read(&self.control("columns"), pipeline, target)
+    }
+
+    /// Notes what a target's columns hold.
+    fn hold(&self, pipeline: &str, target: &TableName, held: &[Held]) -> Vec<String> {
+        columns::write(&self.control("columns"), pipeline, target, held)
+    }
 
     /// The form of a name in which two names are equal where the warehouse takes them for the same.
     fn fold_name(&self, name: &str) -> String {

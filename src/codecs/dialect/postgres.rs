@@ -1,6 +1,7 @@
 //! PostgreSQL 15 and later.
 
 use super::modes::{self, Pairs};
+use super::widen::{casts, holds};
 use super::{
     CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Target, control, key_match, list, literal, of_source, quote,
     stage_extras, table,
@@ -86,6 +87,49 @@ impl Dialect for Postgres {
             quote(&column.name),
             self.target_type(column)
         )
+    }
+
+    /// A default that is taken away again: the rows that are there keep its value, and none of them is written.
+    fn add_filled(&self, target: &Target, column: &Column, fill: &str) -> Vec<String> {
+        let (name, add) = (quote(&column.name), self.add_column(target, column));
+        vec![
+            format!("{add} DEFAULT {}", self.constant(column, fill)),
+            format!("ALTER TABLE {} ALTER COLUMN {name} DROP DEFAULT", table(&target.name)),
+        ]
+    }
+
+    fn lands(&self, column: &Column, found: &str) -> Option<Column> {
+        if found == self.target_type(column) {
+            return Some(column.clone());
+        }
+        let wider = PgType::named(found).filter(|wider| holds(&column.pg_type, wider))?;
+        Some(Column { pg_type: wider, modifier: -1, ..column.clone() })
+    }
+
+    fn widens(&self, column: &Column, found: &str, _key: bool) -> bool {
+        let wanted = PgType::named(&self.target_type(column));
+        PgType::named(found).zip(wanted).is_some_and(|(from, to)| casts(&from, &to))
+    }
+
+    fn retype(&self, target: &Target, column: &Column) -> Vec<String> {
+        let (name, wanted) = (quote(&column.name), self.target_type(column));
+        vec![format!("ALTER TABLE {} ALTER COLUMN {name} TYPE {wanted} USING {name}::{wanted}", table(&target.name))]
+    }
+
+    fn rekey(&self, target: &Target, before: &[String], after: &[String]) -> Option<Vec<String>> {
+        let name = table(&target.name);
+        let gone = before.iter().filter(|column| !after.contains(column));
+        let loose = gone.map(|column| format!(", ALTER COLUMN {} DROP NOT NULL", quote(column))).collect::<String>();
+        let key = format!("{loose}, ADD PRIMARY KEY ({})", list(after.iter().map(|column| quote(column))));
+        // The key's constraint may have any name.
+        Some(vec![format!(
+            "DO $tailwater$ DECLARE old name; BEGIN \
+             SELECT conname INTO STRICT old FROM pg_catalog.pg_constraint WHERE conrelid = {}::regclass AND contype = 'p'; \
+             EXECUTE 'ALTER TABLE ' || {} || ' DROP CONSTRAINT ' || quote_ident(old) || {}; END $tailwater$",
+            literal(&name),
+            literal(&name),
+            literal(&key)
+        )])
     }
 
     fn columns(&self, target: &TableName) -> String {

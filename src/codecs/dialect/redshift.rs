@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::redshift_alter as alter;
 use super::redshift_types::{self as types, Staging, Types};
 use super::{CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Progress, Target, control, list, literal, quote};
 use crate::model::{Column, Pattern, PgType, TableName};
@@ -50,6 +51,11 @@ pub struct Redshift {
 }
 
 impl Dialect for Redshift {
+    /// Text is never widened there.
+    fn inside(&self) -> Self {
+        Redshift { types: Types { widest: true, ..self.types }, ..self.clone() }
+    }
+
     fn target_type(&self, column: &Column) -> String {
         self.types.target(column)
     }
@@ -90,6 +96,44 @@ impl Dialect for Redshift {
             self.name(&column.name),
             self.encoded(column)
         )
+    }
+
+    /// Not by a default, which would stay, be what a column gets that is dropped at the source, and keep text from being
+    /// widened.
+    fn add_filled(&self, target: &Target, column: &Column, fill: &str) -> Vec<String> {
+        let (name, wide) = (self.name(&column.name), alter::room(&self.target_type(column), fill));
+        vec![
+            format!("ALTER TABLE {} ADD COLUMN {name} {}", self.table(&target.name), encoded(wide)),
+            format!("UPDATE {} SET {name} = {}", self.table(&target.name), self.constant(column, fill)),
+        ]
+    }
+
+    fn constant(&self, column: &Column, value: &str) -> String {
+        alter::constant(self.types.staging(column), &self.target_type(column), value)
+    }
+
+    fn lands(&self, column: &Column, found: &str) -> Option<Column> {
+        alter::lands(&self.types, column, found)
+    }
+
+    /// What rows are spread and sorted by can't be dropped.
+    fn widens(&self, column: &Column, found: &str, key: bool) -> bool {
+        !key && alter::casts(found, &self.target_type(column))
+    }
+
+    /// Only the length of text can be altered; all else goes by way of another column, in one transaction.
+    fn retype(&self, target: &Target, column: &Column) -> Vec<String> {
+        let (t, name, wanted) = (self.table(&target.name), self.name(&column.name), self.target_type(column));
+        vec![
+            format!("ALTER TABLE {t} ADD COLUMN \"_tw_cast\" {}", self.encoded(column)),
+            format!("UPDATE {t} SET \"_tw_cast\" = CAST({name} AS {wanted})"),
+            format!("ALTER TABLE {t} DROP COLUMN {name}"),
+            format!("ALTER TABLE {t} RENAME COLUMN \"_tw_cast\" TO {name}"),
+        ]
+    }
+
+    fn rename_column(&self, target: &Target, from: &str, to: &str) -> String {
+        format!("ALTER TABLE {} RENAME COLUMN {} TO {}", self.table(&target.name), self.name(from), self.name(to))
     }
 
     fn fold_name(&self, name: &str) -> String {
@@ -307,8 +351,7 @@ impl Redshift {
 
     /// A type with an encoding under which text can be widened.
     fn encoded(&self, column: &Column) -> String {
-        let wanted = self.target_type(column);
-        if types::width(&wanted).is_some() { format!("{wanted} ENCODE ZSTD") } else { wanted }
+        encoded(self.target_type(column))
     }
 
     /// `t.key = s.key AND ...`
@@ -357,6 +400,10 @@ impl Redshift {
         }
         text
     }
+}
+
+fn encoded(wanted: String) -> String {
+    if types::width(&wanted).is_some() { format!("{wanted} ENCODE ZSTD") } else { wanted }
 }
 
 /// Whether a row of the target is older than a staged one.

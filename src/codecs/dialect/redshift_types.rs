@@ -34,6 +34,8 @@ pub struct Types {
     pub json: Json,
     /// Digits after the point that `numeric` without precision gets, as `numeric(38, n)`; text when not said.
     pub numeric_scale: Option<u8>,
+    /// Whether text is as wide as can be from the beginning: no open transaction widens it later.
+    pub widest: bool,
 }
 
 /// What becomes of `json` and `jsonb`.
@@ -117,6 +119,7 @@ impl Types {
             (Staging::Timestamp, PgType::Timestamptz) => "timestamp with time zone".to_owned(),
             (Staging::Time, _) => "time without time zone".to_owned(),
             (Staging::Super, _) => "super".to_owned(),
+            (Staging::Text, _) if self.widest => LONGEST.to_owned(),
             (Staging::Text, pg_type) => format!("character varying({})", first_width(pg_type, column.modifier)),
             (plain, _) => plain.name(),
         }

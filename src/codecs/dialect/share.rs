@@ -45,6 +45,11 @@ impl Share<'_> {
         format!("{}.{}", quote(CONTROL_SCHEMA), quote(&target.stage()))
     }
 
+    /// Gives a column of such a table another name.
+    pub fn rename(stage: &str, from: &str, to: &str) -> String {
+        format!("ALTER TABLE {stage} RENAME COLUMN {} TO {}", quote(from), quote(to))
+    }
+
     /// Where the warehouse stands, and the cuts of its leader: fence, next offset of the progress topic, and of each cut
     /// number, since and upto, in one statement, so that they belong together.
     pub fn view(&self, progress_topic: &str) -> String {

@@ -107,6 +107,7 @@ mod tests {
             modifier: -1,
             optional: true,
             default: None,
+            birth: Default::default(),
         };
         Table {
             oid: Oid(1),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hold::{Hold, JsonHold};
 use super::modes::Modes;
 use super::{DecodeError, version_name};
-use crate::model::{Column, ColumnDefault, Membership, Oid, PgType, ReplicaIdentity, Table, TableName};
+use crate::model::{Birth, Column, ColumnDefault, Membership, Oid, PgType, ReplicaIdentity, Table, TableName};
 
 const ERROR: DecodeError = DecodeError::new("a table version");
 
@@ -78,6 +78,15 @@ struct JsonColumn {
     /// Not in records of versions that did not know of defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     default: Option<JsonDefault>,
+    /// What the catalog says of how it came to be, where that was known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    number: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fill: Option<String>,
+}
+
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -193,6 +202,8 @@ impl JsonColumn {
             modifier: column.modifier,
             optional: column.optional,
             labels: labels(&column.pg_type).cloned(),
+            number: column.birth.number,
+            fill: column.birth.fill.clone(),
             default: column.default.as_ref().map(|default| match default {
                 ColumnDefault::Literal(text) => JsonDefault::Literal(text.clone()),
                 ColumnDefault::Sequence => JsonDefault::Sequence,
@@ -215,6 +226,7 @@ impl JsonColumn {
                 JsonDefault::Now => ColumnDefault::Now,
                 JsonDefault::Always(text) => ColumnDefault::Always(text),
             }),
+            birth: Birth { number: self.number, fill: self.fill },
         }
     }
 }

@@ -188,7 +188,10 @@ mod tests {
 
     fn told(expression: &str, pg_type: PgType, modifier: i32) -> Option<ColumnDefault> {
         let (oid, name) = (Oid(1), "c".to_owned());
-        default(expression, &Column { name, pg_type, oid, modifier, optional: false, default: None })
+        default(
+            expression,
+            &Column { name, pg_type, oid, modifier, optional: false, default: None, birth: Default::default() },
+        )
     }
 
     fn text(expression: &str, pg_type: PgType) -> Option<String> {
@@ -297,6 +300,7 @@ mod tests {
             modifier: -1,
             optional: true,
             default: None,
+            birth: Default::default(),
         };
         assert_eq!(default("nextval('s'::regclass)", &optional), None, "a column that may be NULL has none");
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::defaults::default;
 use crate::codecs::pgoutput::{Relation, RelationColumn};
-use crate::model::{Column, Oid, PgType, ReplicaIdentity, Table, TableName};
+use crate::model::{Birth, Column, Oid, PgType, ReplicaIdentity, Table, TableName};
 
 /// What the catalog says of a table now. The stream may be behind it, so it only explains the stream's columns.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -23,6 +23,10 @@ pub struct Description {
     pub unique_index: Vec<String>,
     /// The expressions of the columns that have a default, as `pg_get_expr` prints them.
     pub defaults: HashMap<String, String>,
+    /// The columns' numbers.
+    pub numbers: HashMap<String, u16>,
+    /// What columns had in the rows that were there when they were added.
+    pub fills: HashMap<String, String>,
 }
 
 /// The table that rows under `relation` belong to; its version is left at 0.
@@ -30,7 +34,8 @@ pub struct Description {
 /// Columns, their order, types and modifiers are the relation's. A column that the catalog does not know any more may
 /// be NULL for all we know.
 pub fn shape(relation: &Relation, catalog: &Description) -> Table {
-    let columns = relation.columns.iter().map(|column| explained(column, catalog));
+    let numbers = numbers(relation, catalog);
+    let columns = relation.columns.iter().zip(numbers).map(|(column, number)| explained(column, number, catalog));
     let schema = if relation.schema.is_empty() { "pg_catalog" } else { &relation.schema };
     Table {
         oid: relation.oid,
@@ -42,7 +47,57 @@ pub fn shape(relation: &Relation, catalog: &Description) -> Table {
     }
 }
 
-fn explained(column: &RelationColumn, catalog: &Description) -> Column {
+/// The columns' numbers: those of now, where they are those of then; 0 where that is not sure.
+///
+/// A relation has its columns by their numbers, so a column whose name is another's by now stands out of the order. Only
+/// those count that are in order however many others are taken out.
+fn numbers(relation: &Relation, catalog: &Description) -> Vec<u16> {
+    let all: Vec<u16> =
+        relation.columns.iter().map(|column| catalog.numbers.get(&column.name).copied().unwrap_or(0)).collect();
+    if all.is_sorted_by(|a, b| a < b) && all.first() != Some(&0) {
+        return all;
+    }
+    // The longest row of rising numbers that ends at a column, and that begins there.
+    let ends = rising(all.iter().copied().map(i32::from));
+    let mut begins = rising(all.iter().rev().map(|&number| -i32::from(number)));
+    begins.reverse();
+    let longest = ends.iter().max().copied().unwrap_or(0);
+    let in_one: Vec<bool> = ends.iter().zip(&begins).map(|(e, b)| *e > 0 && *b > 0 && e + b - 1 == longest).collect();
+    let alone = |end: usize| ends.iter().zip(&in_one).filter(|(e, of)| **of && **e == end).count() == 1;
+    let sure =
+        all.iter().zip(&ends).zip(&in_one).map(|((number, end), of)| if *of && alone(*end) { *number } else { 0 });
+    between(sure.collect())
+}
+
+/// Numbers that lie between two others, where there are as many as columns between.
+fn between(mut numbers: Vec<u16>) -> Vec<u16> {
+    let (mut last, mut unknown) = (0_u16, 0_u16);
+    for at in 0..numbers.len() {
+        match numbers.get(at).copied().unwrap_or(0) {
+            0 => unknown += 1,
+            next => {
+                if unknown > 0 && next.checked_sub(last) == Some(unknown + 1) {
+                    let gap = numbers.iter_mut().take(at).skip(at - usize::from(unknown));
+                    gap.zip(last + 1..).for_each(|(number, between)| *number = between);
+                }
+                (last, unknown) = (next, 0);
+            }
+        }
+    }
+    numbers
+}
+
+/// For each number, how long the longest row of rising numbers is that ends with it; 0 for one that is not known.
+fn rising(numbers: impl Iterator<Item = i32>) -> Vec<usize> {
+    let mut before: Vec<(i32, usize)> = Vec::new();
+    for number in numbers {
+        let longest = before.iter().filter(|(other, length)| *length > 0 && *other < number).map(|(_, l)| *l).max();
+        before.push((number, if number == 0 { 0 } else { longest.unwrap_or(0) + 1 }));
+    }
+    before.into_iter().map(|(_, length)| length).collect()
+}
+
+fn explained(column: &RelationColumn, number: u16, catalog: &Description) -> Column {
     let named = Column {
         name: column.name.clone(),
         pg_type: pg_type(column.type_oid, catalog),
@@ -53,6 +108,7 @@ fn explained(column: &RelationColumn, catalog: &Description) -> Column {
         },
         optional: !catalog.required.contains(&column.name),
         default: None,
+        birth: Birth { number, fill: catalog.fills.get(&column.name).filter(|_| number > 0).cloned() },
     };
     let default = catalog.defaults.get(&column.name).and_then(|expression| default(expression, &named));
     Column { default, ..named }
@@ -97,4 +153,32 @@ fn same_members(a: &[usize], b: &[usize]) -> bool {
 /// Whether a publication's column list leaves the marked columns but a part of the key, which tells no rows apart.
 fn part_of(relation: &Relation, marks: &[usize], primary: &[String]) -> bool {
     marks.iter().all(|&i| relation.columns.get(i).is_some_and(|column| primary.contains(&column.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_now_counts_where_it_is_in_order() {
+        let of = |now: &[(&str, u16)], columns: &[&str]| {
+            let numbers = now.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect();
+            let column =
+                |name: &&str| RelationColumn { key: false, name: (*name).to_owned(), type_oid: Oid(25), modifier: -1 };
+            let columns = columns.iter().map(column).collect();
+            let (schema, name) = (String::new(), String::new());
+            let relation =
+                Relation { xid: None, oid: Oid(1), schema, name, identity: ReplicaIdentity::Default, columns };
+            super::numbers(&relation, &Description { numbers, ..Description::default() })
+        };
+        assert_eq!(of(&[("a", 1), ("b", 3)], &["a", "b"]), [1, 3]);
+        let again = [("a", 1), ("b", 5), ("c", 3), ("d", 4)];
+        assert_eq!(of(&again, &["a", "b", "c", "d"]), [1, 2, 3, 4], "b was made again");
+        assert_eq!(of(&again[..3], &["a", "b", "c"]), [1, 0, 0], "b or c was made again");
+        assert_eq!(of(&[("a", 1), ("c", 4)], &["a", "b", "c"]), [1, 0, 4], "b is gone, and was second or third");
+        assert_eq!(of(&[("a", 1), ("c", 3)], &["a", "b", "c"]), [1, 2, 3], "b is gone, and can only be the second");
+        assert_eq!(of(&[("a", 2), ("b", 1)], &["a", "b"]), [0, 0], "either may be the other's name");
+        assert_eq!(of(&[("a", 2), ("b", 1), ("c", 3)], &["a", "b", "c"]), [1, 2, 3], "names that changed places");
+        assert_eq!(of(&[("a", 2), ("b", 1), ("c", 4)], &["a", "b", "c"]), [0, 0, 4]);
+    }
 }

@@ -1,9 +1,19 @@
 //! What the target needs before rows of a table's present shape can go into it.
+//!
+//! ```text
+//!  source column ──number, else name──▶ what the target's columns hold ──▶ rename, alter, add ──▶ where its rows land
+//! ```
+//!
+//! Why this can be repeated: it is decided from what the target is and from what is noted of its columns, both as they
+//! are committed; the statements and the note are one transaction. Why no rows are mixed: a column is the one that the
+//! number says, whatever it is called; one that was dropped keeps its rows, under another name where a new column takes
+//! its own. Numbers are a relation's: a table that was made anew is matched by names, and its rows are read anew.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use crate::codecs::dialect::{Dialect, Target};
-use crate::model::{Error, Result};
+use crate::codecs::dialect::{Dialect, Held, Layout, Target};
+use crate::model::{Column, ColumnDefault, Error, Result, Table};
 
 /// A column that the target has.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,42 +26,357 @@ pub struct TargetColumn {
     pub key: bool,
 }
 
-/// The statements that make the target fit, given its columns; `None` when there is no such table.
-///
-/// Columns that the source has no more stay and are written no more. A column whose type changed is refused, and so is
-/// a key of other columns.
-pub fn evolve(dialect: &impl Dialect, target: &Target, present: Option<&[TargetColumn]>) -> Result<Vec<String>> {
+/// What becomes of a column whose type the target's does not hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Incompatible {
+    /// It stops its table.
+    #[default]
+    Stop,
+    /// Its values go to a new column, `name__v2`.
+    NewColumn,
+}
+
+/// What becomes of a column that was renamed at the source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Renamed {
+    /// The target's is renamed, too.
+    #[default]
+    Follow,
+    /// The target's keeps its name.
+    Keep,
+}
+
+/// How a table's target follows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Policy {
+    /// A type that does not fit.
+    pub incompatible: Incompatible,
+    /// A new name.
+    pub renamed: Renamed,
+}
+
+/// What is to be done, and what then is.
+#[derive(Debug)]
+pub struct Evolved {
+    /// The table with the names and types that its columns have in the target.
+    pub table: Arc<Table>,
+    /// The statements, in order.
+    pub statements: Vec<String>,
+    /// What the target's columns hold.
+    pub held: Vec<Held>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+    /// Whether nothing but empty columns come, so that rows of the shape before land as they did.
+    pub only_adds: bool,
+}
+
+/// The statements that make the target fit, given its columns, `None` when there is no such table, and what they hold.
+pub fn evolve(
+    dialect: &impl Dialect,
+    target: &Target,
+    present: Option<&[TargetColumn]>,
+    held: &[Held],
+    policy: Policy,
+) -> Result<Evolved> {
     distinct(dialect, target)?;
     if let Some((what, remedy)) = dialect.refusal(target) {
         return Err(Error::blocked(what).remedy(remedy));
     }
-    let Some(present) = present else { return Ok(dialect.create(target)) };
+    let Some(present) = present else {
+        let held = target.table.columns.iter().map(|column| hold(&target.table, column, &column.name)).collect();
+        let statements = dialect.create(target);
+        return Ok(Evolved { table: Arc::clone(&target.table), statements, held, notes: Vec::new(), only_adds: true });
+    };
     ours(target, present, &["_tw_lsn", "_tw_seq"])?;
-    if target.layout.by_key() || !target.table.has_key() {
-        same_key(dialect, target, present)?;
+    let mut plan = Plan::new(dialect, target, present, held, policy);
+    plan.rename();
+    plan.make_way();
+    let mut columns = Vec::new();
+    for (index, column) in target.table.columns.iter().enumerate() {
+        columns.push(plan.land(index, column)?);
     }
+    let table = Table { columns, ..Table::clone(&target.table) };
+    plan.key(&table)?;
     let own: Vec<&str> = target.layout.own_columns().iter().map(|own| own.name).collect();
     ours(target, present, &own)?;
-    let mut steps = Vec::new();
-    for column in &target.table.columns {
-        let wanted = dialect.target_type(column);
-        let name = dialect.fold_name(&column.name);
-        match present.iter().find(|present| dialect.fold_name(&present.name) == name) {
-            None => steps.push(dialect.add_column(target, column)),
-            Some(found) if dialect.same_type(column, &found.type_name) => {}
-            Some(found) => {
-                return Err(Error::blocked(format!(
-                    "column {} of {} is {} at the source, which needs {wanted} in the warehouse; it is {} there",
-                    column.name,
-                    target.name,
-                    column.pg_type.name(),
-                    found.type_name
-                ))
-                .remedy("change the column's type in the warehouse, or rename the old column there so that a new one is added"));
+    let Plan { statements, held, notes, only_adds, .. } = plan;
+    let table = if table.columns == target.table.columns { Arc::clone(&target.table) } else { Arc::new(table) };
+    Ok(Evolved { table, statements, held, notes, only_adds })
+}
+
+fn hold(table: &Table, column: &Column, name: &str) -> Held {
+    let (number, source) = (column.birth.number, column.name.clone());
+    Held { relation: table.oid, number, source, column: name.to_owned() }
+}
+
+/// A target on its way to a new shape.
+struct Plan<'a, D> {
+    dialect: &'a D,
+    target: &'a Target,
+    policy: Policy,
+    /// The target's columns as they are after the statements so far, by their folded names.
+    now: BTreeMap<String, TargetColumn>,
+    held: Vec<Held>,
+    /// By source column: where in `held` it is, and the name that it shall have.
+    found: Vec<(Option<usize>, String)>,
+    statements: Vec<String>,
+    notes: Vec<String>,
+    only_adds: bool,
+}
+
+impl<'a, D: Dialect> Plan<'a, D> {
+    fn new(dialect: &'a D, target: &'a Target, present: &[TargetColumn], held: &[Held], policy: Policy) -> Plan<'a, D> {
+        let now: BTreeMap<String, TargetColumn> =
+            present.iter().map(|column| (dialect.fold_name(&column.name), column.clone())).collect();
+        // Somebody may have removed a column by hand.
+        let held: Vec<Held> =
+            held.iter().filter(|held| now.contains_key(&dialect.fold_name(&held.column))).cloned().collect();
+        let (statements, notes) = (Vec::new(), Vec::new());
+        let mut plan =
+            Plan { dialect, target, policy, now, held, found: Vec::new(), statements, notes, only_adds: true };
+        plan.found = target.table.columns.iter().map(|column| plan.find(column)).collect();
+        plan
+    }
+
+    /// Where a column of the source is held, and the name that the target's shall have.
+    fn find(&self, column: &Column) -> (Option<usize>, String) {
+        let (relation, number) = (self.target.table.oid, column.birth.number);
+        let numbered = |held: &Held| held.relation == relation && held.number != 0 && number != 0;
+        let by_number = self.held.iter().position(|held| numbered(held) && held.number == number);
+        let named = |held: &Held| !numbered(held) && held.source == column.name;
+        // Of several that were called so, the one that was not put aside.
+        let by_name = || {
+            let plain = self.held.iter().position(|held| named(held) && held.column == column.name);
+            plain.or_else(|| self.held.iter().position(named))
+        };
+        let Some(at) = by_number.or_else(by_name) else { return (None, column.name.clone()) };
+        let name = match self.held.get(at) {
+            Some(held)
+                if held.source != column.name
+                    && self.policy.renamed == Renamed::Follow
+                    && self.fold(&held.source) == self.fold(&held.column) =>
+            {
+                column.name.clone()
+            }
+            Some(held) => held.column.clone(),
+            None => column.name.clone(),
+        };
+        (Some(at), name)
+    }
+
+    fn fold(&self, name: &str) -> String {
+        self.dialect.fold_name(name)
+    }
+
+    fn rename_to(&mut self, from: &str, to: &str) {
+        self.only_adds = false;
+        self.statements.push(self.dialect.rename_column(self.target, from, to));
+        if let Some(column) = self.now.remove(&self.fold(from)) {
+            self.now.insert(self.fold(to), TargetColumn { name: to.to_owned(), ..column });
+        }
+    }
+
+    /// A name that no column has.
+    fn free(&self, name: &str, suffix: &str) -> String {
+        let mut versions = (2..).map(|n| format!("{name}__{suffix}{n}"));
+        versions.find(|name| !self.now.contains_key(&self.fold(name))).unwrap_or_default()
+    }
+
+    /// Gives the columns their names: those that were dropped make room, those that change places go by way of others.
+    fn rename(&mut self) {
+        self.make_room();
+        let mut moves = Vec::new();
+        for (index, (at, name)) in self.found.iter().enumerate() {
+            let Some(held) = at.and_then(|at| self.held.get(at)).filter(|held| held.column != *name) else { continue };
+            moves.push((index, held.column.clone(), name.clone()));
+        }
+        let tangled = moves.iter().any(|(.., name)| self.now.contains_key(&self.fold(name)));
+        let between = |index: usize| format!("_tw_moved_{index}");
+        if tangled {
+            moves.iter().for_each(|(index, before, _)| self.rename_to(before, &between(*index)));
+        }
+        for (index, before, name) in moves {
+            // Somebody may have put a column there by hand.
+            let to = if self.now.contains_key(&self.fold(&name)) { self.free(&name, "v") } else { name };
+            let from = if tangled { between(index) } else { before.clone() };
+            self.rename_to(&from, &to);
+            self.notes.push(format!("column {before} is {to} now, as at the source"));
+            if let Some((at, name)) = self.found.get_mut(index) {
+                if let Some(held) = at.and_then(|at| self.held.get_mut(at)) {
+                    held.column.clone_from(&to);
+                }
+                *name = to;
             }
         }
     }
-    Ok(steps)
+
+    /// New columns whose names are those of columns that keep theirs go beside them.
+    fn make_way(&mut self) {
+        let held: BTreeSet<String> =
+            self.found.iter().filter_map(|(at, _)| Some(self.fold(&self.held.get((*at)?)?.column))).collect();
+        let beside = |(at, name): &(Option<usize>, String)| match at {
+            None if held.contains(&self.fold(name)) => self.free(name, "v"),
+            _ => name.clone(),
+        };
+        let names: Vec<String> = self.found.iter().map(beside).collect();
+        self.found.iter_mut().zip(names).for_each(|(found, name)| found.1 = name);
+    }
+
+    /// Columns that were dropped at the source and whose names others want.
+    fn make_room(&mut self) {
+        let names: BTreeSet<String> = self.found.iter().map(|(_, name)| self.fold(name)).collect();
+        let used: BTreeSet<usize> = self.found.iter().filter_map(|(at, _)| *at).collect();
+        for at in (0..self.held.len()).filter(|at| !used.contains(at)) {
+            let Some(column) = self.held.get(at).map(|held| held.column.clone()) else { continue };
+            if names.contains(&self.fold(&column)) {
+                let away = self.free(&column, "dropped");
+                self.rename_to(&column, &away);
+                self.notes
+                    .push(format!("column {column} was dropped at the source and made again: its rows are in {away}"));
+                if let Some(held) = self.held.get_mut(at) {
+                    held.column = away;
+                }
+            }
+        }
+    }
+
+    /// The column as its rows land in the target.
+    fn land(&mut self, index: usize, column: &Column) -> Result<Column> {
+        let table = &self.target.table;
+        let (at, name) = self.found.get(index).cloned().unwrap_or((None, column.name.clone()));
+        let named = Column { name: name.clone(), ..column.clone() };
+        let landed = match self.now.get(&self.fold(&name)).cloned() {
+            None => {
+                if column.birth.number == 0 && self.missed() {
+                    self.notes.push(format!(
+                        "whether column {name} is new or had another name before, the catalog does not know any more: it is a new one here"
+                    ));
+                }
+                self.add(named)
+            }
+            Some(found) => {
+                let exact = self.dialect.same_type(column, &found.type_name);
+                let lands = self.dialect.lands(&named, &found.type_name);
+                match lands.filter(|landed| exact || !found.key || tells_apart(column, landed)) {
+                    Some(landed) => Column { name: found.name, ..landed },
+                    None if self.dialect.widens(column, &found.type_name, found.key) => {
+                        let altered = Column { name: found.name, ..named };
+                        self.only_adds = false;
+                        self.statements.extend(self.dialect.retype(self.target, &altered));
+                        altered
+                    }
+                    None if self.policy.incompatible == Incompatible::NewColumn && !table.key.contains(&index) => {
+                        let next = self.free(&column.name, "v");
+                        self.notes.push(format!(
+                            "column {} is {} at the source now: its values go to {next}, {} keeps what it has",
+                            column.name,
+                            column.pg_type.name(),
+                            found.name
+                        ));
+                        self.add(Column { name: next, ..named })
+                    }
+                    None => return Err(self.incompatible(column, &found)),
+                }
+            }
+        };
+        let held = hold(table, column, &landed.name);
+        match at.and_then(|at| self.held.get_mut(at)) {
+            // A shape whose numbers the catalog does not know any more takes none away.
+            Some(known) if held.number == 0 && known.relation == held.relation => {
+                *known = Held { number: known.number, ..held };
+            }
+            Some(known) => *known = held,
+            None => self.held.push(held),
+        }
+        Ok(landed)
+    }
+
+    /// Whether a column that was there is not any more.
+    fn missed(&self) -> bool {
+        let used: BTreeSet<usize> = self.found.iter().filter_map(|(at, _)| *at).collect();
+        (0..self.held.len()).any(|at| !used.contains(&at))
+    }
+
+    /// Adds a column, with the value that the rows which are there have at the source.
+    fn add(&mut self, column: Column) -> Column {
+        let fill = column.birth.fill.clone().or_else(|| match &column.default {
+            // Nobody could add it without a value for them.
+            Some(ColumnDefault::Literal(default)) if !column.optional => Some(default.clone()),
+            _ => None,
+        });
+        // The rows of other sources are not known.
+        let fill = fill.filter(|_| self.target.table.source().is_none());
+        match &fill {
+            Some(fill) => {
+                self.only_adds = false;
+                self.statements.extend(self.dialect.add_filled(self.target, &column, fill));
+            }
+            None => self.statements.push(self.dialect.add_column(self.target, &column)),
+        }
+        if fill.is_none() && (!column.optional || column.default.is_some()) {
+            let has = if column.optional { "may have" } else { "has" };
+            self.notes.push(format!(
+                "column {} {has} values at the source, in the rows that were there, which no log tells: it is NULL in them here until the table is read again",
+                column.name
+            ));
+        }
+        let (name, type_name) = (column.name.clone(), self.dialect.target_type(&column));
+        self.now.insert(self.fold(&name), TargetColumn { name, type_name, key: false });
+        column
+    }
+
+    fn incompatible(&self, column: &Column, found: &TargetColumn) -> Error {
+        Error::blocked(format!(
+            "column {} of {} is {} at the source, which needs {} in the warehouse; it is {} there",
+            column.name,
+            self.target.name,
+            column.pg_type.name(),
+            self.dialect.target_type(column),
+            found.type_name
+        ))
+        .remedy("set on_incompatible = \"new_column\", change the column's type in the warehouse, or rename the old column there so that a new one is added")
+    }
+
+    /// Rows are found by the key: the one of now has to tell apart the rows that are there, as it does at the source.
+    fn key(&mut self, table: &Table) -> Result<()> {
+        let after: Vec<String> = table.key_columns().map(|column| column.name.clone()).collect();
+        let before = self.now.values().filter(|column| column.key && !column.name.starts_with("_tw_"));
+        let before: Vec<String> = before.map(|column| column.name.clone()).collect();
+        let layout = self.target.layout;
+        if !layout.by_key() && self.target.table.has_key() {
+            return Ok(());
+        }
+        let set = |key: &[String]| key.iter().map(|name| self.fold(name)).collect::<BTreeSet<String>>();
+        if set(&after) == set(&before) {
+            return Ok(());
+        }
+        // A history's rows are told apart by more than the key.
+        let alone = self.target.table.source().is_none();
+        let both = alone && !after.is_empty() && !before.is_empty() && layout != Layout::History;
+        if let Some(statements) = self.dialect.rekey(self.target, &before, &after).filter(|_| both) {
+            self.only_adds = false;
+            self.statements.extend(statements);
+            self.notes.push(format!("the key is {} now; it was {}", after.join(", "), before.join(", ")));
+            return Ok(());
+        }
+        let list = |key: &[String]| if key.is_empty() { "none".to_owned() } else { key.join(", ") };
+        Err(Error::blocked(format!(
+            "the key of {} is not the one that the warehouse's table was made with: {} now, {} then",
+            self.target.name,
+            list(&after),
+            list(&before)
+        ))
+        .remedy("rename or drop the warehouse's table, and run once with --resnapshot so that it is read again"))
+    }
+}
+
+/// Whether values that are equal as the source's type are equal as the target's, and the other way round.
+fn tells_apart(column: &Column, landed: &Column) -> bool {
+    use crate::model::PgType::{Int2, Int4, Int8, Numeric, Text, Uuid, Varchar};
+    matches!(
+        (&column.pg_type, &landed.pg_type),
+        (Int2 | Int4 | Int8, Int4 | Int8 | Numeric | Text) | (Uuid | Varchar, Text)
+    )
 }
 
 /// No column may be another's, or one of those that Tailwater adds.
@@ -87,28 +412,4 @@ fn ours(target: &Target, present: &[TargetColumn], own: &[&str]) -> Result<()> {
         ))
         .remedy("drop or rename it, or send this pipeline's tables to another schema")),
     }
-}
-
-/// Rows are found by the key that the table was made with.
-fn same_key(dialect: &impl Dialect, target: &Target, present: &[TargetColumn]) -> Result<()> {
-    let now: BTreeSet<String> = target.table.key_columns().map(|column| dialect.fold_name(&column.name)).collect();
-    let then: BTreeSet<String> = present
-        .iter()
-        .filter(|column| column.key && !column.name.starts_with("_tw_"))
-        .map(|column| dialect.fold_name(&column.name))
-        .collect();
-    if now == then {
-        return Ok(());
-    }
-    let list = |key: BTreeSet<String>| match key.len() {
-        0 => "none".to_owned(),
-        _ => key.into_iter().collect::<Vec<_>>().join(", "),
-    };
-    Err(Error::blocked(format!(
-        "the key of {} is not the one that the warehouse's table was made with: {} now, {} then",
-        target.name,
-        list(now),
-        list(then)
-    ))
-    .remedy("drop the warehouse's table and clear its progress so that it is read again"))
 }

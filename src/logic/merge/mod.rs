@@ -8,7 +8,7 @@ mod mode;
 mod stage;
 mod versions;
 
-pub use evolve::{TargetColumn, evolve};
+pub use evolve::{Evolved, Incompatible, Policy, Renamed, TargetColumn, evolve};
 pub use fold::{Fold, Folded};
 pub use key::key;
 pub use mode::layout;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Mask, Rule};
 use crate::model::{
-    Cell, Column, ColumnDefault, Error, Oid, PgType, ReplicaIdentity, Result, Row, RowWriter, Table, TableName,
+    Birth, Cell, Column, ColumnDefault, Error, Oid, PgType, ReplicaIdentity, Result, Row, RowWriter, Table, TableName,
 };
 
 /// The OID of `text`, which masked values are.
@@ -46,7 +46,14 @@ impl Plan {
             table.columns.iter().map(|column| (!excluded(column)).then(|| mask(rule, &column.name).cloned())).collect();
         let columns =
             table.columns.iter().filter(|column| !excluded(column)).map(|column| match mask(rule, &column.name) {
-                Some(_) => Column { pg_type: PgType::Text, oid: TEXT, modifier: -1, default: None, ..column.clone() },
+                Some(mask) => Column {
+                    pg_type: PgType::Text,
+                    oid: TEXT,
+                    modifier: -1,
+                    default: None,
+                    birth: Birth { fill: column.birth.fill.as_ref().map(|fill| masked(mask, fill)), ..column.birth },
+                    ..column.clone()
+                },
                 None => column.clone(),
             });
         // Where a column of the source is among those that are told.
@@ -100,12 +107,20 @@ fn add_source(table: &mut Table, name: &str, value: &str) -> Result<()> {
         modifier: -1,
         optional: false,
         default: Some(ColumnDefault::Always(value.to_owned())),
+        birth: Birth::default(),
     });
     Ok(())
 }
 
 fn mask<'a>(rule: &'a Rule, column: &str) -> Option<&'a Mask> {
     rule.masks.iter().find(|(name, _)| name == column).map(|(_, mask)| mask)
+}
+
+/// What a value becomes.
+fn masked(mask: &Mask, value: &str) -> String {
+    let mut text = Vec::new();
+    mask.apply(value.as_bytes(), &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn place(table: &Table, name: &str) -> Option<usize> {

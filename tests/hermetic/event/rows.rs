@@ -14,7 +14,7 @@ pub fn settings_in(modes: Modes) -> Settings {
 }
 
 pub fn column(name: &str, pg_type: PgType, modifier: i32, optional: bool) -> Column {
-    Column { name: name.into(), pg_type, oid: Oid(1), modifier, optional, default: None }
+    Column { name: name.into(), pg_type, oid: Oid(1), modifier, optional, default: None, birth: Default::default() }
 }
 
 pub fn array(element: PgType) -> PgType {

@@ -227,6 +227,7 @@ fn table(columns: &[Column4], identity: ReplicaIdentity, key: u8, modifiers: boo
         modifier: modifier(at),
         optional: true,
         default: None,
+        birth: Default::default(),
     };
     let columns: Vec<_> = columns.iter().enumerate().map(column).collect();
     let width = columns.len().max(1);

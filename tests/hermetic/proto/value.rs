@@ -14,10 +14,24 @@ use super::generated::{self, Nothing};
 use super::tables::{Found, events, named, read, settings};
 
 fn table(name: &str, modifier: i32) -> Arc<Table> {
-    let column =
-        Column { name: "v".into(), pg_type: named(name), oid: Oid(1), modifier, optional: true, default: None };
-    let id =
-        Column { name: "id".into(), pg_type: PgType::Int8, oid: Oid(20), modifier: -1, optional: false, default: None };
+    let column = Column {
+        name: "v".into(),
+        pg_type: named(name),
+        oid: Oid(1),
+        modifier,
+        optional: true,
+        default: None,
+        birth: Default::default(),
+    };
+    let id = Column {
+        name: "id".into(),
+        pg_type: PgType::Int8,
+        oid: Oid(20),
+        modifier: -1,
+        optional: false,
+        default: None,
+        birth: Default::default(),
+    };
     let (name, identity) = (TableName::new("public", "t"), ReplicaIdentity::Default);
     Arc::new(Table { oid: Oid(2), name, version: 1, columns: vec![id, column], identity, key: vec![0] })
 }

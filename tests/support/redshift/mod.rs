@@ -179,6 +179,7 @@ create schema rs;
 create domain rs.super as jsonb;
 create function rs.json_parse(text) returns rs.super language sql immutable as 'select $1::jsonb';
 create function rs.json_serialize(rs.super) returns text language sql immutable as 'select $1::text';
+create function rs.from_hex(text) returns bytea language sql immutable as 'select decode($1, ''hex'')';
 create function rs.getdate() returns timestamp language sql stable as 'select pg_catalog.now()::timestamp';
 create function rs.format_type(oid, int) returns text language sql stable as $$
   select case when n.nspname = 'rs' and t.typname like 'varchar%' then 'character varying(' || substr(t.typname, 9) || ')'

@@ -25,11 +25,7 @@ impl RedshiftClient {
         }
         if open {
             self.execute("ROLLBACK").await?;
-            // The table itself may have been made in the transaction.
-            for statement in self.dialect.create(target) {
-                self.execute(&statement).await?;
-            }
-            self.add_missing(target).await?;
+            // What was made in the transaction has all the room there is.
         }
         for (column, bytes) in narrow {
             let sql = self.dialect.widen(&target.name, &column, bytes);
@@ -75,16 +71,5 @@ impl RedshiftClient {
         let columns = target.table.columns.iter();
         let text = |column| self.dialect.types.staging(column) == Staging::Text;
         Ok(columns.map(|column| of(&column.name).filter(|_| text(column))).collect())
-    }
-
-    async fn add_missing(&mut self, target: &Target) -> Result<()> {
-        let present = self.query(&self.dialect.columns(&target.name)).await?;
-        for column in &target.table.columns {
-            let name = self.dialect.fold_name(&column.name);
-            if !present.iter().any(|row| row.first().and_then(Option::as_deref) == Some(name.as_str())) {
-                self.execute(&self.dialect.add_column(target, column)).await?;
-            }
-        }
-        Ok(())
     }
 }

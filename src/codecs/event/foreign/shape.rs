@@ -10,7 +10,7 @@ use super::{Does, Filed, ForeignError};
 use crate::codecs::event::json::placeholder;
 use crate::codecs::event::modes::Modes;
 use crate::codecs::event::tables::{TableRecord, decode_table, encode_table};
-use crate::model::{Cell, Column, Oid, OldRow, Op, PgType, ReplicaIdentity, Row, RowWriter, Table, TableName};
+use crate::model::{Birth, Cell, Column, Oid, OldRow, Op, PgType, ReplicaIdentity, Row, RowWriter, Table, TableName};
 
 /// All tables met so far.
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ impl Shapes {
         let found = table.columns.iter().position(|column| column.name == field.name);
         let Some(column) = found.and_then(|at| table.columns.get_mut(at)) else {
             let name = field.name.clone();
-            table.columns.push(Column { name, pg_type, oid: Oid(0), modifier, optional, default: None });
+            table.columns.push(Column { name, pg_type, oid: Oid(0), modifier, optional, default: None, birth: Birth::default() });
             return Ok(true);
         };
         if declared.is_some() || (column.pg_type == pg_type && column.modifier == modifier) {
