@@ -61,7 +61,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Shows what the events of each table look like: topic, key, columns, and what is lost.
+    /// Shows what the events of each table look like: topic, key, columns, and what is lost; with --format ddl what would
+    /// be executed in the warehouse.
     Schema {
         /// The configuration file.
         #[arg(short, long)]

@@ -98,6 +98,23 @@ impl PgType {
         BUILTIN.iter().find(|(.., n)| *n == name).map(|(_, pg_type, ..)| pg_type.clone())
     }
 
+    /// The built-in type that this text declares, and its modifier: `bigint`, `numeric(12,2)`.
+    pub fn declared(text: &str) -> Option<(u32, PgType, i32)> {
+        let (name, modifier) = match text.strip_prefix("numeric(").and_then(|rest| rest.strip_suffix(')')) {
+            None => (text, -1),
+            Some(digits) => {
+                let (precision, scale) = digits.split_once(',').unwrap_or((digits, "0"));
+                let (precision, scale) = (precision.trim().parse::<u16>().ok()?, scale.trim().parse::<u16>().ok()?);
+                if precision == 0 || precision > 1000 || scale > precision {
+                    return None;
+                }
+                ("numeric", (i32::from(precision) << 16) + i32::from(scale) + 4)
+            }
+        };
+        let (oid, pg_type, ..) = BUILTIN.iter().find(|(.., known)| *known == name)?;
+        Some((*oid, pg_type.clone(), modifier))
+    }
+
     /// The name as `format_type` prints it, without modifiers.
     pub fn name(&self) -> String {
         match self {

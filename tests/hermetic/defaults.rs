@@ -152,6 +152,8 @@ fn a_masked_columns_default_is_not_told() {
         exclude: Vec::new(),
         unpublished: false,
         masks: vec![("c".into(), Mask::Redact)],
+        renames: Vec::new(),
+        casts: Vec::new(),
         key: None,
         rename: None,
         source: None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tailwater::logic::project::{Mask, Origins, Projection, Rule};
+use tailwater::logic::project::{Cast, Mask, Origins, Projection, Rule};
 use tailwater::model::*;
 
 fn table(identity: ReplicaIdentity) -> Arc<Table> {
@@ -37,6 +37,8 @@ fn rule() -> Rule {
         exclude: vec!["card".into()],
         unpublished: false,
         masks: vec![("email".into(), Mask::Sha256 { salt: "s".into() }), ("phone".into(), Mask::Redact)],
+        renames: Vec::new(),
+        casts: Vec::new(),
         key: None,
         rename: Some("persons".into()),
         source: None,
@@ -157,6 +159,8 @@ fn two_tables_that_would_have_one_name_are_refused_and_both_named() {
         exclude: Vec::new(),
         unpublished: false,
         masks: Vec::new(),
+        renames: Vec::new(),
+        casts: Vec::new(),
         key: None,
         rename: Some(name.into()),
         source: None,
@@ -188,10 +192,74 @@ fn whose_a_row_is_stands_last_in_it_and_in_its_key() {
     assert_eq!(told.source(), Some(("region", "eu")));
     assert_eq!(told.key.last(), Some(&(told.columns.len() - 1)));
     // What waited of it has the column already.
-    let again = eu.again(&told, &eu.masked(&told));
+    let again = eu.again(&told, &eu.done(&told));
     let twice = Projection::new(vec![again], Origins::default()).table(&told).unwrap();
     assert_eq!((twice.columns.len(), &twice.key), (told.columns.len(), &told.key));
     eu.source = Some((source.columns[0].name.clone(), "eu".into()));
     let error = Projection::new(vec![eu], Origins::default()).table(&source).unwrap_err();
     assert!(error.to_string().contains("a column that it has"), "{error}");
+}
+
+fn named(table: &Table) -> Vec<(&str, String)> {
+    table.columns.iter().map(|column| (column.name.as_str(), column.pg_type.name())).collect()
+}
+
+fn contract() -> Rule {
+    let (oid, pg_type, modifier) = PgType::declared("numeric(12,2)").unwrap();
+    Rule {
+        exclude: vec!["card".into()],
+        masks: vec![("phone".into(), Mask::Redact)],
+        // Two names change places.
+        renames: vec![("email".into(), "note".into()), ("note".into(), "email".into()), ("id".into(), "number".into())],
+        casts: vec![("note".into(), Cast { oid: Oid(oid), pg_type, modifier })],
+        ..Rule::of_tables(Pattern::new("public.people"))
+    }
+}
+
+#[test]
+fn columns_have_the_names_and_types_of_the_contract_and_values_keep_their_texts() {
+    let mut projection = Projection::new(vec![contract()], Origins::default());
+    let table = table(ReplicaIdentity::Default);
+    let row = row([Some("1"), Some("4000"), Some("a@b"), Some("123"), Some("12.50")]);
+    let mut changes = vec![change(&table, Op::Insert { new: row })];
+    projection.apply(&mut changes).unwrap();
+    let told = &changes[0].table;
+    let text = |name: &str| name.to_owned();
+    let expected = [
+        ("number", text("integer")),
+        ("note", text("character varying")),
+        ("phone", text("text")),
+        ("email", text("numeric")),
+    ];
+    assert_eq!((named(told), told.columns[3].modifier), (expected.to_vec(), (12 << 16) + 2 + 4));
+    let Op::Insert { new } = &changes[0].op else { panic!("an insert") };
+    assert_eq!(texts(new), [Some(text("1")), Some(text("a@b")), Some(text("***")), Some(text("12.50"))]);
+    assert_eq!(told.key_columns().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["number"]);
+}
+
+#[test]
+fn what_waited_under_the_names_of_the_contract_is_told_under_them_again_or_under_those_of_now() {
+    let table = table(ReplicaIdentity::Default);
+    let rule = contract();
+    let told = Projection::new(vec![rule.clone()], Origins::default()).table(&table).unwrap();
+    let done = rule.done(&told);
+    let again = |rule: &Rule| Projection::new(vec![rule.again(&told, &done)], Origins::default()).table(&told).unwrap();
+    assert_eq!(named(&again(&rule)), named(&told), "nothing is done twice");
+    // One that is hidden or has another name since then.
+    let hidden = Rule { exclude: vec!["email".into()], renames: Vec::new(), casts: Vec::new(), ..rule.clone() };
+    let names: Vec<String> = again(&hidden).columns.iter().map(|column| column.name.clone()).collect();
+    assert_eq!(names, ["id", "phone", "note"]);
+    let masked = Rule { masks: vec![("email".into(), Mask::Redact)], ..rule.clone() };
+    assert_eq!(named(&again(&masked))[1], ("note", "text".to_owned()));
+}
+
+#[test]
+fn a_contract_that_would_make_rows_or_columns_one_is_refused() {
+    let table = table(ReplicaIdentity::Default);
+    let refused = |rule: Rule| Projection::new(vec![rule], Origins::default()).table(&table).unwrap_err().to_string();
+    let twice = Rule { renames: vec![("email".into(), "note".into())], casts: Vec::new(), ..contract() };
+    assert!(refused(twice).contains("two columns of public.people would be named note"));
+    let (oid, pg_type, modifier) = PgType::declared("double precision").unwrap();
+    let key = vec![("id".to_owned(), Cast { oid: Oid(oid), pg_type, modifier })];
+    assert!(refused(Rule { casts: key, ..contract() }).contains("column id of public.people is part of the key"));
 }

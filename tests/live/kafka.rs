@@ -458,6 +458,8 @@ async fn clash(guarantee: Guarantee) {
         exclude: Vec::new(),
         unpublished: false,
         masks: vec![("note".to_owned(), Mask::Redact)],
+        renames: Vec::new(),
+        casts: Vec::new(),
         key: None,
         rename: None,
         source: None,

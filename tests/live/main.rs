@@ -8,6 +8,7 @@ mod binary;
 mod brokers;
 #[cfg(feature = "kafka")]
 mod contract;
+mod contract_columns;
 #[cfg(feature = "duckdb")]
 mod demo;
 #[cfg(feature = "duckdb")]

@@ -341,7 +341,7 @@ impl KafkaSink {
         self.versions.learn(Arc::clone(&table), modes);
         self.held.versions.insert(version_name(&table), Arc::clone(&table));
         let rule = Rule::of(&self.options.rules, &self.options.origins.of(&source.name));
-        let masked = rule.map(|rule| rule.masked(source)).unwrap_or_default();
+        let masked = rule.map(|rule| rule.done(source)).unwrap_or_default();
         let topic = self.options.topic(&source.name).name;
         Ok(Shape { _table: Arc::clone(source), version: version_name(&table), topic, masked })
     }

@@ -11,6 +11,7 @@ mod options;
 mod owner;
 mod pace;
 mod postgres;
+mod preview;
 #[cfg(feature = "redshift")]
 pub mod redshift;
 mod release;
@@ -28,6 +29,7 @@ pub use duckdb::DuckdbClient;
 pub use ledger::stored;
 pub use options::{Connect, DuckdbFile, Flush, Options, Policies, Reach};
 pub use postgres::PostgresClient;
+pub use preview::{Preview, preview};
 #[cfg(feature = "redshift")]
 pub use redshift::RedshiftClient;
 pub use reread::Reread;

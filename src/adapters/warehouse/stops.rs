@@ -92,7 +92,7 @@ impl Stops {
                 self.options.meters.stop_table(&table.name, state);
             }
         }
-        let masked = Rule::of(&self.options.rules, &stop.source).map(|rule| rule.masked(table)).unwrap_or_default();
+        let masked = Rule::of(&self.options.rules, &stop.source).map(|rule| rule.done(table)).unwrap_or_default();
         let last = self.pieces.iter_mut().rfind(|(source, _)| *source == stop.source).map(|(_, piece)| piece);
         let fits = |piece: &&mut Piece| piece.size() < PIECE && piece.table().same_shape(table);
         match last.filter(fits) {

@@ -11,8 +11,8 @@ use crate::adapters::warehouse::Policies;
 use crate::codecs::dialect::{MODES, Mode, Placement};
 use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{TopicNames, TopicTemplate};
-use crate::logic::project::{Mask, Rule};
-use crate::model::Pattern;
+use crate::logic::project::{Cast, Mask, Rule};
+use crate::model::{Oid, Pattern, PgType};
 
 /// What rules say to others than the projection.
 #[derive(Default)]
@@ -35,8 +35,10 @@ pub(super) struct Told<'a> {
 
 /// Refuses what rules ask for beside the mode, where the tables come out of Kafka.
 pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Problems) {
-    let only_mode =
-        |rule: &Rule| rule.exclude.is_empty() && rule.masks.is_empty() && rule.key.is_none() && rule.rename.is_none();
+    let only_mode = |rule: &Rule| {
+        let columns = rule.exclude.is_empty() && rule.masks.is_empty() && rule.renames.is_empty();
+        columns && rule.casts.is_empty() && rule.key.is_none() && rule.rename.is_none()
+    };
     if !rules.iter().all(only_mode) {
         root.problem(
             "table",
@@ -95,6 +97,9 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             }
             if let (Some(placements), Some(placed)) = (&mut placements, placed) {
                 placements.extend(names(&rule).map(|name| (name, placed.clone())));
+            }
+            if policies.is_none() && !rule.casts.is_empty() {
+                section.problem("columns", "casts have no effect without a warehouse", "remove columns.cast", problems);
             }
             if let Some(policies) = &mut policies {
                 policies.tables.push((rule.tables.clone(), incompatible, renamed));
@@ -209,11 +214,45 @@ fn rule(section: &mut Section<'_>, problems: &mut Problems) -> Option<(Rule, Vec
             ),
         }
     }
+    let renames = renames(&mut columns, problems);
+    let casts = casts(&mut columns, &masks, problems);
     columns.finish(problems);
     let tables = Pattern::new(tables?);
     let declare = |(column, (pg_type, modifier))| Declared { tables: tables.clone(), column, pg_type, modifier };
     let declared = types.into_iter().map(declare).collect();
-    Some((Rule { tables, exclude, unpublished, masks, key, rename, source: None }, declared))
+    Some((Rule { tables, exclude, unpublished, masks, renames, casts, key, rename, source: None }, declared))
+}
+
+/// `columns.rename`
+fn renames(columns: &mut Section<'_>, problems: &mut Problems) -> Vec<(String, String)> {
+    let mut section = columns.section("rename", problems);
+    let all = section.all_texts(problems);
+    for (column, name) in &all {
+        if name.is_empty() {
+            section.problem(column, "is empty", "leave it out to keep the name", problems);
+        }
+    }
+    all
+}
+
+/// `columns.cast`
+fn casts(columns: &mut Section<'_>, masks: &[(String, Mask)], problems: &mut Problems) -> Vec<(String, Cast)> {
+    let mut section = columns.section("cast", problems);
+    let mut casts = Vec::new();
+    for (column, text) in section.all_texts(problems) {
+        match PgType::declared(&text) {
+            Some((oid, pg_type, modifier)) => casts.push((column, Cast { oid: Oid(oid), pg_type, modifier })),
+            None => {
+                let remedy =
+                    "write it as PostgreSQL prints it, as in \"double precision\", \"bigint\" or \"numeric(12,2)\"";
+                section.problem(&column, format!("is {text:?}, which is no built-in type"), remedy, problems);
+            }
+        }
+    }
+    if let Some((both, _)) = casts.iter().find(|(column, _)| masks.iter().any(|(masked, _)| masked == column)) {
+        section.problem(both, "is masked as well, so it is a text", "keep one of the two", problems);
+    }
+    casts
 }
 
 fn mask(text: &str, salt: Option<&str>) -> Result<Mask, (&'static str, &'static str)> {

@@ -14,11 +14,22 @@ mod plan;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Change, OldRow, Op, Pattern, Result, RowWriter, Table, TableName};
+use crate::model::{Change, Oid, OldRow, Op, Pattern, PgType, Result, RowWriter, Table, TableName};
 
 pub use mask::Mask;
 pub use origins::Origins;
 use plan::Plan;
+
+/// A type that a column's values are told as.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cast {
+    /// The type's OID.
+    pub oid: Oid,
+    /// The type.
+    pub pg_type: PgType,
+    /// Its modifier.
+    pub modifier: i32,
+}
 
 /// What is to be done with the tables that a pattern names.
 #[derive(Clone, Debug)]
@@ -31,6 +42,10 @@ pub struct Rule {
     pub unpublished: bool,
     /// Columns that are masked.
     pub masks: Vec<(String, Mask)>,
+    /// Columns that have another name from here on.
+    pub renames: Vec<(String, String)>,
+    /// Columns whose values are told as another type's; their texts stay.
+    pub casts: Vec<(String, Cast)>,
     /// The columns that tell rows apart, in the key's order.
     pub key: Option<Vec<String>>,
     /// The table's name from here on; its schema stays.
@@ -46,26 +61,57 @@ impl Rule {
         rules.iter().find(|rule| rule.tables.matches(&name))
     }
 
-    /// The rule for rows that some columns of were left out or masked before.
+    /// A rule that does nothing to the tables that a pattern names.
+    pub fn of_tables(tables: Pattern) -> Rule {
+        let (exclude, masks, renames, casts) = Default::default();
+        Rule { tables, exclude, unpublished: false, masks, renames, casts, key: None, rename: None, source: None }
+    }
+
+    /// The rule for rows to which an earlier one was `done`, see [`Rule::done`].
     #[must_use]
-    pub fn again(&self, table: &Table, masked: &[String]) -> Rule {
-        let has = |name: &String| table.columns.iter().any(|column| column.name == *name);
+    pub fn again(&self, table: &Table, done: &[String]) -> Rule {
+        let source = |told: &'_ str| {
+            let renamed = done.iter().filter_map(|text| text.split_once('\0')).find(|(_, to)| *to == told);
+            renamed.map_or_else(|| told.to_owned(), |(from, _)| from.to_owned())
+        };
+        let columns: Vec<(String, &str)> =
+            table.columns.iter().map(|column| (source(&column.name), column.name.as_str())).collect();
+        let of = |name: &String| -> Vec<String> {
+            columns.iter().filter(|(source, _)| source == name).map(|(_, told)| (*told).to_owned()).collect()
+        };
+        let renames = columns.iter().filter_map(|(source, told)| {
+            let wanted = self.renames.iter().find(|(from, _)| from == source).map_or(source, |(_, to)| to);
+            (wanted != told).then(|| ((*told).to_owned(), wanted.clone()))
+        });
+        let masks = self.masks.iter().flat_map(|(name, mask)| of(name).into_iter().map(|told| (told, mask.clone())));
+        let casts = self.casts.iter().flat_map(|(name, cast)| of(name).into_iter().map(|told| (told, cast.clone())));
+        let key = self
+            .key
+            .as_ref()
+            .map(|key| key.iter().map(|name| of(name).into_iter().next().unwrap_or_else(|| name.clone())).collect());
         // What came from there has its column already.
-        let of = self.source.as_ref().filter(|(column, _)| has(column)).map(|(column, _)| column.clone());
-        let key = self.key.clone().map(|key| key.into_iter().chain(of.clone()).collect());
+        let of_source = self.source.clone().filter(|(column, _)| table.columns.iter().any(|c| c.name == *column));
+        let key = key.map(|key: Vec<String>| key.into_iter().chain(of_source.clone().map(|(column, _)| column)).collect());
         Rule {
-            source: self.source.clone().filter(|_| of.is_none()),
+            source: self.source.clone().filter(|_| of_source.is_none()),
+            exclude: self.exclude.iter().flat_map(of).collect(),
+            masks: masks.filter(|(told, _)| !done.contains(told)).collect(),
+            renames: renames.collect(),
+            casts: casts.collect(),
             key,
-            exclude: self.exclude.iter().filter(|name| has(name)).cloned().collect(),
-            masks: self.masks.iter().filter(|(name, _)| has(name) && !masked.contains(name)).cloned().collect(),
             ..self.clone()
         }
     }
 
-    /// The columns of a table that it masks.
-    pub fn masked(&self, table: &Table) -> Vec<String> {
-        let has = |name: &&String| table.columns.iter().any(|column| column.name == **name);
-        self.masks.iter().map(|(name, _)| name).filter(has).cloned().collect()
+    /// What it has done to a told table's columns: the names of those that are masked, and the two names of each that
+    /// is renamed, with a NUL between them, which no name holds.
+    pub fn done(&self, table: &Table) -> Vec<String> {
+        let has = |name: &str| table.columns.iter().any(|column| column.name == name);
+        let told =
+            |name: &'_ String| self.renames.iter().find(|(from, _)| from == name).map_or(name, |(_, to)| to).clone();
+        let masked = self.masks.iter().map(|(name, _)| told(name)).filter(|name| has(name));
+        let renamed = self.renames.iter().filter(|(_, to)| has(to)).map(|(from, to)| format!("{from}\0{to}"));
+        masked.chain(renamed).collect()
     }
 
     /// The name that a table of the source is told under.

@@ -1,8 +1,9 @@
 //! One table version under one rule.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Mask, Rule};
+use super::{Cast, Mask, Rule};
 use crate::model::{
     Birth, Cell, Column, ColumnDefault, Error, Oid, PgType, ReplicaIdentity, Result, Row, RowWriter, Table, TableName,
 };
@@ -24,14 +25,23 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(rule: &Rule, table: &Table) -> Result<Plan> {
         let masks = rule.masks.iter().map(|(name, _)| name);
+        let others = rule.renames.iter().map(|(name, _)| name).chain(rule.casts.iter().map(|(name, _)| name));
         let excluded = rule.exclude.iter().filter(|_| !rule.unpublished);
-        for name in excluded.chain(masks).filter(|name| place(table, name).is_none()) {
+        for name in excluded.chain(masks).chain(others).filter(|name| place(table, name).is_none()) {
             // It may have been dropped; or its name is written wrongly, and what should be hidden is not.
             tracing::warn!(table = %table.name, column = name, "a rule names a column that the table does not have");
         }
         let key = key(rule, table)?;
         for &at in &key {
-            let name = table.columns.get(at).map_or("", |column| column.name.as_str());
+            let Some(column) = table.columns.get(at) else { continue };
+            let name = column.name.as_str();
+            if cast(rule, name).is_some_and(|cast| !tells_apart(&column.pg_type, &cast.pg_type)) {
+                return Err(Error::blocked(format!(
+                    "column {name} of {} is part of the key, and as another type its values may not be told apart",
+                    table.name
+                ))
+                .remedy("remove it from columns.cast, or cast it to text"));
+            }
             let blunt = mask(rule, name).is_some_and(|mask| !mask.tells_apart());
             if rule.exclude.iter().any(|left| left == name) || blunt {
                 return Err(Error::blocked(format!(
@@ -44,24 +54,15 @@ impl Plan {
         let excluded = |column: &Column| rule.exclude.contains(&column.name);
         let steps: Vec<Option<Option<Mask>>> =
             table.columns.iter().map(|column| (!excluded(column)).then(|| mask(rule, &column.name).cloned())).collect();
-        let columns =
-            table.columns.iter().filter(|column| !excluded(column)).map(|column| match mask(rule, &column.name) {
-                Some(mask) => Column {
-                    pg_type: PgType::Text,
-                    oid: TEXT,
-                    modifier: -1,
-                    default: None,
-                    birth: Birth { fill: column.birth.fill.as_ref().map(|fill| masked(mask, fill)), ..column.birth },
-                    ..column.clone()
-                },
-                None => column.clone(),
-            });
+        let columns: Vec<Column> =
+            table.columns.iter().filter(|column| !excluded(column)).map(|column| told_as(rule, column)).collect();
+        distinct(table, &columns)?;
         // Where a column of the source is among those that are told.
         let told = |at: &usize| steps.iter().take(*at).filter(|step| step.is_some()).count();
         let schema = &table.name.schema;
         let mut told = Table {
             name: rule.rename.as_ref().map_or_else(|| table.name.clone(), |name| TableName::new(schema, name)),
-            columns: columns.collect(),
+            columns,
             key: key.iter().map(told).collect(),
             ..table.clone()
         };
@@ -114,6 +115,54 @@ fn add_source(table: &mut Table, name: &str, value: &str) -> Result<()> {
 
 fn mask<'a>(rule: &'a Rule, column: &str) -> Option<&'a Mask> {
     rule.masks.iter().find(|(name, _)| name == column).map(|(_, mask)| mask)
+}
+
+fn cast<'a>(rule: &'a Rule, column: &str) -> Option<&'a Cast> {
+    rule.casts.iter().find(|(name, _)| name == column).map(|(_, cast)| cast)
+}
+
+/// Whether values that differ still do.
+fn tells_apart(from: &PgType, to: &PgType) -> bool {
+    use PgType::{Int2, Int4, Int8, Numeric, Text, Uuid, Varchar};
+    from == to
+        || matches!(
+            (from, to),
+            (Int2, Int4 | Int8 | Numeric | Text)
+                | (Int4, Int8 | Numeric | Text)
+                | (Int8, Numeric | Text)
+                | (Uuid | Varchar, Text)
+        )
+}
+
+/// A column as it is told.
+fn told_as(rule: &Rule, column: &Column) -> Column {
+    let renamed = rule.renames.iter().find(|(name, _)| *name == column.name);
+    let name = renamed.map_or(&column.name, |(_, name)| name).clone();
+    match (mask(rule, &column.name), cast(rule, &column.name)) {
+        (Some(mask), _) => Column {
+            name,
+            pg_type: PgType::Text,
+            oid: TEXT,
+            modifier: -1,
+            default: None,
+            birth: Birth { fill: column.birth.fill.as_ref().map(|fill| masked(mask, fill)), ..column.birth },
+            ..column.clone()
+        },
+        (None, Some(Cast { oid, pg_type, modifier })) => {
+            Column { name, pg_type: pg_type.clone(), oid: *oid, modifier: *modifier, default: None, ..column.clone() }
+        }
+        (None, None) => Column { name, ..column.clone() },
+    }
+}
+
+/// Refuses two columns under one name.
+fn distinct(table: &Table, columns: &[Column]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    match columns.iter().find(|column| !names.insert(&column.name)) {
+        None => Ok(()),
+        Some(column) => Err(Error::blocked(format!("two columns of {} would be named {}", table.name, column.name))
+            .remedy("correct columns.rename of its [[table]]")),
+    }
 }
 
 /// What a value becomes.
