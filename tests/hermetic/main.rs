@@ -21,6 +21,7 @@ mod held;
 mod import;
 mod inline;
 mod keys;
+mod mapped;
 mod messages;
 mod mutants;
 mod names;

@@ -73,6 +73,7 @@ mod subjects;
 mod transactions;
 #[cfg(feature = "kafka")]
 mod types;
+mod values;
 mod warehouse;
 
 #[path = "../support/mod.rs"]

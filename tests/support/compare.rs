@@ -257,7 +257,10 @@ fn canonical(kind: Kind, value: String) -> String {
             if matches!(short, "-0" | "") { "0".to_owned() } else { short.to_owned() }
         }
         Kind::Bool => value.chars().take(1).collect(),
-        Kind::Date => value.replace(['(', ')'], ""),
+        Kind::Date => match value.split_once(" (BC) ") {
+            Some((day, time)) => format!("{day} {time} BC"),
+            None => value.replace(['(', ')'], ""),
+        },
         // Maps of serde_json are sorted by name.
         Kind::Json => serde_json::from_str::<serde_json::Value>(&value).map_or(value, |json| json.to_string()),
         Kind::Array => serde_json::from_str::<serde_json::Value>(&value).map_or(value, |json| json_array(&json)),

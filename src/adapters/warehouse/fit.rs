@@ -23,7 +23,11 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.own(&target).await?;
         let (evolved, held) = self.evolved(&target).await?;
         let Evolved { table, statements, held: now, notes, .. } = evolved;
-        let note = if now == held || target.table.source().is_some() { Vec::new() } else { self.dialect.hold(&self.options.pipeline, &target.name, &now) };
+        let note = if now == held || target.table.source().is_some() {
+            Vec::new()
+        } else {
+            self.dialect.hold(&self.options.pipeline, &target.name, &now)
+        };
         if !statements.is_empty() || !note.is_empty() {
             let apart = !self.open;
             if apart {

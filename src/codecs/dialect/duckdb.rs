@@ -3,7 +3,7 @@
 
 use super::modes::{self, Pairs};
 use super::widen::Duck;
-use super::{Dialect, Layout, MergeSpec, OwnType, Target, control, list, literal, quote, stage_extras, table};
+use super::{Dialect, Layout, MergeSpec, OwnType, Target, control, list, literal, losses, quote, stage_extras, table};
 use crate::model::pg_type::numeric_modifier;
 use crate::model::{Column, PgType, TableName};
 
@@ -38,6 +38,10 @@ impl Dialect for Duckdb {
             _ => "VARCHAR",
         };
         plain.to_owned()
+    }
+
+    fn loss(&self, column: &Column) -> Option<&'static str> {
+        losses::duckdb(column, &self.target_type(column))
     }
 
     fn stage_type(&self, column: &Column) -> String {

@@ -6,6 +6,7 @@ mod columns;
 mod control;
 mod duckdb;
 mod layout;
+mod losses;
 mod modes;
 mod notes;
 mod postgres;
@@ -91,6 +92,11 @@ pub trait Dialect: Clone + Send + Sync + 'static {
 
     /// The type of a column in the target.
     fn target_type(&self, column: &Column) -> String;
+
+    /// What the column loses there.
+    fn loss(&self, _: &Column) -> Option<&'static str> {
+        None
+    }
 
     /// The type of a column in the staging table, where loading needs another one.
     fn stage_type(&self, column: &Column) -> String;

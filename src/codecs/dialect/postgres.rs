@@ -3,8 +3,8 @@
 use super::modes::{self, Pairs};
 use super::widen::{casts, holds};
 use super::{
-    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Target, control, key_match, list, literal, of_source, quote,
-    stage_extras, table,
+    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Target, control, key_match, list, literal, losses, of_source,
+    quote, stage_extras, table,
 };
 use crate::model::{Column, PgType, TableName};
 
@@ -34,6 +34,10 @@ impl Dialect for Postgres {
                     .to_owned(),
             )
         })
+    }
+
+    fn loss(&self, column: &Column) -> Option<&'static str> {
+        losses::postgres(column)
     }
 
     /// Arrays are staged as their text: they have no binary form of their own here.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use super::redshift_alter as alter;
 use super::redshift_types::{self as types, Staging, Types};
-use super::{CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Progress, Target, control, list, literal, quote};
+use super::{
+    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Progress, Target, control, list, literal, losses, quote,
+};
 use crate::model::{Column, Pattern, PgType, TableName};
 
 /// How a table lies on the cluster's nodes. What is not said follows the key.
@@ -58,6 +60,10 @@ impl Dialect for Redshift {
 
     fn target_type(&self, column: &Column) -> String {
         self.types.target(column)
+    }
+
+    fn loss(&self, column: &Column) -> Option<&'static str> {
+        losses::redshift(&self.types, column)
     }
 
     fn stage_type(&self, column: &Column) -> String {

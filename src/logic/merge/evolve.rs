@@ -178,6 +178,9 @@ impl<'a, D: Dialect> Plan<'a, D> {
 
     /// A name that no column has.
     fn free(&self, name: &str, suffix: &str) -> String {
+        // With the suffix no longer than any warehouse takes.
+        let end = (0..=name.len().min(48)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+        let name = name.get(..end).unwrap_or(name);
         let mut versions = (2..).map(|n| format!("{name}__{suffix}{n}"));
         versions.find(|name| !self.now.contains_key(&self.fold(name))).unwrap_or_default()
     }

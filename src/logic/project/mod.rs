@@ -91,7 +91,8 @@ impl Rule {
             .map(|key| key.iter().map(|name| of(name).into_iter().next().unwrap_or_else(|| name.clone())).collect());
         // What came from there has its column already.
         let of_source = self.source.clone().filter(|(column, _)| table.columns.iter().any(|c| c.name == *column));
-        let key = key.map(|key: Vec<String>| key.into_iter().chain(of_source.clone().map(|(column, _)| column)).collect());
+        let key =
+            key.map(|key: Vec<String>| key.into_iter().chain(of_source.clone().map(|(column, _)| column)).collect());
         Rule {
             source: self.source.clone().filter(|_| of_source.is_none()),
             exclude: self.exclude.iter().flat_map(of).collect(),

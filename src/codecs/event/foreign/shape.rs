@@ -122,7 +122,15 @@ impl Shapes {
         let found = table.columns.iter().position(|column| column.name == field.name);
         let Some(column) = found.and_then(|at| table.columns.get_mut(at)) else {
             let name = field.name.clone();
-            table.columns.push(Column { name, pg_type, oid: Oid(0), modifier, optional, default: None, birth: Birth::default() });
+            table.columns.push(Column {
+                name,
+                pg_type,
+                oid: Oid(0),
+                modifier,
+                optional,
+                default: None,
+                birth: Birth::default(),
+            });
             return Ok(true);
         };
         if declared.is_some() || (column.pg_type == pg_type && column.modifier == modifier) {
