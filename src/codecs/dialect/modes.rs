@@ -17,7 +17,7 @@ pub(super) struct Pairs(Vec<(String, String)>);
 
 impl Pairs {
     /// The table's own columns and the version.
-    pub(super) fn of<D: Dialect + ?Sized>(dialect: &D, target: &Target) -> Pairs {
+    pub(super) fn of<D: Dialect>(dialect: &D, target: &Target) -> Pairs {
         let own = |c: &Column| (quote(&c.name), dialect.staged(c, format!("s.{}", quote(&c.name))));
         let pairs = target.table.columns.iter().map(own);
         Pairs(pairs.chain(["_tw_lsn", "_tw_seq"].map(|n| (n.to_owned(), format!("s.{n}")))).collect())
@@ -46,12 +46,12 @@ impl Pairs {
 }
 
 /// A staged text as a time.
-fn time<D: Dialect + ?Sized>(dialect: &D, expression: &str) -> String {
+fn time<D: Dialect>(dialect: &D, expression: &str) -> String {
     format!("CAST({expression} AS {})", dialect.own_type(super::OwnType::Time))
 }
 
 /// Replaces what staged rows lack by what the target has under their base.
-pub(super) fn fill<D: Dialect + ?Sized>(dialect: &D, spec: &MergeSpec<'_>) -> Vec<String> {
+pub(super) fn fill<D: Dialect>(dialect: &D, spec: &MergeSpec<'_>) -> Vec<String> {
     let target = spec.target;
     let (t, s) = (table(&target.name), dialect.stage(target));
     let on = base_match(target, |column, staged| dialect.staged(column, staged));
@@ -69,7 +69,7 @@ pub(super) fn fill<D: Dialect + ?Sized>(dialect: &D, spec: &MergeSpec<'_>) -> Ve
 }
 
 /// See [`Dialect::orphans`].
-pub(super) fn orphans<D: Dialect + ?Sized>(dialect: &D, target: &Target) -> String {
+pub(super) fn orphans<D: Dialect>(dialect: &D, target: &Target) -> String {
     let (t, s) = (table(&target.name), dialect.stage(target));
     let staged = |column: &Column, staged| dialect.staged(column, staged);
     let (base, own) = (base_match(target, staged), key_match_of("o", target, staged));
@@ -101,7 +101,7 @@ fn before(target: &Target, id: ChangeId) -> String {
 }
 
 /// What a row that is kept has beside its values: whether it is gone, and since when.
-pub(super) fn marked<D: Dialect + ?Sized>(dialect: &D, target: &Target) -> Pairs {
+pub(super) fn marked<D: Dialect>(dialect: &D, target: &Target) -> Pairs {
     let at = time(dialect, "s._tw_at");
     Pairs::of(dialect, target)
         .with("_tw_deleted", "s._tw_op = 'm'")
@@ -111,7 +111,7 @@ pub(super) fn marked<D: Dialect + ?Sized>(dialect: &D, target: &Target) -> Pairs
 /// Soft deletes around `replace`, which brings the staged rows but the deletes (`d`) into the target.
 ///
 /// A delete becomes the row that it is of, with its last values and the mark (`m`).
-pub(super) fn soft_delete<D: Dialect + ?Sized>(
+pub(super) fn soft_delete<D: Dialect>(
     dialect: &D,
     spec: &MergeSpec<'_>,
     replace: impl FnOnce(Pairs) -> Vec<String>,
@@ -146,7 +146,7 @@ pub(super) fn soft_delete<D: Dialect + ?Sized>(
 }
 
 /// Delete and insert: for warehouses where that is the cheapest way to replace rows.
-pub(super) fn replace<D: Dialect + ?Sized>(dialect: &D, target: &Target, pairs: &Pairs, deletes: bool) -> Vec<String> {
+pub(super) fn replace<D: Dialect>(dialect: &D, target: &Target, pairs: &Pairs, deletes: bool) -> Vec<String> {
     let (t, s) = (table(&target.name), dialect.stage(target));
     let on = key_match(target, |column, staged| dialect.staged(column, staged));
     let kept = if deletes { "" } else { "s._tw_op <> 'd' AND " };
@@ -163,7 +163,7 @@ pub(super) fn replace<D: Dialect + ?Sized>(dialect: &D, target: &Target, pairs: 
 /// Versions (`v`), and the ends of those that were current before the flush (`x`).
 ///
 /// A version that began in the transaction which ends it was never to be seen, and is taken away.
-pub(super) fn history<D: Dialect + ?Sized>(dialect: &D, spec: &MergeSpec<'_>) -> Vec<String> {
+pub(super) fn history<D: Dialect>(dialect: &D, spec: &MergeSpec<'_>) -> Vec<String> {
     let target = spec.target;
     let (t, s) = (table(&target.name), dialect.stage(target));
     let on = key_match(target, |column, staged| dialect.staged(column, staged));
@@ -194,14 +194,14 @@ pub(super) fn history<D: Dialect + ?Sized>(dialect: &D, spec: &MergeSpec<'_>) ->
 }
 
 /// Ends versions where they are.
-pub(super) fn end_in_place<D: Dialect + ?Sized>(dialect: &D, target: &Target, ends: &str) -> Vec<String> {
+pub(super) fn end_in_place<D: Dialect>(dialect: &D, target: &Target, ends: &str) -> Vec<String> {
     let (t, s) = (table(&target.name), dialect.stage(target));
     let at = time(dialect, "s._tw_at");
     vec![format!("UPDATE {t} AS t SET _tw_valid_to = {at} FROM {s} AS s WHERE {ends}")]
 }
 
 /// Ends versions by staging them anew (`e`) and taking the old ones away: for warehouses that rewrite what they update.
-pub(super) fn end_anew<D: Dialect + ?Sized>(dialect: &D, target: &Target, ends: &str) -> Vec<String> {
+pub(super) fn end_anew<D: Dialect>(dialect: &D, target: &Target, ends: &str) -> Vec<String> {
     let (t, s) = (table(&target.name), dialect.stage(target));
     let columns = &target.table.columns;
     let names = list(columns.iter().map(|c| quote(&c.name)));
@@ -220,7 +220,7 @@ pub(super) fn end_anew<D: Dialect + ?Sized>(dialect: &D, target: &Target, ends: 
 }
 
 /// One row more for each staged row.
-pub(super) fn append<D: Dialect + ?Sized>(dialect: &D, spec: &MergeSpec<'_>) -> Vec<String> {
+pub(super) fn append<D: Dialect>(dialect: &D, spec: &MergeSpec<'_>) -> Vec<String> {
     let target = spec.target;
     let mut all = Vec::new();
     if let Some(horizon) = spec.horizon {
@@ -251,7 +251,7 @@ pub(super) fn append<D: Dialect + ?Sized>(dialect: &D, spec: &MergeSpec<'_>) -> 
 }
 
 /// See [`Dialect::take_copies`]. A copy is found by its version, which is its own.
-pub(super) fn take_copies<D: Dialect + ?Sized>(dialect: &D, target: &Target) -> Vec<String> {
+pub(super) fn take_copies<D: Dialect>(dialect: &D, target: &Target) -> Vec<String> {
     let (t, s) = (table(&target.name), dialect.stage(target));
     let columns = &target.table.columns;
     let staged = |c: &Column| dialect.staged(c, format!("s.{}", quote(&c.name)));
