@@ -204,6 +204,12 @@ fn reread(config: &Config, run: &Run) -> Option<Reread> {
             columns.remove(at);
             keys.iter_mut().for_each(|key| drop(key.remove(at)));
         }
+        // The source knows its columns under its own names.
+        let renames = Rule::of(&rules, &table).map(|rule| rule.renames.clone()).unwrap_or_default();
+        let source = |column: String| {
+            renames.iter().find(|(_, to)| *to == column).map(|(from, _)| from.clone()).unwrap_or(column)
+        };
+        let columns: Vec<String> = columns.into_iter().map(source).collect();
         Box::pin(async move {
             let masked = |column: &String| {
                 Rule::of(&rules, &table).is_some_and(|rule| rule.masks.iter().any(|(name, _)| name == column))
