@@ -23,7 +23,7 @@ fn target(relation: u32, columns: &[Of<'_>], key: &[usize]) -> Target {
     let columns = columns.iter().map(column).collect();
     let identity = ReplicaIdentity::Default;
     let table = Table { oid: Oid(relation), name: name.clone(), version: 1, columns, identity, key: key.to_vec() };
-    Target { name, table: Arc::new(table), layout: Default::default() }
+    Target { layout: Default::default(), ..Target::new(name, Arc::new(table)) }
 }
 
 /// A warehouse's table that does as it is told, and what is noted of it.

@@ -34,7 +34,7 @@ pub async fn preview<C: Client>(
     let mut layouts = Layouts::default();
     let mut all = Vec::new();
     for table in tables {
-        let target = TableName::new(options.schema.as_ref().unwrap_or(&table.name.schema), &table.name.name);
+        let target = options.target_name(&table.name);
         let mode = options.mode(&table.name);
         let layout = match owned {
             true => layouts.of(client, dialect, &target, table, mode).await,
@@ -43,7 +43,7 @@ pub async fn preview<C: Client>(
         let outcome = match layout {
             Err(error) => Err(error),
             Ok(layout) => {
-                let to = Target { name: target.clone(), table: Arc::clone(table), layout };
+                let to = Target { layout, ..Target::new(target.clone(), Arc::clone(table)) };
                 let columns = present(client, dialect, &target).await?;
                 let held = if noted { held(client, dialect, &options.pipeline, &target).await? } else { Vec::new() };
                 let policy = options.policies.of(&options.origins.of(&table.name));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::options::Options;
 use super::worker::Worker;
-use crate::codecs::dialect::{CONTROL_SCHEMA, Dialect, MergeSpec, Share, StageRow, Target};
+use crate::codecs::dialect::{Dialect, MergeSpec, Share, StageRow, Target};
 use crate::codecs::event::{TableRecord, decode_table};
 use crate::logic::share::{Cut, Report};
 use crate::model::{ChangeId, Checkpoint, Error, PgTimestamp, Result, Table, TableName};

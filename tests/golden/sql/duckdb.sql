@@ -8,10 +8,12 @@ CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline VARCHAR NOT NULL, source
 CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline VARCHAR NOT NULL, source_schema VARCHAR NOT NULL, source_table VARCHAR NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, changes bigint NOT NULL, bytes bigint NOT NULL, content VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline VARCHAR NOT NULL, name VARCHAR NOT NULL, value VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, source_column VARCHAR NOT NULL, source_value VARCHAR NOT NULL, pipeline VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.columns (pipeline VARCHAR NOT NULL, target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, source_relation bigint NOT NULL, source_number integer NOT NULL, source_column VARCHAR NOT NULL, target_column VARCHAR NOT NULL);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
 UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = 'it''s';
 SELECT fence, system_id, timeline, lsn, commit_lsn, seq, phase FROM _tailwater.progress WHERE pipeline = 'it''s';
+UPDATE _tailwater.progress SET fence = fence WHERE pipeline = 'it''s' AND fence = 9;
 SELECT topic, part, next_offset FROM _tailwater.offsets WHERE pipeline = 'it''s' ORDER BY topic, part;
 SELECT source_schema, source_table, table_oid, publication_oid, entry_oid FROM _tailwater.followed WHERE pipeline = 'it''s';
 -- advance
@@ -53,9 +55,25 @@ DELETE FROM _tailwater.cuts WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 
 DELETE FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
 CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2_raw" ("select" VARCHAR, "Weird ""quoted"".name" VARCHAR, "amount" VARCHAR, "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" VARCHAR, "when" VARCHAR, "doc" VARCHAR, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR, _tw_base_1 VARCHAR);
 CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2" ("select" BIGINT, "Weird ""quoted"".name" VARCHAR, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR, _tw_base_1 BIGINT);
+-- what columns hold
+SELECT source_relation, source_number, source_column, target_column FROM _tailwater.columns WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
+DELETE FROM _tailwater.columns WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
+INSERT INTO _tailwater.columns (pipeline, target_schema, target_table, source_relation, source_number, source_column, target_column) VALUES ('it''s', 'a schema', 'it''s', 7, 3, 'it''s', 'it''s__v2'), ('it''s', 'a schema', 'it''s', 7, 0, 'it''s', 'it''s__v2');
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "Sales dep't";
 CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" BIGINT NOT NULL, "Weird ""quoted"".name" VARCHAR NOT NULL, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn BIGINT, _tw_seq BIGINT);
+-- add columns that have values in the rows that are there
+ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "amount" DECIMAL(12,3) DEFAULT CAST('1.50' AS DECIMAL(12,3));
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" DROP DEFAULT;
+ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "raw" BLOB DEFAULT unhex(substr('\x00ff', 3));
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "raw" DROP DEFAULT;
+-- alter a column's type
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" TYPE DECIMAL(12,3);
+-- rename a column
+ALTER TABLE "Sales dep't"."or""der.s" RENAME COLUMN "it's ""a""" TO "b";
+-- another key
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "it's" DROP NOT NULL;
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "new ""key""" SET NOT NULL;
 -- add a column
 ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "ünï" VARCHAR;
 -- look at it

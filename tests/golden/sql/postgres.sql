@@ -8,11 +8,13 @@ CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline text NOT NULL, source_sc
 CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline text NOT NULL, source_schema text NOT NULL, source_table text NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, changes bigint NOT NULL, bytes bigint NOT NULL, content text NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline text NOT NULL, name text NOT NULL, value text NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema text NOT NULL, target_table text NOT NULL, source_column text NOT NULL, source_value text NOT NULL, pipeline text NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.columns (pipeline text NOT NULL, target_schema text NOT NULL, target_table text NOT NULL, source_relation bigint NOT NULL, source_number integer NOT NULL, source_column text NOT NULL, target_column text NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
 UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = 'it''s';
 SELECT fence, system_id, timeline, lsn, commit_lsn, seq, phase FROM _tailwater.progress WHERE pipeline = 'it''s';
+UPDATE _tailwater.progress SET fence = fence WHERE pipeline = 'it''s' AND fence = 9;
 SELECT topic, part, next_offset FROM _tailwater.offsets WHERE pipeline = 'it''s' ORDER BY topic, part;
 SELECT source_schema, source_table, table_oid, publication_oid, entry_oid FROM _tailwater.followed WHERE pipeline = 'it''s';
 -- advance
@@ -54,9 +56,24 @@ DELETE FROM _tailwater.cuts WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 
 DELETE FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
 DROP TABLE IF EXISTS "_tailwater"."stage_246b01ab2037f7e2";
 CREATE TABLE "_tailwater"."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text, "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint, _tw_seq bigint, _tw_op text, _tw_missing text, _tw_base_1 bigint) WITH (autovacuum_enabled = false);
+-- what columns hold
+SELECT source_relation, source_number, source_column, target_column FROM _tailwater.columns WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
+DELETE FROM _tailwater.columns WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
+INSERT INTO _tailwater.columns (pipeline, target_schema, target_table, source_relation, source_number, source_column, target_column) VALUES ('it''s', 'a schema', 'it''s', 7, 3, 'it''s', 'it''s__v2'), ('it''s', 'a schema', 'it''s', 7, 0, 'it''s', 'it''s__v2');
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "Sales dep't";
 CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint NOT NULL, "Weird ""quoted"".name" text NOT NULL, "amount" numeric, "any amount" numeric, "tags" text[], "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL, PRIMARY KEY ("Weird ""quoted"".name", "select"));
+-- add columns that have values in the rows that are there
+ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "amount" numeric DEFAULT CAST('1.50' AS numeric);
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" DROP DEFAULT;
+ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "raw" bytea DEFAULT CAST('\x00ff' AS bytea);
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "raw" DROP DEFAULT;
+-- alter a column's type
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" TYPE numeric USING "amount"::numeric;
+-- rename a column
+ALTER TABLE "Sales dep't"."or""der.s" RENAME COLUMN "it's ""a""" TO "b";
+-- another key
+DO $tailwater$ DECLARE old name; BEGIN SELECT conname INTO STRICT old FROM pg_catalog.pg_constraint WHERE conrelid = '"Sales dep''t"."or""der.s"'::regclass AND contype = 'p'; EXECUTE 'ALTER TABLE ' || '"Sales dep''t"."or""der.s"' || ' DROP CONSTRAINT ' || quote_ident(old) || ', ALTER COLUMN "it''s" DROP NOT NULL, ADD PRIMARY KEY ("select", "new ""key""")'; END $tailwater$;
 -- add a column
 ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "ünï" text;
 -- look at it

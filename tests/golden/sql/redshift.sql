@@ -8,10 +8,12 @@ CREATE TABLE IF NOT EXISTS _tailwater.stopped (pipeline character varying(1024) 
 CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline character varying(1024) NOT NULL, source_schema character varying(1024) NOT NULL, source_table character varying(1024) NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL, part integer NOT NULL, changes bigint NOT NULL, bytes bigint NOT NULL, content character varying(65535) NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline character varying(1024) NOT NULL, name character varying(1024) NOT NULL, value character varying(65535) NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, source_column character varying(1024) NOT NULL, source_value character varying(1024) NOT NULL, pipeline character varying(1024) NOT NULL);
+CREATE TABLE IF NOT EXISTS "_tailwater"."columns_it's" (pipeline character varying(1024) NOT NULL, target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, source_relation bigint NOT NULL, source_number integer NOT NULL, source_column character varying(1024) NOT NULL, target_column character varying(1024) NOT NULL);
 -- progress
 INSERT INTO "_tailwater"."progress_it's" (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM "_tailwater"."progress_it's" WHERE pipeline = 'it''s');
 UPDATE "_tailwater"."progress_it's" SET fence = fence + 1 WHERE pipeline = 'it''s';
 SELECT fence, system_id, timeline, lsn, commit_lsn, seq, phase FROM "_tailwater"."progress_it's" WHERE pipeline = 'it''s';
+UPDATE "_tailwater"."progress_it's" SET fence = fence WHERE pipeline = 'it''s' AND fence = 9;
 SELECT topic, part, next_offset FROM "_tailwater"."offsets_it's" WHERE pipeline = 'it''s' ORDER BY topic, part;
 SELECT source_schema, source_table, table_oid, publication_oid, entry_oid FROM "_tailwater"."followed_it's" WHERE pipeline = 'it''s';
 -- advance
@@ -53,9 +55,26 @@ DELETE FROM _tailwater.cuts WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 
 DELETE FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
 DROP TABLE IF EXISTS stage_246b01ab2037f7e2;
 CREATE TEMP TABLE stage_246b01ab2037f7e2 ("select" bigint, "weird ""quoted"".name" character varying(65535), "amount" numeric(12,3), "any amount" character varying(65535), "tags" character varying(65535), "mood" character varying(65535), "raw" binary varying(1024000), "when" timestamp without time zone, "doc" character varying(65535), "ünï" character varying(65535), _tw_lsn bigint, _tw_seq bigint, _tw_op character varying(65535), _tw_missing character varying(65535), _tw_base_1 bigint) DISTSTYLE KEY DISTKEY ("select");
+-- what columns hold
+SELECT source_relation, source_number, source_column, target_column FROM "_tailwater"."columns_it's" WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
+DELETE FROM "_tailwater"."columns_it's" WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
+INSERT INTO "_tailwater"."columns_it's" (pipeline, target_schema, target_table, source_relation, source_number, source_column, target_column) VALUES ('it''s', 'a schema', 'it''s', 7, 3, 'it''s', 'it''s__v2'), ('it''s', 'a schema', 'it''s', 7, 0, 'it''s', 'it''s__v2');
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "sales dep't";
 CREATE TABLE IF NOT EXISTS "sales dep't"."or""der.s" ("select" bigint NOT NULL, "weird ""quoted"".name" character varying(80) ENCODE ZSTD NOT NULL, "amount" numeric(12,3), "any amount" character varying(1024) ENCODE ZSTD, "tags" character varying(1024) ENCODE ZSTD, "mood" character varying(64) ENCODE ZSTD, "raw" binary varying(1024000), "when" timestamp with time zone, "doc" super, "ünï" character varying(1024) ENCODE ZSTD, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL) DISTSTYLE KEY DISTKEY ("weird ""quoted"".name") SORTKEY ("weird ""quoted"".name", "select");
+-- add columns that have values in the rows that are there
+ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "amount" numeric(12,3);
+UPDATE "sales dep't"."or""der.s" SET "amount" = CAST('1.50' AS numeric(12,3));
+ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "raw" binary varying(1024000);
+UPDATE "sales dep't"."or""der.s" SET "raw" = FROM_HEX('00ff');
+-- alter a column's type
+ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "_tw_cast" numeric(12,3);
+UPDATE "sales dep't"."or""der.s" SET "_tw_cast" = CAST("amount" AS numeric(12,3));
+ALTER TABLE "sales dep't"."or""der.s" DROP COLUMN "amount";
+ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "_tw_cast" TO "amount";
+-- rename a column
+ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "it's ""a""" TO "b";
+-- another key
 -- add a column
 ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "ünï" character varying(1024) ENCODE ZSTD;
 -- look at it
