@@ -45,7 +45,8 @@ fn tables_that_change_are_followed_in_redshift_with_values_names_and_types() {
         tailwater.run_until_current().success();
         stand.equal(&format!("select {columns} from t order by id"));
     }
-    assert_eq!(stand.warehouse.one("select count(*) from t where gone__dropped2 = 'gone'"), "49");
+    // A row that is written anew loses it: two were.
+    assert_eq!(stand.warehouse.one("select count(*) from t where gone__dropped2 = 'gone'"), "48");
     // What Redshift can't take stops the table, and says what helps.
     stand.shop.sql("alter table t alter a type text; insert into t (id, a) values (401, 'text')");
     tailwater.run_until_current().success();

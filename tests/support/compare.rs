@@ -31,6 +31,7 @@ enum Kind {
     Date,
     Json,
     Array,
+    Address,
     Text,
 }
 
@@ -162,6 +163,7 @@ fn columns(session: &Session, table: Name<'_>) -> Vec<Column> {
             "numeric" => Kind::Numeric,
             "boolean" => Kind::Bool,
             "json" | "jsonb" => Kind::Json,
+            "inet" => Kind::Address,
             "date" | "timestamp without time zone" | "timestamp with time zone" => Kind::Date,
             _ => Kind::Text,
         };
@@ -195,6 +197,9 @@ fn postgres_select(columns: &[Column], structured: &BTreeSet<&str>, table: Name<
             let name = identifier(&column.name);
             if structured.contains(column.name.as_str()) {
                 format!("to_json({name})::text")
+            } else if column.kind == Kind::Address {
+                // Its cast to text adds a mask that its output has not.
+                format!("case when {name} is not null then format('%s', {name}) end")
             } else {
                 format!("{name}::text")
             }
