@@ -128,7 +128,7 @@ fn members_share_the_tables_whoever_joins_dies_or_comes_back_and_readers_see_who
     frozen.signal(Signal::SIGCONT);
     frozen.wait_until("told that it is replaced, or torn from its connections", |frozen| {
         let says = |text| frozen.text().get(said..).is_some_and(|new| new.contains(text));
-        says("another process of the consumer group") || says("going on from what the sink has stored")
+        says("does not lead any more") || says("going on from what the sink has stored")
     });
     frozen.wait_until("at work again", |frozen| merged(frozen) > before);
     further(&mut other, &newest);
