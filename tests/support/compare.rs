@@ -269,7 +269,7 @@ fn canonical(kind: Kind, value: String) -> String {
         // Maps of serde_json are sorted by name.
         Kind::Json => serde_json::from_str::<serde_json::Value>(&value).map_or(value, |json| json.to_string()),
         Kind::Array => serde_json::from_str::<serde_json::Value>(&value).map_or(value, |json| json_array(&json)),
-        Kind::Numeric | Kind::Text => value,
+        Kind::Numeric | Kind::Address | Kind::Text => value,
     }
 }
 
