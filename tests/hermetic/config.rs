@@ -256,6 +256,10 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
         (file("", "match = \"x\"\nkey_fields = { a = \"b c\" }"), "table.key_fields.a"),
         (file("", "match = \"x\"\ntopic = \"a b\""), "table.topic"),
         (format!("{GOOD}\n[[table]]\nmatch = \"x\"\ntopic = \"a\""), "table.topic"),
+        (file("", "match = \"x\"\nview = \"a.b\""), "table.view"),
+        (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nview = \"a\""), "table.view"),
+        (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nview = \"a.${{tabel}}\""), "table.view"),
+        (format!("{GOOD}\n[[table]]\nmatch = \"s.*\"\nview = \"a.b\""), "table.view"),
     ] {
         let found = problems(&text);
         assert!(found.iter().any(|p| p.path == path), "{path}: {found:?}");

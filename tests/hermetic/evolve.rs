@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tailwater::codecs::dialect::{Dialect, Duckdb, Held, Postgres, Redshift, Target};
-use tailwater::logic::merge::{Evolved, Incompatible, Policy, Renamed, TargetColumn, evolve};
+use tailwater::codecs::dialect::{Dialect, Duckdb, Held, Postgres, Redshift, Shown, Target};
+use tailwater::logic::merge::{Evolved, Incompatible, Policy, Renamed, TargetColumn, evolve, shows};
 use tailwater::model::{Birth, Column, ColumnDefault, Oid, PgType, ReplicaIdentity, Result, Table, TableName};
 
 /// A column: name, number, type.
@@ -30,6 +30,7 @@ fn target(relation: u32, columns: &[Of<'_>], key: &[usize]) -> Target {
 struct Kept {
     columns: Vec<TargetColumn>,
     held: Vec<Held>,
+    shown: Vec<Shown>,
 }
 
 impl Kept {
@@ -45,7 +46,8 @@ impl Kept {
         for own in ["_tw_lsn", "_tw_seq"] {
             columns.push(TargetColumn { name: own.into(), type_name: "bigint".into(), key: false });
         }
-        Kept { columns, held: evolved.held }
+        let shown = shows(dialect, &[], &evolved).columns;
+        Kept { columns, held: evolved.held, shown }
     }
 
     /// The columns that rows land in, and the statements in short.
@@ -55,7 +57,9 @@ impl Kept {
         target: &Target,
         policy: Policy,
     ) -> Result<(Vec<String>, Vec<String>)> {
-        let Evolved { table, statements, held, .. } = evolve(dialect, target, Some(&self.columns), &self.held, policy)?;
+        let evolved = evolve(dialect, target, Some(&self.columns), &self.held, policy)?;
+        self.shown = shows(dialect, &self.shown, &evolved).columns;
+        let Evolved { table, statements, held, columns, .. } = evolved;
         let short = |statement: &String| {
             let statement =
                 statement.replace("ALTER TABLE \"public\".\"t\" ", "").replace("COLUMN ", "").replace('"', "");
@@ -64,6 +68,9 @@ impl Kept {
         let steps: Vec<String> = statements.iter().map(short).collect();
         steps.iter().for_each(|step| self.apply(step, &table));
         self.held = held;
+        let there: Vec<&String> = self.columns.iter().map(|column| &column.name).collect();
+        assert_eq!(columns.iter().collect::<Vec<_>>(), there);
+        assert!(self.shown.iter().all(|shown| there.contains(&&shown.column)), "{:?}", self.shown);
         let again = evolve(dialect, target, Some(&self.columns), &self.held, policy)?;
         assert_eq!(again.statements, Vec::<String>::new(), "nothing is left to do");
         assert_eq!((again.held, &again.table), (self.held.clone(), &table));
@@ -261,4 +268,24 @@ fn a_column_that_comes_inside_an_open_transaction_has_all_the_room_there_is() {
         evolve(dialect, &after, Some(&kept.columns), &kept.held, Policy::default()).unwrap().statements.concat()
     };
     assert!(added(&redshift).contains("varying(1024)") && added(&redshift.inside()).contains("varying(65535)"));
+}
+
+#[test]
+fn a_view_shows_every_name_that_a_column_had_unless_another_has_it_now() {
+    use PgType::{Date, Int4, Text};
+    let mut kept = Kept::new(&Postgres, &target(9, &[("id", 1, Int4), ("a", 2, Text), ("b", 3, Text)], &[0]));
+    let mut step = |columns: &[Of<'_>]| {
+        kept.becomes(&Postgres, &target(9, columns, &[0]), Policy::default()).unwrap();
+        let shown = kept.shown.iter().map(|shown| match shown.name == shown.column {
+            true => shown.name.clone(),
+            false => format!("{}={}", shown.name, shown.column),
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(step(&[("id", 1, Int4), ("a2", 2, Text), ("b", 3, Text)]), "id a=a2 b a2");
+    assert_eq!(step(&[("id", 1, Int4), ("a3", 2, Text), ("b", 3, Text)]), "id a=a3 b a2=a3 a3");
+    // They change places; the first name comes back as another column, and one is dropped and made again.
+    assert_eq!(step(&[("id", 1, Int4), ("b", 2, Text), ("a3", 3, Text)]), "id a=b b a2=b a3");
+    assert_eq!(step(&[("id", 1, Int4), ("b", 2, Text), ("a", 4, Date)]), "id a b a2=b a3");
+    assert_eq!(step(&[("id", 1, Int4), ("b", 5, Text), ("a", 4, Date)]), "id a b a2=b__dropped2 a3 b__dropped2");
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use tailwater::codecs::dialect::{
-    CopyFormat, Dialect, DistStyle, Duckdb, Held, Layout, MergeSpec, PART, Placement, Postgres, Redshift, Share,
-    StageRow, Target, Types,
+    CopyFormat, Dialect, DistStyle, Duckdb, Held, Layout, MergeSpec, PART, Placement, Postgres, Redshift, Share, Shown,
+    StageRow, Target, Types, View,
 };
 use tailwater::model::{
     ChangeId, Checkpoint, Column, ColumnDefault, Lsn, Membership, Oid, Pattern, PgTimestamp, PgType, Phase,
@@ -154,6 +154,14 @@ fn script(dialect: &impl Dialect) -> String {
             say("alter a column's type", dialect.retype(&target, &amount));
             say("rename a column", vec![dialect.rename_column(&target, "it's \"a\"", "b")]);
             let keys = [["select", "it's"], ["select", "new \"key\""]].map(|key| key.map(str::to_owned).to_vec());
+            let shown = |name: &str, column: &str| Shown { name: name.into(), column: column.into() };
+            let columns = vec![shown("select", "select"), shown("it's \"old\"", "Amount")];
+            let view = View { name: TableName::new("of \"us\"", "The v'iew"), columns };
+            let mut statements = dialect.show(&view, &target.name);
+            statements.extend(dialect.rights(&view.name));
+            statements.extend([dialect.drop_view(&view.name), dialect.viewed("it's", &target.name)]);
+            statements.extend(dialect.view("it's", &target.name, Some(&view)));
+            say("a view", statements);
             say("another key", dialect.rekey(&target, &keys[0], &keys[1]).unwrap_or_default());
         }
         if matches!(layout, Layout::Mirror | Layout::Log) {

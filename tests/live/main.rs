@@ -74,6 +74,7 @@ mod transactions;
 #[cfg(feature = "kafka")]
 mod types;
 mod values;
+mod views;
 mod warehouse;
 
 #[path = "../support/mod.rs"]

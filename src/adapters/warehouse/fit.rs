@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
+use super::views::around;
 use super::worker::Worker;
 use crate::codecs::dialect::{Dialect, Held, Target};
 use crate::logic::merge::{Evolved, TargetColumn, evolve};
@@ -22,12 +23,15 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.alone().await?;
         self.own(&target).await?;
         let (evolved, held) = self.evolved(&target).await?;
+        let around = around(&mut self.client, &self.dialect, &self.options, &target, &evolved, true).await?;
         let Evolved { table, statements, held: now, notes, .. } = evolved;
-        let note = if now == held || target.table.source().is_some() {
+        let mut note = if now == held || target.table.source().is_some() {
             Vec::new()
         } else {
             self.dialect.hold(&self.options.pipeline, &target.name, &now)
         };
+        note.extend(around.note);
+        let statements: Vec<String> = around.before.into_iter().chain(statements).chain(around.after).collect();
         if !statements.is_empty() || !note.is_empty() {
             let apart = !self.open;
             if apart {

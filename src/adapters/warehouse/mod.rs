@@ -21,13 +21,14 @@ mod stage_leader;
 mod stage_member;
 mod staging;
 mod stops;
+mod views;
 mod worker;
 
 pub use client::Client;
 #[cfg(feature = "duckdb")]
 pub use duckdb::DuckdbClient;
 pub use ledger::stored;
-pub use options::{Connect, DuckdbFile, Flush, Options, Policies, Reach};
+pub use options::{Connect, DuckdbFile, Flush, Options, Policies, Reach, ViewName};
 pub use postgres::PostgresClient;
 pub use preview::{Preview, preview};
 #[cfg(feature = "redshift")]

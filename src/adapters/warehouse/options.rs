@@ -80,8 +80,43 @@ pub struct Options {
     pub meters: Arc<Meters>,
     /// How the tables are kept: the first that matches the source's name counts, `None` asks for nothing.
     pub modes: Vec<(Pattern, Option<Mode>)>,
+    /// The views beside the tables: the first that matches the source's name counts.
+    pub views: Vec<(Pattern, Option<ViewName>)>,
     /// Who reads rows at the source that the warehouse lacks; nobody behind Kafka.
     pub reread: Option<Reread>,
+}
+
+/// What a view beside a table is called: a schema and a name that may hold those of the table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ViewName {
+    schema: String,
+    name: String,
+}
+
+impl ViewName {
+    /// Reads `reporting.${table}` and the like; what is wrong with it where it is none.
+    pub fn parse(text: &str) -> std::result::Result<ViewName, &'static str> {
+        let plain = text.replace("${schema}", "s").replace("${table}", "t");
+        if plain.contains("${") {
+            return Err("names something else than schema and table");
+        }
+        match text.split_once('.') {
+            Some((schema, name)) if !schema.is_empty() && !name.is_empty() && !name.contains('.') => {
+                Ok(ViewName { schema: schema.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("is no name of a view with its schema"),
+        }
+    }
+
+    /// Whether each table has one of its own.
+    pub fn tells_tables(&self) -> bool {
+        self.name.contains("${table}") || self.schema.contains("${table}")
+    }
+
+    fn of(&self, target: &TableName) -> TableName {
+        let of = |text: &str| text.replace("${schema}", &target.schema).replace("${table}", &target.name);
+        TableName::new(of(&self.schema), of(&self.name))
+    }
 }
 
 impl Options {
@@ -99,6 +134,7 @@ impl Options {
             origins: Origins::default(),
             meters: Arc::default(),
             modes: Vec::new(),
+            views: Vec::new(),
             reread: None,
         }
     }
@@ -106,6 +142,13 @@ impl Options {
     /// The table that the rows of the table go to that is told under this name.
     pub(super) fn target_name(&self, told: &TableName) -> TableName {
         TableName::new(self.schema.as_ref().unwrap_or(&told.schema), &told.name)
+    }
+
+    /// The view that is wanted beside the target of the table that is told under this name.
+    pub(super) fn view(&self, told: &TableName, target: &TableName) -> Option<TableName> {
+        let name = self.origins.of(told).to_string();
+        let found = self.views.iter().find(|(tables, _)| tables.matches(&name));
+        found.and_then(|(_, view)| view.as_ref()).map(|view| view.of(target))
     }
 
     /// What is asked for of the table that is told under this name.

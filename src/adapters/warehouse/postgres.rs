@@ -155,6 +155,12 @@ fn sql_error(error: tokio_postgres::Error) -> Error {
     // The message of a refused value can hold the value: the code and the place say enough.
     let text =
         if code.starts_with("22") || code.starts_with("23") { String::new() } else { format!(": {}", db.message()) };
+    // What depends on a column or a view is named in the detail alone.
+    let others = matches!(code, "2BP01" | "0A000");
+    let text = match db.detail().filter(|_| others) {
+        Some(detail) => format!("{text}: {}", detail.replace('\n', ", ")),
+        None => text,
+    };
     let place = db.column().map(|column| format!(", column {column}")).unwrap_or_default();
     let (class, remedy) = match code.get(..2) {
         _ if code == "55000" => {
@@ -177,6 +183,10 @@ fn sql_error(error: tokio_postgres::Error) -> Error {
         Some("23") => (Class::Blocked, "a constraint that Tailwater did not make is in the way: remove it"),
         Some("42") if code == "42501" => (Class::Blocked, "grant the missing right to the sink's user"),
         Some("28" | "3D") => (Class::Blocked, "check user, password and database of the sink's url"),
+        _ if others && db.detail().is_some() => (
+            Class::Blocked,
+            "drop what is in the way, and make it again once the table goes on; it is tried again by itself",
+        ),
         _ => (Class::Blocked, "see the warehouse's own log"),
     };
     let error = Error::new(class, format!("the warehouse says (SQLSTATE {code}{place}){text}"));

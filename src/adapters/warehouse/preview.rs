@@ -6,6 +6,7 @@ use super::client::Client;
 use super::fit::{held, present};
 use super::layouts::Layouts;
 use super::options::Options;
+use super::views::around;
 use crate::codecs::dialect::{Dialect, Target};
 use crate::logic::merge::{Evolved, evolve, layout};
 use crate::model::{Result, Table, TableName};
@@ -26,11 +27,11 @@ pub async fn preview<C: Client>(
     options: &Options,
     tables: &[Arc<Table>],
 ) -> Result<Vec<Preview>> {
-    let mut is_there = [false; 2];
-    for (there, name) in is_there.iter_mut().zip(["tables", "columns"]) {
+    let mut is_there = [false; 3];
+    for (there, name) in is_there.iter_mut().zip(["tables", "columns", "views"]) {
         *there = !client.query(&dialect.columns(&dialect.control_table(name))).await?.is_empty();
     }
-    let [owned, noted] = is_there;
+    let [owned, noted, viewed] = is_there;
     let mut layouts = Layouts::default();
     let mut all = Vec::new();
     for table in tables {
@@ -47,8 +48,13 @@ pub async fn preview<C: Client>(
                 let columns = present(client, dialect, &target).await?;
                 let held = if noted { held(client, dialect, &options.pipeline, &target).await? } else { Vec::new() };
                 let policy = options.policies.of(&options.origins.of(&table.name));
-                evolve(dialect, &to, columns.as_deref(), &held, policy)
-                    .map(|Evolved { statements, notes, .. }| (statements, notes))
+                match evolve(dialect, &to, columns.as_deref(), &held, policy) {
+                    Err(error) => Err(error),
+                    Ok(evolved) => around(client, dialect, options, &to, &evolved, viewed).await.map(|around| {
+                        let Evolved { statements, notes, .. } = evolved;
+                        (around.before.into_iter().chain(statements).chain(around.after).collect(), notes)
+                    }),
+                }
             }
         };
         all.push(Preview { target, outcome });

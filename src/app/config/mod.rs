@@ -155,11 +155,13 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
             told.modes = Some(&mut options.modes);
             told.pipeline = Some(&name_or);
             told.policies = Some(&mut options.policies);
+            told.views = Some(&mut options.views);
         }
         Some(Sink::Redshift(sink)) => {
             told.modes = Some(&mut sink.options.modes);
             told.pipeline = Some(&name_or);
             told.policies = Some(&mut sink.options.policies);
+            told.views = Some(&mut sink.options.views);
         }
         None => told.pipeline = Some(&name_or),
     }

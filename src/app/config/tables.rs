@@ -7,7 +7,7 @@ use super::redshift::placement;
 use super::sinks::{INCOMPATIBLE, RENAMED, key_fields, one_of, template};
 use super::types;
 use crate::adapters::postgres::Portion;
-use crate::adapters::warehouse::Policies;
+use crate::adapters::warehouse::{Policies, ViewName};
 use crate::codecs::dialect::{MODES, Mode, Placement};
 use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{TopicNames, TopicTemplate};
@@ -31,6 +31,8 @@ pub(super) struct Told<'a> {
     pub(super) declared: Option<&'a mut Vec<Declared>>,
     /// How tables that change are followed, where changes go to a warehouse.
     pub(super) policies: Option<&'a mut Policies>,
+    /// The views beside tables, where changes go to a warehouse.
+    pub(super) views: Option<&'a mut Vec<(Pattern, Option<ViewName>)>>,
 }
 
 /// Refuses what rules ask for beside the mode, where the tables come out of Kafka.
@@ -42,7 +44,7 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
     if !rules.iter().all(only_mode) {
         root.problem(
             "table",
-            "has no effect behind Kafka but for `mode`, `source_column`, `on_incompatible` and `on_rename`",
+            "has no effect behind Kafka but for `mode`, `view`, `source_column` and what begins with `on_`",
             "put it into the file of the pipeline that writes the topics",
             problems,
         );
@@ -51,7 +53,8 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
 
 /// The rules.
 pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Problems) -> Vec<Rule> {
-    let Told { mut topics, mut portions, mut modes, mut placements, pipeline, mut declared, mut policies } = told;
+    let Told { mut topics, mut portions, mut modes, mut placements, pipeline, mut declared, mut policies, mut views } =
+        told;
     let mut rules = Vec::new();
     for mut section in root.sections("table", problems) {
         let topic = topic(&mut section, topics.is_some(), problems);
@@ -83,6 +86,7 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             let key = if incompatible.is_some() { "on_incompatible" } else { "on_rename" };
             section.problem(key, "has no effect without a warehouse", "remove it", problems);
         }
+        let view = view(&mut section, views.is_some(), problems);
         if let Some((rule, types)) = rule(&mut section, problems) {
             let rule = Rule { source, ..rule };
             match &mut declared {
@@ -103,6 +107,13 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             }
             if let Some(policies) = &mut policies {
                 policies.tables.push((rule.tables.clone(), incompatible, renamed));
+            }
+            if let Some(views) = &mut views {
+                if view.as_ref().is_some_and(|view| rule.tables.as_str().contains('*') && !view.tells_tables()) {
+                    let remedy = "write ${table} into it, as in view = \"reporting.${table}\"";
+                    section.problem("view", "is one for several tables", remedy, problems);
+                }
+                views.push((rule.tables.clone(), view));
             }
             if let Some(portions) = &mut portions {
                 let without = if rule.unpublished { rule.exclude.clone() } else { Vec::new() };
@@ -133,6 +144,18 @@ fn mode(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Problems) 
         section.problem("mode", "has no effect on the way into Kafka", remedy, problems);
     }
     known.map(|(_, mode)| *mode)
+}
+
+fn view(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Problems) -> Option<ViewName> {
+    let text = section.text_with("view", &["schema", "table"], problems)?;
+    if !to_warehouse {
+        section.problem("view", "has no effect without a warehouse", "remove it", problems);
+    }
+    let read = ViewName::parse(&text);
+    if let Err(why) = read {
+        section.problem("view", why, "write it as in view = \"reporting.${table}\"", problems);
+    }
+    read.ok()
 }
 
 /// The names under which a rule's tables are told.

@@ -57,7 +57,7 @@ pub(super) fn create(place: &str, text: &str) -> String {
     )
 }
 
-fn of(pipeline: &str, target: &TableName) -> String {
+pub(super) fn of(pipeline: &str, target: &TableName) -> String {
     format!(
         "pipeline = {} AND target_schema = {} AND target_table = {}",
         literal(pipeline),

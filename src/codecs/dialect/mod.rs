@@ -16,6 +16,7 @@ mod redshift_types;
 mod share;
 mod sources;
 mod stops;
+mod views;
 mod widen;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use redshift_types::{JSONS, Json, LONGEST_BYTES, LONGEST_TEXT, Staging, Type
 pub use share::{Share, StageRow};
 pub use sources::Sources;
 pub use stops::{PART, Stops};
+pub use views::{Shown, View};
 
 /// A source table and where its rows go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -180,6 +182,37 @@ pub trait Dialect: Clone + Send + Sync + 'static {
     /// Notes what a target's columns hold.
     fn hold(&self, pipeline: &str, target: &TableName, held: &[Held]) -> Vec<String> {
         columns::write(&self.control("columns"), pipeline, target, held)
+    }
+
+    /// A query for the view that was made beside a target: its schema and name, each column and what it shows, in order.
+    fn viewed(&self, pipeline: &str, target: &TableName) -> String {
+        views::read(&self.control("views"), pipeline, target)
+    }
+
+    /// Notes what a target's view is made of; `None` when it has none any more.
+    fn view(&self, pipeline: &str, target: &TableName, view: Option<&View>) -> Vec<String> {
+        views::write(&self.control("views"), pipeline, target, view)
+    }
+
+    /// Makes a view of the target, or what it shows another.
+    fn show(&self, view: &View, target: &TableName) -> Vec<String> {
+        views::show(view, target, "")
+    }
+
+    /// Drops a view.
+    fn drop_view(&self, view: &TableName) -> String {
+        format!("DROP VIEW IF EXISTS {}", table(view))
+    }
+
+    /// Whether a view can be given more columns where it is.
+    fn extends_views(&self) -> bool {
+        true
+    }
+
+    /// A query for the statements that give back who may do what with a view once it was dropped; `None` where the
+    /// warehouse knows of no such rights, or can't tell.
+    fn rights(&self, _view: &TableName) -> Option<String> {
+        None
     }
 
     /// The form of a name in which two names are equal where the warehouse takes them for the same.

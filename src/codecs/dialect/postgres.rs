@@ -120,6 +120,18 @@ impl Dialect for Postgres {
         vec![format!("ALTER TABLE {} ALTER COLUMN {name} TYPE {wanted} USING {name}::{wanted}", table(&target.name))]
     }
 
+    fn rights(&self, view: &TableName) -> Option<String> {
+        let name = literal(&table(view));
+        Some(format!(
+            "SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, {name}, \
+             CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END, \
+             CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) \
+             FROM pg_catalog.pg_class c CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a \
+             LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee \
+             WHERE c.oid = pg_catalog.to_regclass({name}) AND a.grantee <> c.relowner ORDER BY 1"
+        ))
+    }
+
     fn rekey(&self, target: &Target, before: &[String], after: &[String]) -> Option<Vec<String>> {
         let name = table(&target.name);
         let gone = before.iter().filter(|column| !after.contains(column));

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::redshift_alter as alter;
 use super::redshift_types::{self as types, Staging, Types};
 use super::{
-    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Progress, Target, control, list, literal, losses, quote,
+    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Progress, Shown, Target, View, control, list, literal, losses,
+    quote, views,
 };
 use crate::model::{Column, Pattern, PgType, TableName};
 
@@ -140,6 +141,22 @@ impl Dialect for Redshift {
 
     fn rename_column(&self, target: &Target, from: &str, to: &str) -> String {
         format!("ALTER TABLE {} RENAME COLUMN {} TO {}", self.table(&target.name), self.name(from), self.name(to))
+    }
+
+    /// It must not depend on the target: Redshift drops no column that a bound view shows, and alters none.
+    fn show(&self, view: &View, target: &TableName) -> Vec<String> {
+        let fold = |name: &TableName| TableName::new(self.fold_name(&name.schema), self.fold_name(&name.name));
+        let shown = |shown: &Shown| Shown { name: self.fold_name(&shown.name), column: self.fold_name(&shown.column) };
+        let view = View { name: fold(&view.name), columns: view.columns.iter().map(shown).collect() };
+        views::show(&view, &fold(target), " WITH NO SCHEMA BINDING")
+    }
+
+    fn drop_view(&self, view: &TableName) -> String {
+        format!("DROP VIEW IF EXISTS {}", self.table(view))
+    }
+
+    fn extends_views(&self) -> bool {
+        false
     }
 
     fn fold_name(&self, name: &str) -> String {

@@ -68,6 +68,12 @@ pub struct Evolved {
     pub notes: Vec<String>,
     /// Whether nothing but empty columns come, so that rows of the shape before land as they did.
     pub only_adds: bool,
+    /// The target's columns, in order.
+    pub columns: Vec<String>,
+    /// Those that get another name, and which.
+    pub renames: Vec<(String, String)>,
+    /// Whether one gets another type.
+    pub retypes: bool,
 }
 
 /// The statements that make the target fit, given its columns, `None` when there is no such table, and what they hold.
@@ -85,7 +91,17 @@ pub fn evolve(
     let Some(present) = present else {
         let held = target.table.columns.iter().map(|column| hold(&target.table, column, &column.name)).collect();
         let statements = dialect.create(target);
-        return Ok(Evolved { table: Arc::clone(&target.table), statements, held, notes: Vec::new(), only_adds: true });
+        let own = target.layout.own_columns().iter().map(|own| own.name.to_owned());
+        return Ok(Evolved {
+            table: Arc::clone(&target.table),
+            statements,
+            held,
+            notes: Vec::new(),
+            only_adds: true,
+            columns: target.table.columns.iter().map(|column| column.name.clone()).chain(own).collect(),
+            renames: Vec::new(),
+            retypes: false,
+        });
     };
     ours(target, present, &["_tw_lsn", "_tw_seq"])?;
     let mut plan = Plan::new(dialect, target, present, held, policy);
@@ -99,9 +115,11 @@ pub fn evolve(
     plan.key(&table)?;
     let own: Vec<&str> = target.layout.own_columns().iter().map(|own| own.name).collect();
     ours(target, present, &own)?;
-    let Plan { statements, held, notes, only_adds, .. } = plan;
+    let mut after: Vec<String> = present.iter().map(|column| plan.called(&column.name)).collect();
+    let Plan { statements, held, notes, only_adds, renames, added, retypes, .. } = plan;
+    after.extend(added);
     let table = if table.columns == target.table.columns { Arc::clone(&target.table) } else { Arc::new(table) };
-    Ok(Evolved { table, statements, held, notes, only_adds })
+    Ok(Evolved { table, statements, held, notes, only_adds, columns: after, renames, retypes })
 }
 
 fn hold(table: &Table, column: &Column, name: &str) -> Held {
@@ -122,6 +140,10 @@ struct Plan<'a, D> {
     statements: Vec<String>,
     notes: Vec<String>,
     only_adds: bool,
+    /// Names before and after, not those between.
+    renames: Vec<(String, String)>,
+    added: Vec<String>,
+    retypes: bool,
 }
 
 impl<'a, D: Dialect> Plan<'a, D> {
@@ -131,9 +153,20 @@ impl<'a, D: Dialect> Plan<'a, D> {
         // Somebody may have removed a column by hand.
         let held: Vec<Held> =
             held.iter().filter(|held| now.contains_key(&dialect.fold_name(&held.column))).cloned().collect();
-        let (statements, notes) = (Vec::new(), Vec::new());
-        let mut plan =
-            Plan { dialect, target, policy, now, held, found: Vec::new(), statements, notes, only_adds: true };
+        let mut plan = Plan {
+            dialect,
+            target,
+            policy,
+            now,
+            held,
+            found: Vec::new(),
+            statements: Vec::new(),
+            notes: Vec::new(),
+            only_adds: true,
+            renames: Vec::new(),
+            added: Vec::new(),
+            retypes: false,
+        };
         plan.found = target.table.columns.iter().map(|column| plan.find(column)).collect();
         plan
     }
@@ -176,6 +209,12 @@ impl<'a, D: Dialect> Plan<'a, D> {
         }
     }
 
+    /// What a column of before is called now.
+    fn called(&self, before: &str) -> String {
+        let renamed = self.renames.iter().find(|(from, _)| from == before);
+        renamed.map_or_else(|| before.to_owned(), |(_, to)| to.clone())
+    }
+
     /// A name that no column has.
     fn free(&self, name: &str, suffix: &str) -> String {
         // With the suffix no longer than any warehouse takes.
@@ -203,6 +242,7 @@ impl<'a, D: Dialect> Plan<'a, D> {
             let to = if self.now.contains_key(&self.fold(&name)) { self.free(&name, "v") } else { name };
             let from = if tangled { between(index) } else { before.clone() };
             self.rename_to(&from, &to);
+            self.renames.push((before.clone(), to.clone()));
             self.notes.push(format!("column {before} is {to} now, as at the source"));
             if let Some((at, name)) = self.found.get_mut(index) {
                 if let Some(held) = at.and_then(|at| self.held.get_mut(at)) {
@@ -234,6 +274,7 @@ impl<'a, D: Dialect> Plan<'a, D> {
             if names.contains(&self.fold(&column)) {
                 let away = self.free(&column, "dropped");
                 self.rename_to(&column, &away);
+                self.renames.push((column.clone(), away.clone()));
                 self.notes
                     .push(format!("column {column} was dropped at the source and made again: its rows are in {away}"));
                 if let Some(held) = self.held.get_mut(at) {
@@ -264,7 +305,7 @@ impl<'a, D: Dialect> Plan<'a, D> {
                     Some(landed) => Column { name: found.name, ..landed },
                     None if self.dialect.widens(column, &found.type_name, found.key) => {
                         let altered = Column { name: found.name, ..named };
-                        self.only_adds = false;
+                        (self.only_adds, self.retypes) = (false, true);
                         self.statements.extend(self.dialect.retype(self.target, &altered));
                         altered
                     }
@@ -324,6 +365,7 @@ impl<'a, D: Dialect> Plan<'a, D> {
             ));
         }
         let (name, type_name) = (column.name.clone(), self.dialect.target_type(&column));
+        self.added.push(name.clone());
         self.now.insert(self.fold(&name), TargetColumn { name, type_name, key: false });
         column
     }

@@ -7,9 +7,11 @@ mod key;
 mod mode;
 mod stage;
 mod versions;
+mod view;
 
 pub use evolve::{Evolved, Incompatible, Policy, Renamed, TargetColumn, evolve};
 pub use fold::{Fold, Folded};
 pub use key::key;
 pub use mode::layout;
 pub use stage::{NetOp, NetRow, Stage};
+pub use view::{Shows, shows};

@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline VARCHAR NOT NULL, source_sc
 CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline VARCHAR NOT NULL, name VARCHAR NOT NULL, value VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, source_column VARCHAR NOT NULL, source_value VARCHAR NOT NULL, pipeline VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.columns (pipeline VARCHAR NOT NULL, target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, source_relation bigint NOT NULL, source_number integer NOT NULL, source_column VARCHAR NOT NULL, target_column VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.views (pipeline VARCHAR NOT NULL, target_schema VARCHAR NOT NULL, target_table VARCHAR NOT NULL, view_schema VARCHAR NOT NULL, view_name VARCHAR NOT NULL, place integer NOT NULL, shown_name VARCHAR NOT NULL, target_column VARCHAR NOT NULL);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
 UPDATE _tailwater.progress SET fence = fence + 1 WHERE pipeline = 'it''s';
@@ -71,6 +72,13 @@ ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "raw" DROP DEFAULT;
 ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" TYPE DECIMAL(12,3);
 -- rename a column
 ALTER TABLE "Sales dep't"."or""der.s" RENAME COLUMN "it's ""a""" TO "b";
+-- a view
+CREATE SCHEMA IF NOT EXISTS "of ""us""";
+CREATE OR REPLACE VIEW "of ""us"""."The v'iew" AS SELECT "select", "Amount" AS "it's ""old""" FROM "Sales dep't"."or""der.s";
+DROP VIEW IF EXISTS "of ""us"""."The v'iew";
+SELECT view_schema, view_name, shown_name, target_column FROM _tailwater.views WHERE pipeline = 'it''s' AND target_schema = 'Sales dep''t' AND target_table = 'or"der.s' ORDER BY place;
+DELETE FROM _tailwater.views WHERE pipeline = 'it''s' AND target_schema = 'Sales dep''t' AND target_table = 'or"der.s';
+INSERT INTO _tailwater.views (pipeline, target_schema, target_table, view_schema, view_name, place, shown_name, target_column) VALUES ('it''s', 'Sales dep''t', 'or"der.s', 'of "us"', 'The v''iew', 0, 'select', 'select'), ('it''s', 'Sales dep''t', 'or"der.s', 'of "us"', 'The v''iew', 1, 'it''s "old"', 'Amount');
 -- another key
 ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "it's" DROP NOT NULL;
 ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "new ""key""" SET NOT NULL;

@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline text NOT NULL, source_schem
 CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline text NOT NULL, name text NOT NULL, value text NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema text NOT NULL, target_table text NOT NULL, source_column text NOT NULL, source_value text NOT NULL, pipeline text NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.columns (pipeline text NOT NULL, target_schema text NOT NULL, target_table text NOT NULL, source_relation bigint NOT NULL, source_number integer NOT NULL, source_column text NOT NULL, target_column text NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.views (pipeline text NOT NULL, target_schema text NOT NULL, target_table text NOT NULL, view_schema text NOT NULL, view_name text NOT NULL, place integer NOT NULL, shown_name text NOT NULL, target_column text NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
@@ -72,6 +73,14 @@ ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "raw" DROP DEFAULT;
 ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" TYPE numeric USING "amount"::numeric;
 -- rename a column
 ALTER TABLE "Sales dep't"."or""der.s" RENAME COLUMN "it's ""a""" TO "b";
+-- a view
+CREATE SCHEMA IF NOT EXISTS "of ""us""";
+CREATE OR REPLACE VIEW "of ""us"""."The v'iew" AS SELECT "select", "Amount" AS "it's ""old""" FROM "Sales dep't"."or""der.s";
+SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, '"of ""us"""."The v''iew"', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM pg_catalog.pg_class c CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee WHERE c.oid = pg_catalog.to_regclass('"of ""us"""."The v''iew"') AND a.grantee <> c.relowner ORDER BY 1;
+DROP VIEW IF EXISTS "of ""us"""."The v'iew";
+SELECT view_schema, view_name, shown_name, target_column FROM _tailwater.views WHERE pipeline = 'it''s' AND target_schema = 'Sales dep''t' AND target_table = 'or"der.s' ORDER BY place;
+DELETE FROM _tailwater.views WHERE pipeline = 'it''s' AND target_schema = 'Sales dep''t' AND target_table = 'or"der.s';
+INSERT INTO _tailwater.views (pipeline, target_schema, target_table, view_schema, view_name, place, shown_name, target_column) VALUES ('it''s', 'Sales dep''t', 'or"der.s', 'of "us"', 'The v''iew', 0, 'select', 'select'), ('it''s', 'Sales dep''t', 'or"der.s', 'of "us"', 'The v''iew', 1, 'it''s "old"', 'Amount');
 -- another key
 DO $tailwater$ DECLARE old name; BEGIN SELECT conname INTO STRICT old FROM pg_catalog.pg_constraint WHERE conrelid = '"Sales dep''t"."or""der.s"'::regclass AND contype = 'p'; EXECUTE 'ALTER TABLE ' || '"Sales dep''t"."or""der.s"' || ' DROP CONSTRAINT ' || quote_ident(old) || ', ALTER COLUMN "it''s" DROP NOT NULL, ADD PRIMARY KEY ("select", "new ""key""")'; END $tailwater$;
 -- add a column

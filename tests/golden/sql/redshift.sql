@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS _tailwater.held (pipeline character varying(1024) NOT
 CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline character varying(1024) NOT NULL, name character varying(1024) NOT NULL, value character varying(65535) NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, source_column character varying(1024) NOT NULL, source_value character varying(1024) NOT NULL, pipeline character varying(1024) NOT NULL);
 CREATE TABLE IF NOT EXISTS "_tailwater"."columns_it's" (pipeline character varying(1024) NOT NULL, target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, source_relation bigint NOT NULL, source_number integer NOT NULL, source_column character varying(1024) NOT NULL, target_column character varying(1024) NOT NULL);
+CREATE TABLE IF NOT EXISTS "_tailwater"."views_it's" (pipeline character varying(1024) NOT NULL, target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, view_schema character varying(1024) NOT NULL, view_name character varying(1024) NOT NULL, place integer NOT NULL, shown_name character varying(1024) NOT NULL, target_column character varying(1024) NOT NULL);
 -- progress
 INSERT INTO "_tailwater"."progress_it's" (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM "_tailwater"."progress_it's" WHERE pipeline = 'it''s');
 UPDATE "_tailwater"."progress_it's" SET fence = fence + 1 WHERE pipeline = 'it''s';
@@ -74,6 +75,13 @@ ALTER TABLE "sales dep't"."or""der.s" DROP COLUMN "amount";
 ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "_tw_cast" TO "amount";
 -- rename a column
 ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "it's ""a""" TO "b";
+-- a view
+CREATE SCHEMA IF NOT EXISTS "of ""us""";
+CREATE OR REPLACE VIEW "of ""us"""."the v'iew" AS SELECT "select", "amount" AS "it's ""old""" FROM "sales dep't"."or""der.s" WITH NO SCHEMA BINDING;
+DROP VIEW IF EXISTS "of ""us"""."the v'iew";
+SELECT view_schema, view_name, shown_name, target_column FROM "_tailwater"."views_it's" WHERE pipeline = 'it''s' AND target_schema = 'Sales dep''t' AND target_table = 'or"der.s' ORDER BY place;
+DELETE FROM "_tailwater"."views_it's" WHERE pipeline = 'it''s' AND target_schema = 'Sales dep''t' AND target_table = 'or"der.s';
+INSERT INTO "_tailwater"."views_it's" (pipeline, target_schema, target_table, view_schema, view_name, place, shown_name, target_column) VALUES ('it''s', 'Sales dep''t', 'or"der.s', 'of "us"', 'The v''iew', 0, 'select', 'select'), ('it''s', 'Sales dep''t', 'or"der.s', 'of "us"', 'The v''iew', 1, 'it''s "old"', 'Amount');
 -- another key
 -- add a column
 ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "ünï" character varying(1024) ENCODE ZSTD;
