@@ -52,6 +52,20 @@ fn a_table_that_changes_in_every_way_has_the_same_rows_and_columns_in_each_wareh
         pipeline.run_until_current().success();
         (file, pipeline)
     };
+    #[cfg(feature = "kafka")]
+    let (behind, through) = {
+        let kafka = crate::support::kafka::Kafka::shared();
+        let prefix = kafka.prefix("shapes");
+        let writer = Tailwater::new("shapes_w")
+            .source_postgres(&source.url(), &["public.*"])
+            .sink_kafka(&kafka.bootstrap(), &prefix)
+            .toml("[sink.kafka.topic]\nreplication = 1\npartitions = 3");
+        let behind = Postgres::shared(17).database("shapes_k");
+        let reader = Tailwater::new("shapes_r")
+            .source_kafka(&kafka.bootstrap(), &[&format!("{prefix}.public.*")], &prefix)
+            .sink_postgres(&behind.url(), None);
+        (behind, [writer, reader])
+    };
     for step in STEPS {
         let (begin, rest) = step.split_once("begin;").unwrap_or((step, ""));
         let (inside, after) = rest.split_once("commit;").unwrap_or(("", rest));
@@ -65,6 +79,11 @@ fn a_table_that_changes_in_every_way_has_the_same_rows_and_columns_in_each_wareh
         let (session, of) = (source.session(), target.session());
         let same = |copy: Copy<'_>| difference(&session, split("public.t"), copy, split("public.t"));
         assert_eq!(same(Copy::Postgres(&of)), None, "after {step}");
+        #[cfg(feature = "kafka")]
+        {
+            through.iter().for_each(|pipeline| drop(pipeline.run_until_current().success()));
+            assert_eq!(same(Copy::Postgres(&behind.session())), None, "behind Kafka after {step}");
+        }
         #[cfg(feature = "duckdb")]
         {
             duckdb.run_until_current().success();
