@@ -91,6 +91,8 @@ fn killed_or_replaced_while_it_sleeps_a_writer_leaves_each_change_once() {
     let mut new = twin.run();
     // What it ends of the old one's transaction counts as growth too: only once it is ready has it said who it is.
     new.wait_ready();
+    let said = new.text();
+    assert!(!said.contains("is still held by our own process"), "the first attempt ends the sleeping one's: {said}");
     watch.grows(&mut new, 20);
     old.signal(Signal::SIGCONT);
     old.wait().code(3).says(&["another process has taken over the pipeline"]);

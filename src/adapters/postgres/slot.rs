@@ -165,11 +165,14 @@ pub(super) async fn take_over(client: &Client, options: &Options, slot: &Slot) -
         slot = options.slot,
         "an earlier connection of this pipeline still holds the slot: taking over"
     );
-    client
-        .execute("SELECT pg_terminate_backend($1)", &[&pid])
-        .await
-        .map_err(|error| sql_error(error, "ending the earlier connection of this pipeline"))?;
-    for _ in 0..100 {
+    for attempt in 0..400 {
+        // One that can't send, since nobody reads, takes the first as a reason to say good-bye, and waits again.
+        if attempt % 10 == 0 {
+            client
+                .execute("SELECT pg_terminate_backend($1)", &[&pid])
+                .await
+                .map_err(|error| sql_error(error, "ending the earlier connection of this pipeline"))?;
+        }
         let active = client
             .query_opt(
                 "SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND active_pid = $2",
