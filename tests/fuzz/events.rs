@@ -231,7 +231,7 @@ pub fn markers() -> Target {
         let change = ChangeId { commit: Lsn::new(40_270_000), seq: 7 };
         let offsets = offsets.iter().map(|&(topic, partition, next)| (topic.to_owned(), partition, next)).collect();
         let checkpoint = Checkpoint { position, change, phase, offsets, followed: None };
-        Marker { checkpoint, inside, writer: Writer { epoch: 3, reading: "a1".into() } }.encode()
+        Marker { checkpoint, inside, writer: Writer { epoch: 3, process: "b2".into(), reading: "a1".into() } }.encode()
     };
     let inside = ChangeId { commit: Lsn::new(40_280_000), seq: 1 };
     let corpus = vec![

@@ -84,6 +84,7 @@ fn killed_or_replaced_while_it_sleeps_a_writer_leaves_each_change_once() {
         running = publisher.run();
     }
     // The old one sleeps in the middle of its work; the new one takes over; the old one wakes.
+    running.wait_ready();
     watch.grows(&mut running, 20);
     let mut old = running;
     old.signal(Signal::SIGSTOP);

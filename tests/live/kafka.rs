@@ -62,7 +62,7 @@ fn sink_options(prefix: &str) -> SinkOptions {
         buffer_bytes: 64 << 20,
         guarantee: Guarantee::AtLeastOnce,
         reading: String::new(),
-        epoch: Arc::default(),
+        own: Arc::default(),
     }
 }
 

@@ -173,7 +173,7 @@ mod tests {
             buffer_bytes: 1,
             guarantee: super::super::Guarantee::default(),
             reading: String::new(),
-            epoch: Arc::default(),
+            own: Arc::default(),
         }
     }
 

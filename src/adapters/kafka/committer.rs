@@ -11,7 +11,6 @@
 //! another) settles the transaction by its `init_transactions` and reads in the progress topic what came of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +18,7 @@ use tokio::time::Instant;
 
 use super::control::Control;
 use super::ledger::Ledger;
+use super::options::Own;
 use super::parcel::{Closing, Handed};
 use super::producer::{Producer, Record, Tag};
 use super::progress::Progress;
@@ -34,8 +34,8 @@ pub(super) struct Committer {
     pub(super) progress: Progress,
     pub(super) parcels: mpsc::UnboundedReceiver<Handed>,
     pub(super) control: Arc<Control>,
-    /// The epoch of the process's last writer.
-    pub(super) epoch: Arc<AtomicU64>,
+    /// Who this process is among the writers.
+    pub(super) own: Arc<Own>,
     /// Ends it in good order; whoever asked is told when nothing is open any more.
     pub(super) close: mpsc::Receiver<oneshot::Sender<()>>,
     /// Lets go of whoever waits for room in the queue.
@@ -190,9 +190,8 @@ impl Committer {
             };
         }
         let (control, topic) = (Arc::clone(&self.control), self.progress.topic.clone());
-        let own = self.epoch.load(Ordering::Relaxed);
         match blocking(move || control.last_marker(&topic)).await {
-            Ok(Some(marked)) if marked.marker.writer.epoch > own => taken_over(&self.progress.pipeline),
+            Ok(Some(marked)) if self.own.is_replaced_by(&marked.marker.writer) => taken_over(&self.progress.pipeline),
             _ => Error::transient("the brokers have ended this writer's transaction: it took longer than a minute")
                 .remedy("nothing is lost: the writer goes on after what was committed"),
         }

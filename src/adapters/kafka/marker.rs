@@ -21,6 +21,8 @@ pub struct Marker {
 pub struct Writer {
     /// Counts the writers of a prefix: the highest is the present one. 0 in markers from before there was a count.
     pub epoch: u64,
+    /// Tells processes apart; empty in markers from before there were names.
+    pub process: String,
     /// What the ids of changes inside a transaction depend on, beside the log: after another they can't be compared.
     pub reading: String,
 }
@@ -42,6 +44,8 @@ struct Json<'a> {
     offsets: Vec<(String, i32, i64)>,
     #[serde(default)]
     epoch: u64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    process: String,
     #[serde(default)]
     reading: String,
 }
@@ -81,6 +85,7 @@ impl Marker {
             inside: self.inside.map(|id| JsonChange { commit_lsn: id.commit.to_string(), seq: id.seq }),
             offsets: offsets.clone(),
             epoch: self.writer.epoch,
+            process: self.writer.process.clone(),
             reading: self.writer.reading.clone(),
         };
         serde_json::to_vec(&json).expect("texts and numbers are always JSON")
@@ -111,7 +116,7 @@ impl Marker {
                 Some(id) => Some(ChangeId { commit: lsn(&id.commit_lsn)?, seq: id.seq }),
                 None => None,
             },
-            writer: Writer { epoch: json.epoch, reading: json.reading },
+            writer: Writer { epoch: json.epoch, process: json.process, reading: json.reading },
         })
     }
 }
@@ -132,7 +137,7 @@ mod tests {
                 followed: None,
             },
             inside: Some(ChangeId { commit: Lsn::new(0x1_0000_0040), seq: 9 }),
-            writer: Writer { epoch: 3, reading: "a1".into() },
+            writer: Writer { epoch: 3, process: "b2".into(), reading: "a1".into() },
         };
         assert_eq!(Marker::decode(&marker.encode()).unwrap(), marker);
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use secrecy::SecretString;
 
+use super::marker::Writer;
 use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{Settings, Topic, TopicNames};
 use crate::logic::project::{Origins, Rule};
@@ -166,8 +167,43 @@ pub struct SinkOptions {
     pub guarantee: Guarantee,
     /// What the ids of changes depend on beside the source's log, in any form that can be compared.
     pub reading: String,
-    /// The epoch of this process's last writer, 0 before the first: who finds a higher one has been replaced.
-    pub epoch: Arc<AtomicU64>,
+    /// Who this process is among the prefix's writers.
+    pub own: Arc<Own>,
+}
+
+/// A process as a writer, over all its attempts.
+#[derive(Debug)]
+pub struct Own {
+    /// The epoch of its last attempt, 0 before the first.
+    epoch: AtomicU64,
+    process: String,
+}
+
+impl Default for Own {
+    fn default() -> Own {
+        Own { epoch: AtomicU64::new(0), process: format!("{:016x}", rand::random::<u64>()) }
+    }
+}
+
+impl Own {
+    /// The writer of its next attempt, after the one that was last in the topics.
+    pub(super) fn next(&self, last: Option<&Writer>, reading: &str) -> Writer {
+        let epoch = last.map_or(0, |last| last.epoch).max(self.epoch.load(Ordering::Relaxed)) + 1;
+        self.epoch.store(epoch, Ordering::Relaxed);
+        Writer { epoch, process: self.process.clone(), reading: reading.to_owned() }
+    }
+
+    /// Whether it was a writer before.
+    pub(super) fn has_begun(&self) -> bool {
+        self.epoch.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether another process has become the writer after its last attempt. One of the same epoch has, too: of two
+    /// that begin at once, the one that was shut out by the other has left no marker of its own.
+    pub(super) fn is_replaced_by(&self, writer: &Writer) -> bool {
+        let own = self.epoch.load(Ordering::Relaxed);
+        own > 0 && writer.epoch >= own && writer.process != self.process
+    }
 }
 
 impl SinkOptions {
@@ -264,4 +300,24 @@ pub struct ForeignOptions {
     pub placeholder: String,
     /// Types of columns that are not left to their values.
     pub declared: Vec<Declared>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_writers_that_begin_at_once_the_one_without_a_marker_was_replaced() {
+        let (one, two) = (Own::default(), Own::default());
+        let last = Writer { epoch: 4, process: "gone".into(), reading: String::new() };
+        assert!(!one.is_replaced_by(&last), "it has not begun");
+        // Both have read the same marker, and the second has shut the first one out before it could leave its own.
+        let (mine, other) = (one.next(Some(&last), ""), two.next(Some(&last), ""));
+        assert_eq!((mine.epoch, other.epoch), (5, 5));
+        assert!(one.is_replaced_by(&other) && !one.is_replaced_by(&last));
+        // One whose marker came, though nobody told it, goes on after itself.
+        assert!(!one.is_replaced_by(&mine));
+        assert_eq!(one.next(Some(&mine), "").epoch, 6);
+        assert!(!one.is_replaced_by(&other) && two.is_replaced_by(&one.next(None, "")));
+    }
 }

@@ -96,7 +96,7 @@ mod tests {
             last: Checkpoint { change: last, ..nowhere() },
             unfinished,
             followed: Followed::default(),
-            writer: Writer { epoch: 1, reading: "a".into() },
+            writer: Writer { epoch: 1, process: "p".into(), reading: "a".into() },
         };
         for lsn in [0x50, 0x90] {
             let marker = progress.marker(&complete(lsn, unfinished));

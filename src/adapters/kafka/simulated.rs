@@ -21,6 +21,7 @@ use rand::{Rng, SeedableRng};
 use super::control::Marked;
 use super::ledger::{Delivery, End, Ledger, Route};
 use super::marker::{self, Marker};
+use super::options::Own;
 use super::producer::{Placed, Reports, Tag};
 use super::start::{Before, succeed};
 use super::transaction::{Action, Event, Limits, Part, Transaction};
@@ -111,7 +112,7 @@ impl Brokers {
     /// The last marker that a reader sees.
     fn marked(&self) -> Option<Marked> {
         let upto = Some(self.position()).filter(|upto| *upto > 0)?;
-        let writer = marker::Writer { epoch: self.epoch, reading: String::new() };
+        let writer = marker::Writer { epoch: self.epoch, ..marker::Writer::default() };
         let marker = Marker { checkpoint: checkpoint(upto), inside: None, writer };
         Some(Marked { marker, offset: 0, pipeline: "shop".into() })
     }
@@ -190,7 +191,7 @@ impl Writer {
     /// Begins as the product does; the one before goes on wherever this one waits.
     fn start(brokers: &mut Brokers, before: Option<&mut Writer>, random: &mut StdRng) -> Writer {
         let shared = Beginning(Mutex::new((&mut *brokers, before, random)));
-        let last = succeed(0, "shop", &shared).now_or_never().expect("nobody is waited for").unwrap();
+        let last = succeed(&Own::default(), "shop", &shared).now_or_never().expect("nobody is waited for").unwrap();
         let epoch = brokers.epoch;
         let ledger = Ledger::transactional();
         ledger.route(Route { topic: "t".into(), table: "table public.t (key id)".into(), limit: None });

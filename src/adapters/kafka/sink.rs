@@ -122,10 +122,10 @@ impl KafkaSink {
         let (for_task, of_ledger) = (Arc::clone(&producer), Arc::clone(&ledger));
         let mut tasks = vec![Task(match parcels {
             Some(parcels) => {
-                let epoch = Arc::clone(&options.epoch);
+                let own = Arc::clone(&options.own);
                 let closing = outlet.closing();
                 let (producer, ledger) = (for_task, of_ledger);
-                let committer = Committer { producer, ledger, progress, parcels, control, epoch, close, closing };
+                let committer = Committer { producer, ledger, progress, parcels, control, own, close, closing };
                 tokio::spawn(committer.run())
             }
             None => tokio::spawn(Scribe { producer: for_task, ledger: of_ledger, progress }.run()),

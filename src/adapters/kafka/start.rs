@@ -1,12 +1,12 @@
 //! How a writer begins: it shuts out the one before, and only then reads where that one has come to.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::committer::taken_over;
 use super::control::{Control, Marked, check_pipeline};
 use super::ledger::Ledger;
 use super::marker::{Marker, Writer};
+use super::options::Own;
 use super::plans::Known;
 use super::producer::{Producer, Reports, Tag};
 use super::progress::{Progress, nowhere};
@@ -39,7 +39,6 @@ pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
     // A reader takes the progress topic for the sign that both are there.
     topics.ensure(&tables, Purpose::Tables).await?;
     topics.ensure(&progress, Purpose::Progress).await?;
-    let own = options.epoch.load(Ordering::Relaxed);
     let exactly = options.guarantee == Guarantee::ExactlyOnce;
     let ledger = Arc::new(if exactly { Ledger::transactional() } else { Ledger::default() });
     let reports: Arc<dyn Reports> = Arc::clone(&ledger) as _;
@@ -51,7 +50,7 @@ pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
         pipeline: &options.pipeline,
         producer: exactly.then_some(&producer),
     };
-    let last = succeed(own, &options.pipeline, &before).await?;
+    let last = succeed(&options.own, &options.pipeline, &before).await?;
     let known = {
         let (control, tables, options) = (Arc::clone(&control), tables.clone(), options.clone());
         blocking(move || Known::read(&control, &tables, &options)).await?
@@ -61,9 +60,7 @@ pub(super) async fn begin(options: &SinkOptions) -> Result<Began> {
         let (control, offsets) = (Arc::clone(&control), marked.marker.checkpoint.offsets.clone());
         blocking(move || shrunk(&control, &offsets)).await?;
     }
-    let epoch = last.as_ref().map_or(0, |marked| marked.marker.writer.epoch).max(own) + 1;
-    options.epoch.store(epoch, Ordering::Relaxed);
-    let writer = Writer { epoch, reading: options.reading.clone() };
+    let writer = options.own.next(last.as_ref().map(|marked| &marked.marker.writer), &options.reading);
     let had = if exactly { unfinished(last.as_ref(), &writer)? } else { ChangeId::ZERO };
     if exactly {
         announce(&producer, &progress, &options.pipeline, last.as_ref(), &writer).await?;
@@ -115,9 +112,9 @@ impl Before for Brokers<'_> {
 }
 
 /// Where the writer before has come to. It is asked only when that one is shut out: until then it may go on, and what it
-/// still writes would be written again. A writer that was replaced, and comes back, finds a higher epoch than its own.
-pub(super) async fn succeed(own: u64, pipeline: &str, before: &impl Before) -> Result<Option<Marked>> {
-    if own > 0 && before.marker().await?.is_some_and(|marked| marked.marker.writer.epoch > own) {
+/// still writes would be written again. A writer that was replaced, and comes back, finds the marker of its successor.
+pub(super) async fn succeed(own: &Own, pipeline: &str, before: &impl Before) -> Result<Option<Marked>> {
+    if own.has_begun() && before.marker().await?.is_some_and(|marked| own.is_replaced_by(&marked.marker.writer)) {
         return Err(taken_over(pipeline));
     }
     before.shut_out().await?;
@@ -200,13 +197,13 @@ mod tests {
     use crate::model::{Class, Lsn};
 
     fn marked(inside: Option<ChangeId>) -> Marked {
-        let writer = Writer { epoch: 1, reading: "a".into() };
+        let writer = Writer { epoch: 1, process: "p".into(), reading: "a".into() };
         Marked { marker: Marker { checkpoint: nowhere(), inside, writer }, offset: 0, pipeline: "shop".into() }
     }
 
     #[test]
     fn a_transaction_goes_on_inside_only_where_its_changes_are_numbered_alike() {
-        let reading = |reading: &str| Writer { epoch: 2, reading: reading.into() };
+        let reading = |reading: &str| Writer { epoch: 2, process: "p".into(), reading: reading.into() };
         let inside = ChangeId { commit: Lsn::new(800), seq: 7 };
         assert_eq!(unfinished(None, &reading("a")).unwrap(), ChangeId::ZERO);
         assert_eq!(unfinished(Some(&marked(None)), &reading("b")).unwrap(), ChangeId::ZERO);

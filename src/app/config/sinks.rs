@@ -234,7 +234,7 @@ fn to_topics(
         guarantee: guarantee.unwrap_or_default(),
         // What the source is asked for is known later.
         reading: String::new(),
-        epoch: Arc::default(),
+        own: Arc::default(),
     })
 }
 
