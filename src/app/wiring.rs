@@ -4,7 +4,7 @@
 //! Nothing of a failed attempt is kept in memory, so there is one way to start and no way to start half.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -79,6 +79,8 @@ pub(super) struct Attempts {
     /// Who shows progress to the consumer group, for a member of it.
     #[cfg(feature = "kafka")]
     pub(super) display: Option<Display>,
+    /// The fence of the warehouse that was taken last.
+    fence: Arc<AtomicU64>,
     /// What the sink had at the first.
     first: Option<Option<SourcePosition>>,
     /// Reads rows at the source, and remembers those that are not there.
@@ -189,7 +191,9 @@ fn of_this_attempt(
 ) -> warehouse::Options {
     let (rules, meters) = (config.rules.clone(), Arc::clone(&run.meters));
     let reread = attempts.reread.get_or_insert_with(|| reread(config, run)).clone();
-    warehouse::Options { rules, meters, origins: Origins::default(), reread, ..options.clone() }
+    let several = matches!(&config.source, Source::Kafka(from) if from.membership.is_some());
+    let fence = (!several).then(|| Arc::clone(&attempts.fence));
+    warehouse::Options { rules, meters, origins: Origins::default(), reread, fence, ..options.clone() }
 }
 
 /// Reads rows that the warehouse lacks at the source, where that is at hand.

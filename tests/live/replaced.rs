@@ -1,5 +1,6 @@
 //! What a writer leaves in the topics after another one has taken its place.
 
+use nix::sys::signal::Signal;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
@@ -67,4 +68,31 @@ fn what_a_replaced_writer_still_writes_is_not_applied() {
         .sink_postgres(&target.url(), None);
     apply.run_until_current().success();
     assert_all_equal(&source.session(), &["public.t"], Copy::Postgres(&target.session()));
+}
+
+#[test]
+fn whoever_slept_while_another_took_its_place_ends_when_it_wakes_and_takes_nothing_back() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("woken_s"), server.database("woken_t"));
+    source.sql("create table t (id int primary key)");
+    let pipeline =
+        Tailwater::new("woken").source_postgres(&source.url(), &["public.*"]).sink_postgres(&target.url(), None);
+    let here = |id: u32| {
+        target.one("select to_regclass('public.t') is not null") == "t"
+            && target.one(&format!("select count(*) from t where id = {id}")) == "1"
+    };
+    source.sql("insert into t values (1)");
+    let mut old = pipeline.run();
+    old.wait_until("at work", |_| here(1));
+    old.signal(Signal::SIGSTOP);
+    source.sql("insert into t values (2)");
+    let twin = pipeline.twin();
+    let mut new = twin.run();
+    new.wait_until("at work", |_| here(2));
+    // It has nothing to write when it wakes: the first that it meets is that its connections are gone.
+    old.signal(Signal::SIGCONT);
+    old.wait().code(3).says(&["another process writes this warehouse"]);
+    source.sql("insert into t values (3)");
+    new.wait_until("at work still", |_| here(3));
+    new.terminate().success();
 }

@@ -1,8 +1,10 @@
 //! The progress row: what is in the tables, and who may write them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::client::Client;
+use super::options::Options;
 use crate::codecs::dialect::{Dialect, Progress};
 use crate::model::{
     ChangeId, Checkpoint, Error, Followed, Lsn, Membership, Oid, PgTimestamp, Phase, Result, SourcePosition, TableName,
@@ -19,12 +21,14 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Makes the control tables, takes the fence, reads what is stored.
+    /// Makes the control tables, takes the fence, reads what is stored. A process that had the fence before does not
+    /// take it back from another one.
     pub(super) async fn open<C: Client>(
         client: &mut C,
         dialect: &impl Dialect,
-        pipeline: &str,
+        options: &Options,
     ) -> Result<(Ledger, Option<Checkpoint>)> {
+        let pipeline = &options.pipeline;
         // Several processes may start at one moment.
         for statement in dialect.alone().into_iter().chain(dialect.create_control()) {
             client.execute(&statement).await.map_err(|error| error.within("making the control tables"))?;
@@ -43,8 +47,18 @@ impl Ledger {
             client.execute(&statement).await?;
         }
         let (fence, stored) = read(client, row).await?;
+        let ledger = Ledger { pipeline: pipeline.to_owned(), fence, stored: stored.clone(), read_on: None };
+        if let Some(own) = &options.fence {
+            let before = own.load(Ordering::Relaxed);
+            if before > 0 && fence > before + 1 {
+                client.execute("ROLLBACK").await?;
+                return Err(ledger.replaced());
+            }
+            // Before it is certain: whether a commit that fails was done is not known.
+            own.store(fence, Ordering::Relaxed);
+        }
         client.execute("COMMIT").await?;
-        Ok((Ledger { pipeline: pipeline.to_owned(), fence, stored: stored.clone(), read_on: None }, stored))
+        Ok((ledger, stored))
     }
 
     /// The last change that is in the tables.

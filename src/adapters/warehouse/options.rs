@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::reread::Reread;
@@ -80,6 +81,9 @@ pub struct Options {
     pub meters: Arc<Meters>,
     /// How the tables are kept: the first that matches the source's name counts, `None` asks for nothing.
     pub modes: Vec<(Pattern, Option<Mode>)>,
+    /// The fence that this process has taken last, 0 before the first; `None` for one of several processes, which take
+    /// it from one another.
+    pub fence: Option<Arc<AtomicU64>>,
     /// The views beside the tables: the first that matches the source's name counts.
     pub views: Vec<(Pattern, Option<ViewName>)>,
     /// Who reads rows at the source that the warehouse lacks; nobody behind Kafka.
@@ -134,6 +138,7 @@ impl Options {
             origins: Origins::default(),
             meters: Arc::default(),
             modes: Vec::new(),
+            fence: None,
             views: Vec::new(),
             reread: None,
         }

@@ -74,7 +74,7 @@ pub(super) type Stored = (Option<Checkpoint>, BTreeMap<String, String>);
 
 impl<C: Client, D: Dialect> Worker<C, D> {
     pub(super) async fn start(mut client: C, dialect: D, options: Options) -> Result<(Worker<C, D>, Stored)> {
-        let (ledger, stored) = Ledger::open(&mut client, &dialect, &options.pipeline).await?;
+        let (ledger, stored) = Ledger::open(&mut client, &dialect, &options).await?;
         let stops = Stops::open(&mut client, &dialect, &options, stored.is_none()).await?;
         let pace = Pace::new(options.flush.after, options.adaptive);
         let noted = notes::read(&mut client, &dialect, &options.pipeline).await?;
