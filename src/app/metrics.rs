@@ -35,6 +35,7 @@ struct State {
     events: Vec<(String, &'static str, u64)>,
     /// 1 for a stopped table, 0 for another; and how many of its changes wait.
     stopped: Vec<(String, u8, u64)>,
+    misfits: Vec<(String, String, u64)>,
     restarts: u64,
     role: Option<Role>,
 }
@@ -133,6 +134,7 @@ impl State {
                         .map(|(op, count)| (name.to_string(), op, count))
                 })
                 .collect(),
+            misfits: meters.misfits().into_iter().map(|((table, column), n)| (table.to_string(), column, n)).collect(),
             restarts: meters.restarts.load(Ordering::Relaxed),
             role: meters.role(),
         }
@@ -189,6 +191,16 @@ impl prometheus_client::collector::Collector for State {
         )?;
         for (table, op, count) in &self.events {
             ConstCounter::new(*count).encode(family.encode_family(&[("table", table.as_str()), ("op", *op)])?)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "tailwater_misfits",
+            "Values that had no place in their column, for which NULL was written.",
+            none,
+            counter.metric_type(),
+        )?;
+        for (table, column, count) in &self.misfits {
+            let labels = [("table", table.as_str()), ("column", column.as_str())];
+            ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
         }
         if let Some(role) = self.role {
             let mut family = encoder.encode_descriptor(

@@ -162,6 +162,7 @@ pub struct Meters {
     pub restarts: AtomicU64,
     tables: Mutex<BTreeMap<TableName, TableMeter>>,
     stopped: Mutex<BTreeMap<TableName, StoppedTable>>,
+    misfits: Mutex<BTreeMap<(TableName, String), u64>>,
     last_error: Mutex<Option<(PgTimestamp, String)>>,
     role: Mutex<Option<Role>>,
 }
@@ -217,6 +218,17 @@ impl Meters {
     /// Every table that is stopped, in name order.
     pub fn stopped(&self) -> Vec<(TableName, StoppedTable)> {
         self.stopped_tables().iter().map(|(name, state)| (name.clone(), state.clone())).collect()
+    }
+
+    /// Counts values that NULL was written for.
+    pub fn replaced(&self, table: &TableName, column: &str, more: u64) {
+        let mut misfits = self.misfits.lock().unwrap_or_else(PoisonError::into_inner);
+        *misfits.entry((table.clone(), column.to_owned())).or_default() += more;
+    }
+
+    /// By table and column: values that NULL was written for.
+    pub fn misfits(&self) -> BTreeMap<(TableName, String), u64> {
+        self.misfits.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says what this process does in its consumer group.

@@ -346,3 +346,33 @@ fn topics_of_others_are_read_as_their_origin_says() {
         assert_eq!(problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), [path], "{lines}");
     }
 }
+
+#[test]
+fn what_becomes_of_values_that_do_not_fit_is_said_for_all_tables_and_for_some() {
+    use tailwater::logic::merge::OnMisfit;
+    use tailwater::model::TableName;
+
+    let sink = "[sink.duckdb]\n";
+    let of = |text: &str, table: &str| {
+        let Sink::Duckdb(options, _) = Config::parse(text).unwrap().sink else { panic!("DuckDB is the sink") };
+        options.policies.of(&TableName::new("public", table)).misfit
+    };
+    assert_eq!(of(GOOD, "t"), OnMisfit::Stop);
+    let text = GOOD.replace(sink, "[sink.duckdb]\non_misfit = \"text\"\n");
+    let text = format!(
+        "{text}[[table]]\nmatch = \"public.a\"\non_misfit = \"null\"\n[[table]]\nmatch = \"public.b\"\non_misfit = \"widen\"\n\
+         [[table]]\nmatch = \"public.c\"\non_misfit = \"stop\"\n[[table]]\nmatch = \"public.d\"\non_rename = \"keep\"\n"
+    );
+    let found = ["a", "b", "c", "d", "e"].map(|table| of(&text, table));
+    assert_eq!(found, [OnMisfit::Null, OnMisfit::Widen, OnMisfit::Stop, OnMisfit::Text, OnMisfit::Text]);
+    let wrong = problems(&GOOD.replace(sink, "[sink.duckdb]\non_misfit = \"truncate\"\n"));
+    assert!(
+        wrong.iter().any(|problem| problem.to_string().contains("on_misfit") && problem.remedy.contains("\"null\""))
+    );
+    let kafka = "[sink.kafka]\nbootstrap = \"b:9092\"\nformat = \"json\"\n";
+    let useless = format!(
+        "{}[[table]]\nmatch = \"public.a\"\non_misfit = \"null\"\n",
+        GOOD.replace("[sink.duckdb]\npath = \"shop.duckdb\"\n", kafka)
+    );
+    assert!(problems(&useless).iter().any(|problem| problem.to_string().contains("on_misfit")));
+}

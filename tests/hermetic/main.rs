@@ -23,6 +23,7 @@ mod inline;
 mod keys;
 mod mapped;
 mod messages;
+mod misfits;
 mod mutants;
 mod names;
 mod notice;

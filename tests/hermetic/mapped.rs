@@ -58,7 +58,7 @@ fn column(declared: &str, modifier: i32) -> Column {
 #[test]
 fn the_page_of_warehouses_types_says_what_the_dialects_say() {
     let mut page = String::from(
-        "# Types in warehouses\n\nWhat becomes of each type, and what is lost on the way. Where nothing is said, values are those of the source and read\nthe same. No value is changed silently: one that has no place [stops its table](stopped-tables.md) with its column and its\nkey's columns. A domain is what is beneath it. This page is made of what `src/codecs/dialect` says.\n",
+        "# Types in warehouses\n\nWhat becomes of each type, and what is lost on the way. Where nothing is said, values are those of the source and read\nthe same. No value is changed silently: one that has no place [stops its table](stopped-tables.md) with its column and its\nkey's columns, or follows [`on_misfit`](misfits.md). A domain is what is beneath it. This page is made of what `src/codecs/dialect` says.\n",
     );
     let redshift = Redshift::default();
     let titles = ["PostgreSQL", "DuckDB", "Amazon Redshift"];

@@ -131,6 +131,14 @@ fn script(dialect: &impl Dialect) -> String {
     let mut held = vec![dialect.held("it's", &name)];
     held.extend(dialect.hold("it's", &name, &[column.clone(), Held { number: 0, ..column }]));
     say("what columns hold", held);
+    let misfits = dialect.misfits("it's");
+    let mut marks = misfits.mark(
+        &name,
+        "it's",
+        &[ChangeId { commit: Lsn::new(7), seq: 1 }, ChangeId { commit: Lsn::new(8), seq: 2 }],
+    );
+    marks.extend([misfits.targets(), misfits.forget()]);
+    say("marks of values that did not fit", marks);
     let layouts = [
         ("with a key of two columns", vec![1, 0], Layout::Mirror),
         ("without a key", Vec::new(), Layout::Log),
@@ -152,6 +160,17 @@ fn script(dialect: &impl Dialect) -> String {
             filled.extend(dialect.add_filled(&target, &raw, "\\x00ff"));
             say("add columns that have values in the rows that are there", filled);
             say("alter a column's type", dialect.retype(&target, &amount));
+            let types = dialect.columns(&target.name).contains("duckdb_columns");
+            let found: &[&str] = match types {
+                true => &["DECIMAL(12,3)", "TIMESTAMP", "BLOB"],
+                false => {
+                    &["numeric(12,3)", "timestamp without time zone", "timestamp with time zone", "super", "bytea"]
+                }
+            };
+            say(
+                "make text of columns",
+                found.iter().filter_map(|found| dialect.as_text(&target, &amount, found)).flatten().collect(),
+            );
             say("rename a column", vec![dialect.rename_column(&target, "it's \"a\"", "b")]);
             let keys = [["select", "it's"], ["select", "new \"key\""]].map(|key| key.map(str::to_owned).to_vec());
             let shown = |name: &str, column: &str| Shown { name: name.into(), column: column.into() };
@@ -170,6 +189,11 @@ fn script(dialect: &impl Dialect) -> String {
             say("empty it", vec![dialect.clear_stage(&target)]);
         }
         say("staging table", dialect.create_stage(&target));
+        let spec =
+            MergeSpec { target: &target, horizon: None, at: None, deletes: true, missing: vec![4], staged: true };
+        if layout.by_key() {
+            say("keep marks", dialect.keep_marks("it's", &spec));
+        }
         let missing = if layout.by_key() { vec![4, 6] } else { Vec::new() };
         if layout.by_key() {
             say("orphans", vec![dialect.orphans(&target)]);

@@ -35,6 +35,7 @@ mod kill;
 mod large;
 #[cfg(feature = "kafka")]
 mod messages;
+mod misfits;
 mod model;
 mod modes;
 mod names;

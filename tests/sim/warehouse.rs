@@ -441,7 +441,7 @@ impl Warehouse {
             return Err(Error::transient("the connection to the warehouse is gone"));
         };
         let count = stage.rows.len() as u64;
-        session.staged.entry(stage.target.name.to_string()).or_default().extend(stage.rows);
+        session.staged.entry(stage.target.name.to_string()).or_default().extend(stage.rows.iter().cloned());
         Ok(count)
     }
 

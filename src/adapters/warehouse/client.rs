@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::codecs::dialect::Target;
-use crate::logic::merge::{NetRow, Stage};
+use crate::logic::merge::{Misfit, NetRow, Stage};
 use crate::model::Result;
 
 /// One connection to a warehouse: statements, small results, bulk load. SQL comes from `codecs::dialect`.
@@ -23,6 +23,12 @@ pub trait Client: Send + 'static {
 
     /// Appends the rows to the staging table, inside the transaction that is open; returns how many.
     fn load(&mut self, stage: Stage) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Which values of the rows have no place in the target's columns. Asked once something has failed, never before.
+    fn misfits(&mut self, target: &Target, rows: &[NetRow]) -> impl Future<Output = Result<Vec<Misfit>>> + Send {
+        let _ = (target, rows);
+        async { Ok(Vec::new()) }
+    }
 
     /// Leaves the warehouse in good order.
     fn close(&mut self) -> impl Future<Output = Result<()>> + Send {

@@ -3,7 +3,7 @@
 //! DuckDB runs inside this process and holds its file alone: another process can't open it while we run, another part
 //! of this process can ask for a [`reader`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,8 +15,8 @@ use tokio::task::block_in_place;
 
 use super::client::Client;
 use super::options::DuckdbFile;
-use crate::codecs::dialect::Duckdb;
-use crate::logic::merge::{NetRow, Stage};
+use crate::codecs::dialect::{Dialect, Duckdb, Target, quote};
+use crate::logic::merge::{Misfit, NetRow, Stage};
 use crate::model::{Cell, Class, Error, Result};
 
 /// What DuckDB may take of memory at most, where it would take more by itself (80 % of the machine's). A merge needs far
@@ -92,15 +92,51 @@ impl DuckdbClient {
         let failed = |error| failure(error, &self.path);
         let raw = Duckdb.raw(&stage.target);
         self.connection.execute_batch(&format!("DELETE FROM \"{raw}\"")).map_err(failed)?;
-        let mut appender = self.connection.appender(&raw).map_err(failed)?;
-        for rows in stage.rows.chunks(BATCH) {
-            appender.append_record_batch(batch(stage, rows)?).map_err(failed)?;
-        }
-        appender.flush().map_err(failed)?;
-        drop(appender);
+        self.append(&stage.target, &stage.rows)?;
         let convert = Duckdb.convert(&stage.target);
         let rows = self.connection.execute(&convert, []).map_err(|error| self.misfit(stage, error))?;
         Ok(rows as u64)
+    }
+
+    /// Fills the table that takes rows as text.
+    fn append(&self, target: &Target, rows: &[NetRow]) -> Result<()> {
+        let failed = |error| failure(error, &self.path);
+        let raw = Duckdb.raw(target);
+        let mut appender = self.connection.appender(&raw).map_err(failed)?;
+        for rows in rows.chunks(BATCH) {
+            appender.append_record_batch(batch(target, rows)?).map_err(failed)?;
+        }
+        appender.flush().map_err(failed)
+    }
+
+    /// The values that DuckDB can't parse, or those that are not UTF-8, which come first.
+    fn unfit(&self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
+        let mut misfits = Vec::new();
+        for (row, net) in rows.iter().enumerate() {
+            let cells = net.row.cells().enumerate();
+            let unread =
+                cells.filter(|(_, cell)| matches!(cell, Cell::Text(text) if std::str::from_utf8(text).is_err()));
+            misfits.extend(unread.map(|(column, _)| Misfit { row, column }));
+        }
+        if !misfits.is_empty() {
+            return Ok(misfits);
+        }
+        for statement in Duckdb.create_stage(target) {
+            self.connection.execute_batch(&statement).map_err(|error| failure(error, &self.path))?;
+        }
+        self.append(target, rows)?;
+        let table = &target.table;
+        let own = (0..).zip(&table.columns).map(|(at, column)| (at, column, quote(&column.name)));
+        let base =
+            (1..).zip(&table.key).filter_map(|(n, &at)| Some((at, table.columns.get(at)?, format!("_tw_base_{n}"))));
+        let places: HashMap<Vec<Option<String>>, usize> =
+            rows.iter().enumerate().map(|(at, row)| (id(row), at)).collect();
+        for (column, typed, raw) in own.chain(base) {
+            let Some(query) = Duckdb.unparsed(target, typed, &raw) else { continue };
+            let found = self.rows(&query).map_err(|error| failure(error, &self.path))?;
+            misfits.extend(found.iter().filter_map(|id| Some(Misfit { row: *places.get(id)?, column })));
+        }
+        Ok(misfits)
     }
 
     /// Which column holds a value that its type does not take. DuckDB's own message would show the value.
@@ -113,9 +149,7 @@ impl DuckdbClient {
         if !text.contains("Conversion Error") && !text.contains("Out of Range") && !text.contains("Invalid Input") {
             return failure(error, &self.path);
         }
-        let wanted = |column: &&crate::model::Column| {
-            text.contains(&crate::codecs::dialect::Dialect::target_type(&Duckdb, column))
-        };
+        let wanted = |column: &&crate::model::Column| text.contains(&Duckdb.target_type(column));
         let suspects: Vec<&str> = table.columns.iter().filter(wanted).map(|c| c.name.as_str()).collect();
         Error::blocked(format!(
             "a value of {} (key {key}) does not fit its DuckDB type; one of the columns {}",
@@ -147,6 +181,10 @@ impl Client for DuckdbClient {
         block_in_place(|| self.stage(&stage))
     }
 
+    async fn misfits(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
+        block_in_place(|| self.unfit(target, rows))
+    }
+
     /// Moves the log into the file, so that a reader needs only that.
     async fn close(&mut self) -> Result<()> {
         block_in_place(|| self.connection.execute_batch("CHECKPOINT")).map_err(|error| failure(error, &self.path))
@@ -176,20 +214,20 @@ fn text(value: ValueRef<'_>) -> Option<String> {
 }
 
 /// Staged rows as columns of text, as the raw staging table has them.
-fn batch(stage: &Stage, rows: &[NetRow]) -> Result<RecordBatch> {
-    let table = &stage.target.table;
+fn batch(target: &Target, rows: &[NetRow]) -> Result<RecordBatch> {
+    let table = &target.table;
     let width = table.columns.len();
     let mut texts: Vec<StringBuilder> =
         (0..width).map(|_| StringBuilder::with_capacity(rows.len(), rows.len() * 16)).collect();
     let (mut lsn, mut seq) = (Int64Builder::new(), Int64Builder::new());
     let (mut op, mut missing) = (StringBuilder::new(), StringBuilder::new());
-    let layout = stage.target.layout;
+    let layout = target.layout;
     let mut extras: Vec<StringBuilder> = layout.staged().iter().map(|_| StringBuilder::new()).collect();
     let mut base: Vec<StringBuilder> = table.key.iter().map(|_| StringBuilder::new()).collect();
     let mut scratch = Vec::new();
     for row in rows {
         for ((builder, cell), column) in texts.iter_mut().zip(row.row.cells()).zip(&table.columns) {
-            builder.append_option(utf8(cell).map_err(|what| misread(stage, &column.name, what))?);
+            builder.append_option(utf8(cell).map_err(|what| misread(target, &column.name, what))?);
         }
         lsn.append_value(i64::try_from(row.id.commit.get()).unwrap_or(i64::MAX));
         seq.append_value(i64::try_from(row.id.seq).unwrap_or(i64::MAX));
@@ -201,7 +239,7 @@ fn batch(stage: &Stage, rows: &[NetRow]) -> Result<RecordBatch> {
         }
         for (builder, &index) in base.iter_mut().zip(&table.key) {
             let cell = row.base.as_ref().map_or(Cell::Null, |base| base.cell(index));
-            builder.append_option(utf8(cell).map_err(|what| misread(stage, "the key", what))?);
+            builder.append_option(utf8(cell).map_err(|what| misread(target, "the key", what))?);
         }
     }
     let mut columns: Vec<ArrayRef> = texts.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef).collect();
@@ -236,8 +274,14 @@ fn utf8(cell: Cell<'_>) -> std::result::Result<Option<&str>, &'static str> {
     }
 }
 
-fn misread(stage: &Stage, column: &str, what: &str) -> Error {
-    Error::blocked(format!("a value of {}, column {column}, {what}", stage.target.table.name))
+/// What a raw row can be told by.
+fn id(row: &NetRow) -> Vec<Option<String>> {
+    let (lsn, seq, op) = (row.id.commit.get(), row.id.seq, row.op.letter());
+    vec![Some(lsn.to_string()), Some(seq.to_string()), Some(op.to_string())]
+}
+
+fn misread(target: &Target, column: &str, what: &str) -> Error {
+    Error::blocked(format!("a value of {}, column {column}, {what}", target.table.name))
         .remedy("correct the row at the source, or leave the column out with columns.exclude")
 }
 

@@ -6,6 +6,7 @@ pub mod duckdb;
 mod fit;
 mod layouts;
 mod ledger;
+mod misfits;
 mod notes;
 mod options;
 mod owner;
@@ -28,7 +29,8 @@ pub use client::Client;
 #[cfg(feature = "duckdb")]
 pub use duckdb::DuckdbClient;
 pub use ledger::stored;
-pub use options::{Connect, DuckdbFile, Flush, Options, Policies, Reach, ViewName};
+pub use misfits::Unfit;
+pub use options::{Connect, DuckdbFile, Flush, Options, Own, Policies, Reach, ViewName};
 pub use postgres::PostgresClient;
 pub use preview::{Preview, preview};
 #[cfg(feature = "redshift")]

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use super::misfits::Unfit;
 use super::reread::Reread;
 use crate::codecs::dialect::Mode;
-use crate::logic::merge::{Incompatible, Policy, Renamed};
+use crate::logic::merge::{Incompatible, OnMisfit, Policy, Renamed};
 use crate::logic::project::{Origins, Rule};
 use crate::model::{Meters, Pattern, Result, TableName};
 
@@ -40,18 +41,30 @@ pub struct Policies {
     /// All of them.
     pub all: Policy,
     /// Those of single tables, by the source's names; the first that matches.
-    pub tables: Vec<(Pattern, Option<Incompatible>, Option<Renamed>)>,
+    pub tables: Vec<(Pattern, Own)>,
+}
+
+/// What is said of single tables.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Own {
+    /// A type that does not fit.
+    pub incompatible: Option<Incompatible>,
+    /// A new name.
+    pub renamed: Option<Renamed>,
+    /// A value that does not fit.
+    pub misfit: Option<OnMisfit>,
 }
 
 impl Policies {
     /// A table's, by the source's name.
     pub fn of(&self, table: &TableName) -> Policy {
         let name = table.to_string();
-        let own = self.tables.iter().find(|(tables, ..)| tables.matches(&name));
-        let (incompatible, renamed) = own.map_or((None, None), |(_, incompatible, renamed)| (*incompatible, *renamed));
+        let own = self.tables.iter().find(|(tables, _)| tables.matches(&name));
+        let Own { incompatible, renamed, misfit } = own.map(|(_, own)| *own).unwrap_or_default();
         Policy {
             incompatible: incompatible.unwrap_or(self.all.incompatible),
             renamed: renamed.unwrap_or(self.all.renamed),
+            misfit: misfit.unwrap_or(self.all.misfit),
         }
     }
 }
@@ -88,6 +101,8 @@ pub struct Options {
     pub views: Vec<(Pattern, Option<ViewName>)>,
     /// Who reads rows at the source that the warehouse lacks; nobody behind Kafka.
     pub reread: Option<Reread>,
+    /// What is known of values that did not fit.
+    pub unfit: Unfit,
 }
 
 /// What a view beside a table is called: a schema and a name that may hold those of the table.
@@ -141,6 +156,7 @@ impl Options {
             fence: None,
             views: Vec::new(),
             reread: None,
+            unfit: Unfit::default(),
         }
     }
 

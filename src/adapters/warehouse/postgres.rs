@@ -7,12 +7,14 @@ use tokio_postgres::{Client as Connection, SimpleQueryMessage};
 use super::client::Client;
 use super::options::Connect;
 use crate::codecs::copy::binary::{self, BinaryType};
-use crate::codecs::dialect::quote;
-use crate::logic::merge::{NetRow, Stage};
-use crate::model::{Cell, Class, Error, Result, Row};
+use crate::codecs::dialect::{Postgres, Target, quote};
+use crate::logic::merge::{Misfit, NetRow, Stage};
+use crate::model::{Cell, Class, Column, Error, PgType, Result, Row};
 
 /// Bytes of COPY data sent at a time.
 const CHUNK: usize = 256 * 1024;
+/// Numbers looked at by one query.
+const NUMBERS: usize = 5_000;
 
 /// A connection to a PostgreSQL warehouse.
 pub struct PostgresClient {
@@ -43,6 +45,59 @@ impl PostgresClient {
     }
 }
 
+impl PostgresClient {
+    /// Numbers beyond what somebody limited a target's columns to; the server tells only that there is one.
+    async fn too_large(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
+        let mut misfits = Vec::new();
+        for row in self.query(&Postgres.precise(&target.name)).await? {
+            let Ok([Some(name), Some(precision), Some(scale)]) = <[Option<String>; 3]>::try_from(row) else { continue };
+            let (Ok(precision), Ok(scale)) = (precision.parse(), scale.parse()) else { continue };
+            let numeric = |column: &Column| column.name == name && column.pg_type == PgType::Numeric;
+            let Some(column) = target.table.columns.iter().position(numeric) else { continue };
+            let numbers: Vec<(usize, &str)> = rows
+                .iter()
+                .enumerate()
+                .filter_map(|(at, row)| match row.row.cell(column) {
+                    Cell::Text(text) => Some((at, std::str::from_utf8(text).ok()?)),
+                    _ => None,
+                })
+                .collect();
+            for numbers in numbers.chunks(NUMBERS) {
+                let found = self.query(&Postgres.too_large(numbers, precision, scale)).await?;
+                let places = found.iter().filter_map(|row| row.first()?.as_deref()?.parse().ok());
+                misfits.extend(places.map(|row| Misfit { row, column }));
+            }
+        }
+        Ok(misfits)
+    }
+}
+
+/// Values that have no binary form of the type that they are staged as.
+fn unreadable(target: &Target, rows: &[NetRow]) -> Vec<Misfit> {
+    let table = &target.table;
+    let types: Vec<BinaryType> =
+        table.columns.iter().map(|c| BinaryType::of(&c.pg_type).unwrap_or(BinaryType::Text)).collect();
+    let (mut misfits, mut scratch) = (Vec::new(), Vec::new());
+    let mut refused = |cell: Cell<'_>, column: usize| {
+        scratch.clear();
+        let Cell::Text(text) = cell else { return false };
+        types.get(column).is_some_and(|kind| kind.field(Some(text), &mut scratch).is_err())
+    };
+    for (row, net) in rows.iter().enumerate() {
+        for (column, cell) in net.row.cells().enumerate() {
+            if refused(cell, column) {
+                misfits.push(Misfit { row, column });
+            }
+        }
+        for (&column, base) in table.key.iter().zip(std::iter::repeat(net.base.as_ref())) {
+            if base.is_some_and(|base| refused(base.cell(column), column)) {
+                misfits.push(Misfit { row, column });
+            }
+        }
+    }
+    misfits
+}
+
 impl Client for PostgresClient {
     async fn execute(&mut self, sql: &str) -> Result<u64> {
         let messages = self.connection.simple_query(sql).await.map_err(sql_error)?;
@@ -68,7 +123,7 @@ impl Client for PostgresClient {
         let sink = self.connection.copy_in::<_, Bytes>(&copy).await.map_err(sql_error)?;
         let mut sink = std::pin::pin!(sink);
         let mut rows = Rows::new(&stage);
-        for row in &stage.rows {
+        for row in stage.rows.iter() {
             rows.write(row)?;
             if rows.out.len() >= CHUNK {
                 let chunk = std::mem::replace(&mut rows.out, Vec::with_capacity(CHUNK + CHUNK / 4));
@@ -78,6 +133,13 @@ impl Client for PostgresClient {
         binary::trailer(&mut rows.out);
         sink.send(Bytes::from(rows.out)).await.map_err(sql_error)?;
         sink.finish().await.map_err(sql_error)
+    }
+
+    async fn misfits(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
+        match unreadable(target, rows) {
+            misfits if misfits.is_empty() => self.too_large(target, rows).await,
+            misfits => Ok(misfits),
+        }
     }
 }
 

@@ -118,6 +118,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.ledger.advance(&mut self.client, &self.dialect, &checkpoint, None).await?;
         self.client.execute("COMMIT").await?;
         self.open = false;
+        self.count_marks();
         if let Some(stop) = self.stops.tables.get_mut(told) {
             stop.released += count;
         }

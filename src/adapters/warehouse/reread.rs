@@ -78,9 +78,9 @@ pub(super) fn spelled(dialect: &impl Dialect, table: &Table) -> Vec<usize> {
 
 impl<C: Client, D: Dialect> Worker<C, D> {
     /// Stages rows some of which lack values, without those that nobody knows; says whether some take rows away.
-    pub(super) async fn load_mended(&mut self, target: &Target, mut rows: Vec<NetRow>) -> Result<bool> {
+    pub(super) async fn load_mended(&mut self, target: &Target, mut rows: Arc<Vec<NetRow>>) -> Result<bool> {
         loop {
-            self.load(target, rows.clone()).await?;
+            self.load(target, Arc::clone(&rows)).await?;
             if rows.is_empty() || !self.mend(target, &mut rows).await? {
                 return Ok(rows.iter().any(NetRow::deletes));
             }
@@ -103,7 +103,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     /// Looks for staged rows without a base; `true` when rows were changed because of some, and are to be staged anew.
-    async fn mend(&mut self, target: &Target, rows: &mut Vec<NetRow>) -> Result<bool> {
+    async fn mend(&mut self, target: &Target, rows: &mut Arc<Vec<NetRow>>) -> Result<bool> {
         let orphans = self.client.query(&self.dialect.orphans(target)).await?;
         let orphans: HashSet<Vec<Option<String>>> = orphans.into_iter().collect();
         if orphans.is_empty() {
@@ -129,6 +129,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             return Err(self.read_again(target, unknown).await?);
         }
         tracing::warn!(table = %target.name, rows = orphans.len(), "rows that the warehouse did not have are gone at the source before their large values could be read");
+        let rows = Arc::make_mut(rows);
         rows.retain(|row| !(row.op == NetOp::Version && orphan(row)));
         for row in rows.iter_mut() {
             if orphan(row) {
@@ -179,10 +180,14 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let mut fold = Fold::new(&target, spelled(&self.dialect, &target.table));
         changes.into_iter().try_for_each(|change| fold.push(change))?;
         let target = self.fit(target).await?;
-        let Folded { rows, .. } = fold.finish();
-        self.client.ahead(&target, &rows, false).await?;
+        let Folded { mut rows, .. } = fold.finish();
+        self.near(&target, &mut rows).await?;
         self.begin().await?;
-        self.load(&target, rows).await?;
+        self.write_marks().await?;
+        let rows = Arc::new(rows);
+        if let Err(error) = self.load(&target, Arc::clone(&rows)).await {
+            return Err(self.unfit(&target, &rows, error).await);
+        }
         let spec =
             MergeSpec { target: &target, horizon: None, at: None, deletes: false, missing: Vec::new(), staged: true };
         self.merge_staged(&spec).await?;
@@ -191,11 +196,12 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
         self.client.execute("COMMIT").await?;
         self.open = false;
+        self.count_marks();
         Ok(())
     }
 
     /// Brings rows into the staging table.
-    pub(super) async fn load(&mut self, target: &Target, rows: Vec<NetRow>) -> Result<()> {
+    pub(super) async fn load(&mut self, target: &Target, rows: Arc<Vec<NetRow>>) -> Result<()> {
         self.fit_stage(target).await?;
         let staged = rows.len() as u64;
         if staged == 0 {

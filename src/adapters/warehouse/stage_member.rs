@@ -140,7 +140,8 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
                     self.client.execute(&statement).await?;
                 }
                 let name = self.dialect.stage(&target);
-                let loaded = self.client.load(Stage { name: name.clone(), target, rows: folded.rows }).await?;
+                let loaded =
+                    self.client.load(Stage { name: name.clone(), target, rows: Arc::new(folded.rows) }).await?;
                 if loaded != rows {
                     return Err(Error::transient(format!("{loaded} rows were staged of {rows}")));
                 }

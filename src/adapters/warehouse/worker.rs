@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use super::client::Client;
 use super::layouts::Layouts;
 use super::ledger::Ledger;
+use super::misfits::Replaced;
 use super::notes::{self, Waiting};
 use super::options::Options;
 use super::pace::Pace;
@@ -28,7 +29,7 @@ use super::reread::spelled;
 use super::sink::{Command, Failure, Taken};
 use super::stops::Stops;
 use crate::codecs::dialect::{Dialect, MergeSpec, Target};
-use crate::logic::merge::{Fold, Folded};
+use crate::logic::merge::{Fold, Folded, NetRow};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Op, PgTimestamp, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
@@ -65,6 +66,8 @@ pub(super) struct Worker<C, D> {
     /// The table that is being merged, as it is told.
     pub(super) merging: Option<TableName>,
     layouts: Layouts,
+    /// The marks of values that did not fit.
+    pub(super) replaced: Replaced,
     /// What the source wants to be remembered.
     pub(super) notes: Waiting,
 }
@@ -76,6 +79,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     pub(super) async fn start(mut client: C, dialect: D, options: Options) -> Result<(Worker<C, D>, Stored)> {
         let (ledger, stored) = Ledger::open(&mut client, &dialect, &options).await?;
         let stops = Stops::open(&mut client, &dialect, &options, stored.is_none()).await?;
+        let replaced = Replaced::open(&mut client, &dialect, &options, stored.is_none()).await?;
         let pace = Pace::new(options.flush.after, options.adaptive);
         let noted = notes::read(&mut client, &dialect, &options.pipeline).await?;
         let worker = Worker {
@@ -102,6 +106,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             stops,
             merging: None,
             layouts: Layouts::default(),
+            replaced,
             notes: Waiting::default(),
         };
         Ok((worker, (stored, noted)))
@@ -331,14 +336,15 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     /// What is brought near is for the transaction that comes next: after those that alter tables.
-    async fn merge_all(&mut self, work: Vec<(Target, Folded)>) -> Result<()> {
-        for (target, folded) in work.iter().filter(|(_, folded)| !folded.rows.is_empty()) {
+    async fn merge_all(&mut self, mut work: Vec<(Target, Folded)>) -> Result<()> {
+        for (target, folded) in work.iter_mut().filter(|(_, folded)| !folded.rows.is_empty()) {
             self.merging = Some(target.table.name.clone());
-            self.client.ahead(target, &folded.rows, self.open).await?;
+            self.near(target, &mut folded.rows).await?;
         }
         if !work.is_empty() {
             self.merging = None;
             self.begin().await?;
+            self.write_marks().await?;
         }
         for (target, folded) in work {
             let name = target.name.clone();
@@ -352,17 +358,27 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let missing = folded.missing();
         let (horizon, at) = (folded.horizon, folded.at);
         let staged = !folded.rows.is_empty();
-        let mut deletes = folded.deletes();
-        if missing.is_empty() && staged {
-            self.load(&target, folded.rows).await?;
-        } else if staged {
-            deletes = self.load_mended(&target, folded.rows).await?;
+        let deletes = folded.deletes();
+        let rows = Arc::new(folded.rows);
+        let spec = MergeSpec { target: &target, horizon, at, deletes, missing, staged };
+        match self.merge_rows(spec, Arc::clone(&rows)).await {
+            Err(error) => Err(self.unfit(&target, &rows, error).await),
+            done => done,
         }
-        self.merge_staged(&MergeSpec { target: &target, horizon, at, deletes, missing, staged }).await
+    }
+
+    async fn merge_rows(&mut self, mut spec: MergeSpec<'_>, rows: Arc<Vec<NetRow>>) -> Result<()> {
+        if spec.missing.is_empty() && spec.staged {
+            self.load(spec.target, rows).await?;
+        } else if spec.staged {
+            spec.deletes = self.load_mended(spec.target, rows).await?;
+        }
+        self.merge_staged(&spec).await
     }
 
     /// Brings what is in a target's staging table into the target.
     pub(super) async fn merge_staged(&mut self, spec: &MergeSpec<'_>) -> Result<()> {
+        self.keep_marks(spec).await?;
         for statement in self.dialect.merge(spec) {
             self.client.execute(&statement).await?;
         }
@@ -386,6 +402,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.client.execute("COMMIT").await?;
         self.open = false;
         self.ledger.committed(checkpoint);
+        self.count_marks();
         self.options.reread.iter().for_each(|reread| reread.forget(checkpoint.position.lsn));
         Ok(())
     }

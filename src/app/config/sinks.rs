@@ -12,7 +12,7 @@ use crate::codecs::event::{
     ADDED, DELETES, FORMATS, Flat, Format, KeyFields, Modes, PLACEHOLDERS, Settings, Shapes, Templates, TopicNames,
     TopicTemplate,
 };
-use crate::logic::merge::{Incompatible, Policy, Renamed};
+use crate::logic::merge::{Incompatible, MISFITS, Policy, Renamed};
 use crate::logic::project::Origins;
 use crate::model::{Pattern, Patterns};
 
@@ -91,6 +91,7 @@ pub(super) fn warehouse_options(
         all: Policy {
             incompatible: one_of(section, "on_incompatible", &INCOMPATIBLE, problems).unwrap_or_default(),
             renamed: one_of(section, "on_rename", &RENAMED, problems).unwrap_or_default(),
+            misfit: one_of(section, "on_misfit", &MISFITS, problems).unwrap_or_default(),
         },
         // Those of single tables are read later.
         tables: Vec::new(),

@@ -7,10 +7,11 @@ use super::redshift::placement;
 use super::sinks::{INCOMPATIBLE, RENAMED, key_fields, one_of, template};
 use super::types;
 use crate::adapters::postgres::Portion;
-use crate::adapters::warehouse::{Policies, ViewName};
+use crate::adapters::warehouse::{Own, Policies, ViewName};
 use crate::codecs::dialect::{MODES, Mode, Placement};
 use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{TopicNames, TopicTemplate};
+use crate::logic::merge::MISFITS;
 use crate::logic::project::{Cast, Mask, Rule};
 use crate::model::{Oid, Pattern, PgType};
 
@@ -80,11 +81,15 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             section.problem("", "says distkey, diststyle or sortkey without Redshift", "remove them", problems);
         }
         let source = source(&mut section, pipeline, problems);
-        let incompatible = one_of(&mut section, "on_incompatible", &INCOMPATIBLE, problems);
-        let renamed = one_of(&mut section, "on_rename", &RENAMED, problems);
-        if policies.is_none() && (incompatible.is_some() || renamed.is_some()) {
-            let key = if incompatible.is_some() { "on_incompatible" } else { "on_rename" };
-            section.problem(key, "has no effect without a warehouse", "remove it", problems);
+        let own = Own {
+            incompatible: one_of(&mut section, "on_incompatible", &INCOMPATIBLE, problems),
+            renamed: one_of(&mut section, "on_rename", &RENAMED, problems),
+            misfit: one_of(&mut section, "on_misfit", &MISFITS, problems),
+        };
+        for key in ["on_incompatible", "on_rename", "on_misfit"] {
+            if policies.is_none() && section.has(key) {
+                section.problem(key, "has no effect without a warehouse", "remove it", problems);
+            }
         }
         let view = view(&mut section, views.is_some(), problems);
         if let Some((rule, types)) = rule(&mut section, problems) {
@@ -106,7 +111,7 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
                 section.problem("columns", "casts have no effect without a warehouse", "remove columns.cast", problems);
             }
             if let Some(policies) = &mut policies {
-                policies.tables.push((rule.tables.clone(), incompatible, renamed));
+                policies.tables.push((rule.tables.clone(), own));
             }
             if let Some(views) = &mut views {
                 if view.as_ref().is_some_and(|view| rule.tables.as_str().contains('*') && !view.tells_tables()) {

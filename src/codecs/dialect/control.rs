@@ -1,7 +1,7 @@
 //! The control tables: `_tailwater.progress`, `_tailwater.offsets`, `_tailwater.followed` and `_tailwater.tables`; those
 //! of tables that are stopped are in `stops`. Plain SQL that every warehouse speaks.
 
-use super::{columns, literal, moment, notes, sources, stops, views};
+use super::{columns, literal, misfits, moment, notes, sources, stops, views};
 use crate::model::{ChangeId, Checkpoint, Membership, PgTimestamp, Phase, TableName};
 
 /// The schema of everything that is ours.
@@ -194,5 +194,6 @@ pub(super) fn tables(of: &dyn Fn(&str) -> String, text: &str, time: &str, long: 
         sources::sources(text),
         columns::create(&of("columns"), text),
         views::create(&of("views"), text),
+        misfits::create(&of("misfits"), text),
     ]
 }

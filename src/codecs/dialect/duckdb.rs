@@ -2,8 +2,11 @@
 //! insert only mark and append.
 
 use super::modes::{self, Pairs};
-use super::widen::Duck;
-use super::{Dialect, Layout, MergeSpec, OwnType, Target, control, list, literal, losses, quote, stage_extras, table};
+use super::widen::{Duck, number};
+use super::{
+    Dialect, Layout, MergeSpec, OwnType, Room, Target, control, list, literal, losses, misfits, quote, stage_extras,
+    table,
+};
 use crate::model::pg_type::numeric_modifier;
 use crate::model::{Column, PgType, TableName};
 
@@ -104,6 +107,21 @@ impl Dialect for Duckdb {
 
     fn widens(&self, column: &Column, found: &str, _key: bool) -> bool {
         Duck::named(found).casts(Duck::named(&self.target_type(column)))
+    }
+
+    fn wider(&self, column: &Column, found: &str, room: Room) -> Option<Column> {
+        let (pg_type, modifier) = match Duck::named(found) {
+            Duck::Integer(digits) if !room.float => number((digits, 0), room)?,
+            Duck::Decimal(whole, scale) if !room.float => number((whole, scale), room)?,
+            Duck::Float => (PgType::Float8, -1),
+            _ => return None,
+        };
+        let wider = Column { pg_type, modifier, ..column.clone() };
+        (self.target_type(&wider) != found).then_some(wider)
+    }
+
+    fn as_text(&self, target: &Target, column: &Column, found: &str) -> Option<Vec<String>> {
+        misfits::duckdb_text(&table(&target.name), &column.name, found)
     }
 
     /// The key's columns are those that are NOT NULL.
@@ -225,15 +243,18 @@ impl Duckdb {
         )
     }
 
-    /// A query for how many raw values of a column can't be parsed.
-    pub fn misfits(&self, target: &Target, column: &Column) -> String {
-        let name = quote(&column.name);
-        format!(
-            "SELECT count(*) FROM {} WHERE {name} IS NOT NULL AND TRY_CAST({} AS {}) IS NULL",
+    /// A query for the raw rows, as (lsn, seq, op), whose value of a column can't be parsed, nor that of `raw`, the same
+    /// column in their base; `None` where all can be.
+    pub fn unparsed(&self, target: &Target, column: &Column, raw: &str) -> Option<String> {
+        let wanted = self.target_type(column);
+        if wanted == "VARCHAR" || column.pg_type == PgType::Bytea {
+            return None;
+        }
+        Some(format!(
+            "SELECT _tw_lsn, _tw_seq, _tw_op FROM {} WHERE {raw} IS NOT NULL AND TRY_CAST({} AS {wanted}) IS NULL",
             quote(&self.raw(target)),
-            self.prepared(column, &name),
-            self.target_type(column)
-        )
+            self.prepared(column, raw),
+        ))
     }
 
     fn parse(&self, column: &Column, name: &str) -> String {

@@ -1,5 +1,5 @@
 //! What a column loses on its way into each warehouse. Where nothing is said, its values are those of the source, and read
-//! the same. No value is changed silently: one that has no place stops its table.
+//! the same. No value is changed silently: one that has no place stops its table, or follows `on_misfit`.
 
 use super::redshift_types::{Staging, Types};
 use crate::model::{Column, PgType};

@@ -7,6 +7,7 @@ mod control;
 mod duckdb;
 mod layout;
 mod losses;
+mod misfits;
 mod modes;
 mod notes;
 mod postgres;
@@ -28,6 +29,7 @@ pub use columns::Held;
 pub use control::{CONTROL_SCHEMA, Progress};
 pub use duckdb::Duckdb;
 pub use layout::{Layout, MODES, Mode, OwnColumn, OwnType, Staged};
+pub use misfits::{Misfits, Room};
 pub use notes::Notes;
 pub use postgres::Postgres;
 pub use redshift::{CopyFormat, DIST_STYLES, DistStyle, Placement, Redshift};
@@ -162,6 +164,28 @@ pub trait Dialect: Clone + Send + Sync + 'static {
     fn retype(&self, target: &Target, column: &Column) -> Vec<String> {
         let name = quote(&column.name);
         vec![format!("ALTER TABLE {} ALTER COLUMN {name} TYPE {}", table(&target.name), self.target_type(column))]
+    }
+
+    /// The column with a wider type of its kind than `found`, the one that it has: one that holds numbers of this size,
+    /// too; `None` where there is none.
+    fn wider(&self, _column: &Column, _found: &str, _room: Room) -> Option<Column> {
+        None
+    }
+
+    /// Makes text of a column of type `found`, as PostgreSQL prints what is in the rows that are there; `None` where
+    /// that can't be done.
+    fn as_text(&self, _target: &Target, _column: &Column, _found: &str) -> Option<Vec<String>> {
+        None
+    }
+
+    /// The marks of values that did not fit, as statements.
+    fn misfits<'a>(&self, pipeline: &'a str) -> Misfits<'a> {
+        Misfits { pipeline, place: self.control("misfits") }
+    }
+
+    /// The statements by which staged rows that take values over from the target get their marks, before the merge.
+    fn keep_marks(&self, pipeline: &str, spec: &MergeSpec<'_>) -> Vec<String> {
+        misfits::keep(self, pipeline, spec)
     }
 
     /// Renames a column of the target.

@@ -10,7 +10,7 @@ use super::{
 use crate::model::{ChangeId, Column, PgTimestamp};
 
 /// `t` is older than the staged row.
-const OLDER: &str = "(t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq))";
+pub(super) const OLDER: &str = "(t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq))";
 
 /// The target's columns, and what a staged row has for each.
 pub(super) struct Pairs(Vec<(String, String)>);

@@ -1,10 +1,10 @@
 //! PostgreSQL 15 and later.
 
 use super::modes::{self, Pairs};
-use super::widen::{casts, holds};
+use super::widen::{casts, holds, wider};
 use super::{
-    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Target, control, key_match, list, literal, losses, of_source,
-    quote, stage_extras, table,
+    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Room, Target, control, key_match, list, literal, losses,
+    of_source, quote, stage_extras, table,
 };
 use crate::model::{Column, PgType, TableName};
 
@@ -132,6 +132,17 @@ impl Dialect for Postgres {
         ))
     }
 
+    fn wider(&self, column: &Column, found: &str, room: Room) -> Option<Column> {
+        let pg_type = wider(&PgType::named(found)?, room)?;
+        Some(Column { pg_type, modifier: -1, ..column.clone() })
+    }
+
+    /// What casts to text print as everybody's session prints it.
+    fn as_text(&self, target: &Target, column: &Column, found: &str) -> Option<Vec<String>> {
+        let text = Column { pg_type: PgType::Text, modifier: -1, ..column.clone() };
+        PgType::named(found).filter(|found| casts(found, &PgType::Text)).map(|_| self.retype(target, &text))
+    }
+
     fn rekey(&self, target: &Target, before: &[String], after: &[String]) -> Option<Vec<String>> {
         let name = table(&target.name);
         let gone = before.iter().filter(|column| !after.contains(column));
@@ -252,6 +263,25 @@ impl Dialect for Postgres {
 }
 
 impl Postgres {
+    /// A query for the columns of a target that somebody gave a precision: name, precision, scale.
+    pub fn precise(&self, target: &TableName) -> String {
+        format!(
+            "SELECT attname::text, ((atttypmod - 4) >> 16) & 65535, (((atttypmod - 4) & 2047) # 1024) - 1024 \
+             FROM pg_catalog.pg_attribute WHERE attrelid = {}::regclass AND atttypid = 'numeric'::regtype AND atttypmod >= 4 \
+             AND attnum > 0 AND NOT attisdropped",
+            literal(&table(target))
+        )
+    }
+
+    /// A query for which of these numbers, by their places, a precision has no room for.
+    pub fn too_large(&self, numbers: &[(usize, &str)], precision: i32, scale: i32) -> String {
+        let values = list(numbers.iter().map(|(at, number)| format!("({at}, {}::numeric)", literal(number))));
+        format!(
+            "SELECT at FROM (VALUES {values}) AS v (at, number) WHERE number <> 'NaN' \
+             AND abs(round(number, {scale})) >= 10::numeric ^ ({precision} - ({scale}))"
+        )
+    }
+
     fn merge_rows(&self, target: &Target, pairs: &Pairs, deleted: &str) -> String {
         format!(
             "MERGE INTO {t} t USING {s} s ON {on} \

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::redshift_alter as alter;
 use super::redshift_types::{self as types, Staging, Types};
 use super::{
-    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Progress, Shown, Target, View, control, list, literal, losses,
-    quote, views,
+    CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Progress, Room, Shown, Target, View, control, list, literal,
+    losses, quote, views,
 };
 use crate::model::{Column, Pattern, PgType, TableName};
 
@@ -130,13 +130,36 @@ impl Dialect for Redshift {
 
     /// Only the length of text can be altered; all else goes by way of another column, in one transaction.
     fn retype(&self, target: &Target, column: &Column) -> Vec<String> {
-        let (t, name, wanted) = (self.table(&target.name), self.name(&column.name), self.target_type(column));
-        vec![
-            format!("ALTER TABLE {t} ADD COLUMN \"_tw_cast\" {}", self.encoded(column)),
-            format!("UPDATE {t} SET \"_tw_cast\" = CAST({name} AS {wanted})"),
-            format!("ALTER TABLE {t} DROP COLUMN {name}"),
-            format!("ALTER TABLE {t} RENAME COLUMN \"_tw_cast\" TO {name}"),
-        ]
+        let cast = format!("CAST({} AS {})", self.name(&column.name), self.target_type(column));
+        self.recast(target, column, self.encoded(column), &cast)
+    }
+
+    fn wider(&self, column: &Column, found: &str, room: Room) -> Option<Column> {
+        let (pg_type, modifier) = alter::wider(found, room)?;
+        let wider = Column { pg_type, modifier, ..column.clone() };
+        (self.target_type(&wider) != found).then_some(wider)
+    }
+
+    fn as_text(&self, target: &Target, column: &Column, found: &str) -> Option<Vec<String>> {
+        let text = alter::text(found, &self.name(&column.name))?;
+        Some(self.recast(target, column, encoded(types::LONGEST.to_owned()), &text))
+    }
+
+    fn keep_marks(&self, pipeline: &str, spec: &MergeSpec<'_>) -> Vec<String> {
+        let (target, misfits) = (spec.target, self.misfits(pipeline));
+        let (t, s) = (self.table(&target.name), self.stage(target));
+        let one = |&missing: &usize| {
+            let column = target.table.columns.get(missing)?;
+            let pairs = format!(
+                "{} m, {s} s, {t} t WHERE {} AND substring(s._tw_missing, {}, 1) = '1' AND {}",
+                misfits.place,
+                older("t", "s"),
+                missing + 1,
+                self.base_match("t", "s", target)
+            );
+            Some(misfits.hand_on(&target.name, Some(&column.name), &pairs))
+        };
+        spec.missing.iter().filter_map(one).collect()
     }
 
     fn rename_column(&self, target: &Target, from: &str, to: &str) -> String {
@@ -361,6 +384,17 @@ impl Redshift {
             "SELECT column_name, error_code FROM sys_load_error_detail WHERE strpos(file_name, {}) = 1 ORDER BY start_time DESC LIMIT 1",
             literal(objects)
         )
+    }
+
+    /// Gives a column another type by way of another column, in one transaction.
+    fn recast(&self, target: &Target, column: &Column, wanted: String, value: &str) -> Vec<String> {
+        let (t, name) = (self.table(&target.name), self.name(&column.name));
+        vec![
+            format!("ALTER TABLE {t} ADD COLUMN \"_tw_cast\" {wanted}"),
+            format!("UPDATE {t} SET \"_tw_cast\" = {value}"),
+            format!("ALTER TABLE {t} DROP COLUMN {name}"),
+            format!("ALTER TABLE {t} RENAME COLUMN \"_tw_cast\" TO {name}"),
+        ]
     }
 
     /// A name as Redshift keeps it.

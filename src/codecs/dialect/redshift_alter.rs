@@ -1,7 +1,8 @@
 //! Columns of Redshift whose types at the source change: what holds their values as it is, and what has to be cast.
 
-use super::literal;
-use super::redshift_types::{LONGEST_TEXT, Staging, Types, width};
+use super::redshift_types::{LONGEST, LONGEST_TEXT, Staging, Types, width};
+use super::widen::number;
+use super::{Room, literal};
 use crate::model::{Column, PgType};
 
 /// A type of Redshift as its catalog prints it, as far as one holds another.
@@ -77,6 +78,30 @@ pub(super) fn casts(found: &str, wanted: &str) -> bool {
     match (from, to) {
         (Kind::Integer(_) | Kind::Decimal(..) | Kind::Date, Kind::Text) | (Kind::Date, Kind::Timestamp) => true,
         _ => from.fits(to),
+    }
+}
+
+/// The type and modifier that a column of type `found` gets to hold numbers of this size, too.
+pub(super) fn wider(found: &str, room: Room) -> Option<(PgType, i32)> {
+    match Kind::named(found) {
+        Kind::Integer(digits) if !room.float => number((digits, 0), room),
+        Kind::Decimal(whole, scale) if !room.float => number((whole, scale), room),
+        Kind::Float => Some((PgType::Float8, -1)),
+        _ => None,
+    }
+}
+
+/// What is in a column of type `found` as text, as PostgreSQL prints it.
+pub(super) fn text(found: &str, name: &str) -> Option<String> {
+    let moment = |time: String| format!("RTRIM(RTRIM(TO_CHAR({time}, 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.')");
+    match (found, Kind::named(found)) {
+        (_, Kind::Integer(_) | Kind::Decimal(..) | Kind::Date) | ("time without time zone", _) => {
+            Some(format!("CAST({name} AS {LONGEST})"))
+        }
+        (_, Kind::Timestamp) => Some(moment(name.to_owned())),
+        ("timestamp with time zone", _) => Some(format!("{} || '+00'", moment(format!("({name} AT TIME ZONE 'UTC')")))),
+        ("super", _) => Some(format!("JSON_SERIALIZE({name})")),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Where a column's type in the warehouse holds what the source's type has by now, rows land in it as its own; where the
 //! new type holds all that the old one had, the column is altered in place.
 
+use super::Room;
 use crate::model::PgType;
 
 /// Whether every value of a type is one of `wider`, and reads the same there. Both are types of PostgreSQL.
@@ -87,6 +88,33 @@ impl Duck {
             (Duck::Date, Duck::Timestamp) => true,
             _ => self.fits(to),
         }
+    }
+}
+
+/// The modifier of a `numeric` of 38 digits, the most that columnar warehouses have; `None` where these are more.
+pub(super) fn widest(whole: usize, scale: usize) -> Option<i32> {
+    let scale = i32::try_from(scale).ok().filter(|_| whole.saturating_add(scale) <= 38)?;
+    Some((38 << 16) + scale + 4)
+}
+
+/// The type that holds integers or decimals of `found` digits before and behind the point, and those of `room`.
+pub(super) fn number(found: (u8, u8), room: Room) -> Option<(PgType, i32)> {
+    let (whole, scale) = (room.whole.max(found.0.into()), room.scale.max(found.1.into()));
+    // Numbers of 19 digits may be too large for an integer.
+    if found.1 == 0 && scale == 0 && whole <= 18 {
+        return Some((PgType::Int8, -1));
+    }
+    widest(whole, scale).map(|modifier| (PgType::Numeric, modifier))
+}
+
+/// The same for a column of PostgreSQL, whose `numeric` has no end.
+pub(super) fn wider(found: &PgType, room: Room) -> Option<PgType> {
+    let short = room.scale == 0 && room.whole <= 18 && !room.float;
+    match found {
+        PgType::Int2 | PgType::Int4 if short => Some(PgType::Int8),
+        PgType::Int2 | PgType::Int4 | PgType::Int8 | PgType::Numeric if !room.float => Some(PgType::Numeric),
+        PgType::Float4 => Some(PgType::Float8),
+        _ => None,
     }
 }
 

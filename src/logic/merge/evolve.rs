@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::OnMisfit;
 use crate::codecs::dialect::{Dialect, Held, Layout, Target};
 use crate::model::{Column, ColumnDefault, Error, Result, Table};
 
@@ -53,6 +54,8 @@ pub struct Policy {
     pub incompatible: Incompatible,
     /// A new name.
     pub renamed: Renamed,
+    /// A value that does not fit.
+    pub misfit: OnMisfit,
 }
 
 /// What is to be done, and what then is.

@@ -8,6 +8,8 @@
 //!
 //! [`Layout::staged`]: crate::codecs::dialect::Layout::staged
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::codecs::dialect::{Staged, Target};
@@ -144,5 +146,5 @@ pub struct Stage {
     /// The source table's shape, and where its rows go in the end.
     pub target: Target,
     /// The rows.
-    pub rows: Vec<NetRow>,
+    pub rows: Arc<Vec<NetRow>>,
 }

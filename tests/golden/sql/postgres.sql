@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline text NOT NULL, name text N
 CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema text NOT NULL, target_table text NOT NULL, source_column text NOT NULL, source_value text NOT NULL, pipeline text NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.columns (pipeline text NOT NULL, target_schema text NOT NULL, target_table text NOT NULL, source_relation bigint NOT NULL, source_number integer NOT NULL, source_column text NOT NULL, target_column text NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.views (pipeline text NOT NULL, target_schema text NOT NULL, target_table text NOT NULL, view_schema text NOT NULL, view_name text NOT NULL, place integer NOT NULL, shown_name text NOT NULL, target_column text NOT NULL);
+CREATE TABLE IF NOT EXISTS _tailwater.misfits (pipeline text NOT NULL, target_schema text NOT NULL, target_table text NOT NULL, target_column text NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS progress_pipeline ON "_tailwater".progress (pipeline);
 -- progress
 INSERT INTO _tailwater.progress (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM _tailwater.progress WHERE pipeline = 'it''s');
@@ -61,6 +62,11 @@ CREATE TABLE "_tailwater"."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""qu
 SELECT source_relation, source_number, source_column, target_column FROM _tailwater.columns WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
 DELETE FROM _tailwater.columns WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
 INSERT INTO _tailwater.columns (pipeline, target_schema, target_table, source_relation, source_number, source_column, target_column) VALUES ('it''s', 'a schema', 'it''s', 7, 3, 'it''s', 'it''s__v2'), ('it''s', 'a schema', 'it''s', 7, 0, 'it''s', 'it''s__v2');
+-- marks of values that did not fit
+DELETE FROM _tailwater.misfits WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s' AND target_column = 'it''s' AND ((commit_lsn = 7 AND seq = 1) OR (commit_lsn = 8 AND seq = 2));
+INSERT INTO _tailwater.misfits (pipeline, target_schema, target_table, target_column, commit_lsn, seq) VALUES ('it''s', 'a schema', 'it''s', 'it''s', 7, 1), ('it''s', 'a schema', 'it''s', 'it''s', 8, 2);
+SELECT DISTINCT target_schema, target_table FROM _tailwater.misfits WHERE pipeline = 'it''s';
+DELETE FROM _tailwater.misfits WHERE pipeline = 'it''s';
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "Sales dep't";
 CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint NOT NULL, "Weird ""quoted"".name" text NOT NULL, "amount" numeric, "any amount" numeric, "tags" text[], "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL, PRIMARY KEY ("Weird ""quoted"".name", "select"));
@@ -71,6 +77,9 @@ ALTER TABLE "Sales dep't"."or""der.s" ADD COLUMN IF NOT EXISTS "raw" bytea DEFAU
 ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "raw" DROP DEFAULT;
 -- alter a column's type
 ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" TYPE numeric USING "amount"::numeric;
+-- make text of columns
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" TYPE text USING "amount"::text;
+ALTER TABLE "Sales dep't"."or""der.s" ALTER COLUMN "amount" TYPE text USING "amount"::text;
 -- rename a column
 ALTER TABLE "Sales dep't"."or""der.s" RENAME COLUMN "it's ""a""" TO "b";
 -- a view
@@ -92,6 +101,8 @@ TRUNCATE pg_temp."stage_246b01ab2037f7e2";
 -- staging table
 DROP TABLE IF EXISTS pg_temp."stage_246b01ab2037f7e2";
 CREATE TABLE pg_temp."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text, "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint, _tw_seq bigint, _tw_op text, _tw_missing text, _tw_base_1 text, _tw_base_2 bigint) WITH (autovacuum_enabled = false);
+-- keep marks
+INSERT INTO _tailwater.misfits (pipeline, target_schema, target_table, target_column, commit_lsn, seq) SELECT DISTINCT m.pipeline, m.target_schema, m.target_table, m.target_column, s._tw_lsn, s._tw_seq FROM _tailwater.misfits AS m, pg_temp."stage_246b01ab2037f7e2" AS s, "Sales dep't"."or""der.s" AS t WHERE (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) AND substr(s._tw_missing, 5, 1) = '1' AND t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select") AND m.commit_lsn = t._tw_lsn AND m.seq = t._tw_seq AND m.pipeline = 'it''s' AND m.target_schema = 'Sales dep''t' AND m.target_table = 'or"der.s' AND m.target_column = 'tags';
 -- orphans
 SELECT DISTINCT s._tw_lsn, s._tw_seq, s._tw_op FROM pg_temp."stage_246b01ab2037f7e2" AS s LEFT JOIN "Sales dep't"."or""der.s" AS t ON t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select") AND (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) LEFT JOIN "Sales dep't"."or""der.s" AS o ON o."Weird ""quoted"".name" = s."Weird ""quoted"".name" AND o."select" = s."select" AND (o._tw_lsn > s._tw_lsn OR (o._tw_lsn = s._tw_lsn AND o._tw_seq >= s._tw_seq)) WHERE s._tw_missing IS NOT NULL AND (t._tw_lsn IS NULL OR s._tw_missing LIKE '%2%') AND o._tw_lsn IS NULL;
 -- merge
@@ -120,6 +131,9 @@ CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint NOT NULL, 
 -- staging table
 DROP TABLE IF EXISTS pg_temp."stage_246b01ab2037f7e2";
 CREATE TABLE pg_temp."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text, "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint, _tw_seq bigint, _tw_op text, _tw_missing text, _tw_at text, _tw_base_1 text, _tw_base_2 bigint) WITH (autovacuum_enabled = false);
+-- keep marks
+INSERT INTO _tailwater.misfits (pipeline, target_schema, target_table, target_column, commit_lsn, seq) SELECT DISTINCT m.pipeline, m.target_schema, m.target_table, m.target_column, s._tw_lsn, s._tw_seq FROM _tailwater.misfits AS m, pg_temp."stage_246b01ab2037f7e2" AS s, "Sales dep't"."or""der.s" AS t WHERE (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) AND NOT t._tw_deleted AND substr(s._tw_missing, 5, 1) = '1' AND t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select") AND m.commit_lsn = t._tw_lsn AND m.seq = t._tw_seq AND m.pipeline = 'it''s' AND m.target_schema = 'Sales dep''t' AND m.target_table = 'or"der.s' AND m.target_column = 'tags';
+INSERT INTO _tailwater.misfits (pipeline, target_schema, target_table, target_column, commit_lsn, seq) SELECT DISTINCT m.pipeline, m.target_schema, m.target_table, m.target_column, s._tw_lsn, s._tw_seq FROM _tailwater.misfits AS m, pg_temp."stage_246b01ab2037f7e2" AS s, "Sales dep't"."or""der.s" AS t WHERE (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) AND NOT t._tw_deleted AND s._tw_op = 'd' AND t."Weird ""quoted"".name" = s."Weird ""quoted"".name" AND t."select" = s."select" AND m.commit_lsn = t._tw_lsn AND m.seq = t._tw_seq AND m.pipeline = 'it''s' AND m.target_schema = 'Sales dep''t' AND m.target_table = 'or"der.s';
 -- orphans
 SELECT DISTINCT s._tw_lsn, s._tw_seq, s._tw_op FROM pg_temp."stage_246b01ab2037f7e2" AS s LEFT JOIN "Sales dep't"."or""der.s" AS t ON t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select") AND NOT t._tw_deleted AND (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) LEFT JOIN "Sales dep't"."or""der.s" AS o ON o."Weird ""quoted"".name" = s."Weird ""quoted"".name" AND o."select" = s."select" AND (o._tw_lsn > s._tw_lsn OR (o._tw_lsn = s._tw_lsn AND o._tw_seq >= s._tw_seq)) WHERE s._tw_missing IS NOT NULL AND (t._tw_lsn IS NULL OR s._tw_missing LIKE '%2%') AND o._tw_lsn IS NULL;
 -- merge
@@ -134,6 +148,8 @@ CREATE TABLE IF NOT EXISTS "Sales dep't"."or""der.s" ("select" bigint NOT NULL, 
 -- staging table
 DROP TABLE IF EXISTS pg_temp."stage_246b01ab2037f7e2";
 CREATE TABLE pg_temp."stage_246b01ab2037f7e2" ("select" bigint, "Weird ""quoted"".name" text, "amount" numeric, "any amount" numeric, "tags" text, "mood" text, "raw" bytea, "when" timestamp with time zone, "doc" jsonb, "ünï" text, _tw_lsn bigint, _tw_seq bigint, _tw_op text, _tw_missing text, _tw_at text, _tw_end text, _tw_base_1 text, _tw_base_2 bigint) WITH (autovacuum_enabled = false);
+-- keep marks
+INSERT INTO _tailwater.misfits (pipeline, target_schema, target_table, target_column, commit_lsn, seq) SELECT DISTINCT m.pipeline, m.target_schema, m.target_table, m.target_column, s._tw_lsn, s._tw_seq FROM _tailwater.misfits AS m, pg_temp."stage_246b01ab2037f7e2" AS s, "Sales dep't"."or""der.s" AS t WHERE (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) AND t._tw_valid_to IS NULL AND substr(s._tw_missing, 5, 1) = '1' AND t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select") AND m.commit_lsn = t._tw_lsn AND m.seq = t._tw_seq AND m.pipeline = 'it''s' AND m.target_schema = 'Sales dep''t' AND m.target_table = 'or"der.s' AND m.target_column = 'tags';
 -- orphans
 SELECT DISTINCT s._tw_lsn, s._tw_seq, s._tw_op FROM pg_temp."stage_246b01ab2037f7e2" AS s LEFT JOIN "Sales dep't"."or""der.s" AS t ON t."Weird ""quoted"".name" = coalesce(s._tw_base_1, s."Weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select") AND t._tw_valid_to IS NULL AND (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) LEFT JOIN "Sales dep't"."or""der.s" AS o ON o."Weird ""quoted"".name" = s."Weird ""quoted"".name" AND o."select" = s."select" AND (o._tw_lsn > s._tw_lsn OR (o._tw_lsn = s._tw_lsn AND o._tw_seq >= s._tw_seq)) WHERE s._tw_missing IS NOT NULL AND (t._tw_lsn IS NULL OR s._tw_missing LIKE '%2%') AND o._tw_lsn IS NULL;
 -- merge

@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS _tailwater.notes (pipeline character varying(1024) NO
 CREATE TABLE IF NOT EXISTS _tailwater.sources (target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, source_column character varying(1024) NOT NULL, source_value character varying(1024) NOT NULL, pipeline character varying(1024) NOT NULL);
 CREATE TABLE IF NOT EXISTS "_tailwater"."columns_it's" (pipeline character varying(1024) NOT NULL, target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, source_relation bigint NOT NULL, source_number integer NOT NULL, source_column character varying(1024) NOT NULL, target_column character varying(1024) NOT NULL);
 CREATE TABLE IF NOT EXISTS "_tailwater"."views_it's" (pipeline character varying(1024) NOT NULL, target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, view_schema character varying(1024) NOT NULL, view_name character varying(1024) NOT NULL, place integer NOT NULL, shown_name character varying(1024) NOT NULL, target_column character varying(1024) NOT NULL);
+CREATE TABLE IF NOT EXISTS "_tailwater"."misfits_it's" (pipeline character varying(1024) NOT NULL, target_schema character varying(1024) NOT NULL, target_table character varying(1024) NOT NULL, target_column character varying(1024) NOT NULL, commit_lsn bigint NOT NULL, seq bigint NOT NULL);
 -- progress
 INSERT INTO "_tailwater"."progress_it's" (pipeline, fence) SELECT 'it''s', 0 WHERE NOT EXISTS (SELECT 1 FROM "_tailwater"."progress_it's" WHERE pipeline = 'it''s');
 UPDATE "_tailwater"."progress_it's" SET fence = fence + 1 WHERE pipeline = 'it''s';
@@ -60,6 +61,11 @@ CREATE TEMP TABLE stage_246b01ab2037f7e2 ("select" bigint, "weird ""quoted"".nam
 SELECT source_relation, source_number, source_column, target_column FROM "_tailwater"."columns_it's" WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
 DELETE FROM "_tailwater"."columns_it's" WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';
 INSERT INTO "_tailwater"."columns_it's" (pipeline, target_schema, target_table, source_relation, source_number, source_column, target_column) VALUES ('it''s', 'a schema', 'it''s', 7, 3, 'it''s', 'it''s__v2'), ('it''s', 'a schema', 'it''s', 7, 0, 'it''s', 'it''s__v2');
+-- marks of values that did not fit
+DELETE FROM "_tailwater"."misfits_it's" WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s' AND target_column = 'it''s' AND ((commit_lsn = 7 AND seq = 1) OR (commit_lsn = 8 AND seq = 2));
+INSERT INTO "_tailwater"."misfits_it's" (pipeline, target_schema, target_table, target_column, commit_lsn, seq) VALUES ('it''s', 'a schema', 'it''s', 'it''s', 7, 1), ('it''s', 'a schema', 'it''s', 'it''s', 8, 2);
+SELECT DISTINCT target_schema, target_table FROM "_tailwater"."misfits_it's" WHERE pipeline = 'it''s';
+DELETE FROM "_tailwater"."misfits_it's" WHERE pipeline = 'it''s';
 -- with a key of two columns: create
 CREATE SCHEMA IF NOT EXISTS "sales dep't";
 CREATE TABLE IF NOT EXISTS "sales dep't"."or""der.s" ("select" bigint NOT NULL, "weird ""quoted"".name" character varying(80) ENCODE ZSTD NOT NULL, "amount" numeric(12,3), "any amount" character varying(1024) ENCODE ZSTD, "tags" character varying(1024) ENCODE ZSTD, "mood" character varying(64) ENCODE ZSTD, "raw" binary varying(1024000), "when" timestamp with time zone, "doc" super, "ünï" character varying(1024) ENCODE ZSTD, _tw_lsn bigint NOT NULL, _tw_seq bigint NOT NULL) DISTSTYLE KEY DISTKEY ("weird ""quoted"".name") SORTKEY ("weird ""quoted"".name", "select");
@@ -71,6 +77,23 @@ UPDATE "sales dep't"."or""der.s" SET "raw" = FROM_HEX('00ff');
 -- alter a column's type
 ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "_tw_cast" numeric(12,3);
 UPDATE "sales dep't"."or""der.s" SET "_tw_cast" = CAST("amount" AS numeric(12,3));
+ALTER TABLE "sales dep't"."or""der.s" DROP COLUMN "amount";
+ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "_tw_cast" TO "amount";
+-- make text of columns
+ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "_tw_cast" character varying(65535) ENCODE ZSTD;
+UPDATE "sales dep't"."or""der.s" SET "_tw_cast" = CAST("amount" AS character varying(65535));
+ALTER TABLE "sales dep't"."or""der.s" DROP COLUMN "amount";
+ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "_tw_cast" TO "amount";
+ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "_tw_cast" character varying(65535) ENCODE ZSTD;
+UPDATE "sales dep't"."or""der.s" SET "_tw_cast" = RTRIM(RTRIM(TO_CHAR("amount", 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.');
+ALTER TABLE "sales dep't"."or""der.s" DROP COLUMN "amount";
+ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "_tw_cast" TO "amount";
+ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "_tw_cast" character varying(65535) ENCODE ZSTD;
+UPDATE "sales dep't"."or""der.s" SET "_tw_cast" = RTRIM(RTRIM(TO_CHAR(("amount" AT TIME ZONE 'UTC'), 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.') || '+00';
+ALTER TABLE "sales dep't"."or""der.s" DROP COLUMN "amount";
+ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "_tw_cast" TO "amount";
+ALTER TABLE "sales dep't"."or""der.s" ADD COLUMN "_tw_cast" character varying(65535) ENCODE ZSTD;
+UPDATE "sales dep't"."or""der.s" SET "_tw_cast" = JSON_SERIALIZE("amount");
 ALTER TABLE "sales dep't"."or""der.s" DROP COLUMN "amount";
 ALTER TABLE "sales dep't"."or""der.s" RENAME COLUMN "_tw_cast" TO "amount";
 -- rename a column
@@ -92,6 +115,8 @@ DELETE FROM stage_246b01ab2037f7e2;
 -- staging table
 DROP TABLE IF EXISTS stage_246b01ab2037f7e2;
 CREATE TEMP TABLE stage_246b01ab2037f7e2 ("select" bigint, "weird ""quoted"".name" character varying(65535), "amount" numeric(12,3), "any amount" character varying(65535), "tags" character varying(65535), "mood" character varying(65535), "raw" binary varying(1024000), "when" timestamp without time zone, "doc" character varying(65535), "ünï" character varying(65535), _tw_lsn bigint, _tw_seq bigint, _tw_op character varying(65535), _tw_missing character varying(65535), _tw_base_1 character varying(65535), _tw_base_2 bigint) DISTSTYLE KEY DISTKEY ("weird ""quoted"".name");
+-- keep marks
+INSERT INTO "_tailwater"."misfits_it's" (pipeline, target_schema, target_table, target_column, commit_lsn, seq) SELECT DISTINCT m.pipeline, m.target_schema, m.target_table, m.target_column, s._tw_lsn, s._tw_seq FROM "_tailwater"."misfits_it's" m, stage_246b01ab2037f7e2 s, "sales dep't"."or""der.s" t WHERE (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) AND substring(s._tw_missing, 5, 1) = '1' AND t."weird ""quoted"".name" = coalesce(s._tw_base_1, s."weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select") AND m.commit_lsn = t._tw_lsn AND m.seq = t._tw_seq AND m.pipeline = 'it''s' AND m.target_schema = 'Sales dep''t' AND m.target_table = 'or"der.s' AND m.target_column = 'tags';
 -- orphans
 SELECT DISTINCT s._tw_lsn, s._tw_seq, s._tw_op FROM stage_246b01ab2037f7e2 s LEFT JOIN "sales dep't"."or""der.s" t ON t."weird ""quoted"".name" = coalesce(s._tw_base_1, s."weird ""quoted"".name") AND t."select" = coalesce(s._tw_base_2, s."select") AND (t._tw_lsn < s._tw_lsn OR (t._tw_lsn = s._tw_lsn AND t._tw_seq < s._tw_seq)) LEFT JOIN "sales dep't"."or""der.s" o ON o."weird ""quoted"".name" = s."weird ""quoted"".name" AND o."select" = s."select" AND NOT (o._tw_lsn < s._tw_lsn OR (o._tw_lsn = s._tw_lsn AND o._tw_seq < s._tw_seq)) WHERE s._tw_missing IS NOT NULL AND (t._tw_lsn IS NULL OR s._tw_missing LIKE '%2%') AND o._tw_lsn IS NULL;
 -- merge

@@ -217,6 +217,7 @@ pub fn rewritten(all: &[Token]) -> Result<String, Refusal> {
             "encode" | "diststyle" => drop(rest.next()),
             "distkey" | "sortkey" => skip_list = true,
             "text" => out.extend(tokens("rs.varchar_256")),
+            "json_serialize" => out.extend(tokens("rs.json_serialize")),
             "super" => out.extend(tokens("rs.super")),
             "character" | "binary" if rest.peek().is_some_and(|next| next.is("varying")) => {
                 rest.next();

@@ -29,7 +29,7 @@ use super::client::Client;
 use super::options::Connect;
 use super::staging::{ObjectFormat, RedshiftOptions};
 use crate::codecs::dialect::{CopyFormat, Dialect, Redshift, Target, quote};
-use crate::logic::merge::{NetRow, Stage};
+use crate::logic::merge::{Misfit, NetRow, Stage};
 use crate::model::{ChangeId, Error, Result};
 
 /// The longest statement that Redshift takes.
@@ -267,6 +267,11 @@ impl Client for RedshiftClient {
         let (uploaded, longest) = self.upload(target, rows).await?;
         self.ready.entry(self.dialect.stage(target)).or_default().push_back(uploaded);
         self.make_room(target, &longest, open).await
+    }
+
+    async fn misfits(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
+        let plan = Plan::of(&self.dialect.types, target, self.options.format);
+        Ok(block_in_place(|| plan.misfits(rows)))
     }
 
     async fn load(&mut self, stage: Stage) -> Result<u64> {

@@ -4,7 +4,7 @@ use super::columns::{Column, Key, Misfit};
 use super::{csv, parquet};
 use crate::adapters::warehouse::ObjectFormat;
 use crate::codecs::dialect::{Staged, Staging, Target, Types};
-use crate::logic::merge::{NetOp, NetRow};
+use crate::logic::merge::{self, NetOp, NetRow};
 use crate::model::{Cell, Error, PgType, Result, Table};
 
 /// Bytes of values in one row group.
@@ -141,6 +141,35 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// The values that have no place, one by one.
+    pub(super) fn misfits(&self, rows: &[NetRow]) -> Vec<merge::Misfit> {
+        let mut columns: Vec<Column> =
+            self.own.iter().map(|(staging, key)| Column::new(String::new(), *staging, *key)).collect();
+        let (mut found, mut line) = (Vec::new(), Vec::new());
+        for (row, net) in rows.iter().enumerate() {
+            let mut refused = |column: &mut Column, cell, (staging, key): (Staging, Option<Key>)| match self.format {
+                ObjectFormat::Parquet => column.cell(cell).is_err(),
+                ObjectFormat::Csv => csv::field(cell, (staging, key), true, &mut line).is_err(),
+            };
+            let counts = |key: Option<Key>| net.op != NetOp::Delete || key.is_some();
+            for (index, (cell, (staging, key))) in net.row.cells().zip(&self.own).enumerate() {
+                let unfit = columns.get_mut(index).is_some_and(|column| refused(column, cell, (*staging, *key)));
+                if unfit && counts(*key) {
+                    found.push(merge::Misfit { row, column: index });
+                }
+            }
+            for (index, staging, key) in self.base.iter().filter(|_| net.base.is_some()) {
+                let cell = net.base.as_ref().map_or(Cell::Null, |base| base.cell(*index));
+                if columns.get_mut(*index).is_some_and(|column| refused(column, cell, (*staging, *key))) {
+                    found.push(merge::Misfit { row, column: *index });
+                }
+            }
+            line.clear();
+            columns.iter_mut().for_each(Column::clear);
+        }
+        found
     }
 
     /// A key that ends in a blank is refused, so no row has it, and its delete would take the row of another key.
