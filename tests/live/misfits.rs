@@ -103,6 +103,7 @@ fn a_key_that_does_not_fit_stops_its_table_under_every_policy() {
     assert_eq!(crate::support::duck::rows(&path, "select v from public.t"), [[Some("a".to_owned())]]);
 }
 
+#[cfg(feature = "redshift")]
 const SHOP: &str = "create table words (id int primary key, n numeric(12,2), at timestamp, z timestamptz, d date, j jsonb);
      insert into words values (1, 1.50, '2020-01-02 03:04:05.0607', '2020-01-02 03:04:05+00', '2020-01-01', '{\"a\": [1, null]}'),
      (2, -3, '2020-01-02 10:00:00', '2020-01-02 10:00:00.1+00', '0001-01-01', null);
@@ -110,6 +111,7 @@ const SHOP: &str = "create table words (id int primary key, n numeric(12,2), at 
      alter table nulls alter big set storage external; insert into nulls values (1, 1, 'a', '2020-01-01', 'b', 'c');
      create table wide (id int primary key, n bigint); insert into wide values (1, 7)";
 
+#[cfg(feature = "redshift")]
 #[test]
 fn what_does_not_fit_in_redshift_widens_becomes_text_or_is_null_with_a_mark_through_any_kill() {
     let stand = crate::redshift::stand("misfits_rs");

@@ -1,6 +1,5 @@
 //! Views beside tables that change: what views_analysts ask for stays there under the name that it had.
 
-use crate::redshift::stand;
 use crate::support::postgres::Postgres;
 use crate::support::tailwater::Tailwater;
 
@@ -85,9 +84,10 @@ fn a_view_keeps_the_names_in_duckdb() {
     assert_eq!(crate::support::duck::rows(&file, "select id, a, b, bb, c from reporting.t order by id"), rows);
 }
 
+#[cfg(feature = "redshift")]
 #[test]
 fn a_view_keeps_the_names_in_redshift() {
-    let stand = stand("views_rs");
+    let stand = crate::redshift::stand("views_rs");
     stand.shop.sql(TABLE);
     let pipeline = stand.pipeline("views_rs").toml(VIEW);
     pipeline.run_until_current().success();

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+#[cfg(feature = "kafka")]
+use std::sync::atomic::Ordering;
 
 use secrecy::SecretString;
 
+#[cfg(feature = "kafka")]
 use super::marker::Writer;
 use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{Settings, Topic, TopicNames};
@@ -173,6 +176,7 @@ pub struct SinkOptions {
 
 /// A process as a writer, over all its attempts.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "the configuration is read without Kafka as well"))]
 pub struct Own {
     /// The epoch of its last attempt, 0 before the first.
     epoch: AtomicU64,
@@ -185,6 +189,7 @@ impl Default for Own {
     }
 }
 
+#[cfg(feature = "kafka")]
 impl Own {
     /// The writer of its next attempt, after the one that was last in the topics.
     pub(super) fn next(&self, last: Option<&Writer>, reading: &str) -> Writer {
@@ -302,7 +307,7 @@ pub struct ForeignOptions {
     pub declared: Vec<Declared>,
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "kafka"))]
 mod tests {
     use super::*;
 
