@@ -91,10 +91,13 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
         match self.client.ahead(target, rows, self.open).await {
             Err(error) if self.may_settle(target, &error) => {
-                if !self.examine(target, rows).await? {
-                    return Err(error);
+                match self.examine(target, rows).await {
+                    Ok(true) => self.client.ahead(target, rows, self.open).await,
+                    Ok(false) => Err(error),
+                    // Why a value does not fit is in the first.
+                    Err(refused) if refused.class() == Class::Blocked => Err(refused.within(error.what())),
+                    failed => failed.map(|_| ()),
                 }
-                self.client.ahead(target, rows, self.open).await
             }
             done => done,
         }
