@@ -141,6 +141,9 @@ fn what_does_not_fit_in_redshift_widens_becomes_text_or_is_null_with_a_mark_thro
         });
         running.kill9();
         stand.redshift.heal();
+        let alone = "select m.target_column from _tailwater.misfits_misfits_rs m where not exists \
+             (select 1 from nulls t where t._tw_lsn = m.commit_lsn and t._tw_seq = m.seq)";
+        assert_eq!(plain(stand.warehouse.sql(alone)), [""; 0], "no mark is there before its row");
     }
     pipeline.run_until_current().success();
     let words = "select id, n::text, at::text, z::text, d::text from words order by id";
