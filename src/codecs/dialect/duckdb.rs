@@ -124,14 +124,15 @@ impl Dialect for Duckdb {
         misfits::duckdb_text(&table(&target.name), &column.name, found)
     }
 
-    /// The key's columns are those that are NOT NULL.
+    /// The key's columns are those that are NOT NULL. Rows that are marked as deleted may have the key of others then, and
+    /// no transaction can take rows away from a table and alter it.
     fn rekey(&self, target: &Target, before: &[String], after: &[String]) -> Option<Vec<String>> {
         let alter = |column: &String, what| {
             format!("ALTER TABLE {} ALTER COLUMN {} {what} NOT NULL", table(&target.name), quote(column))
         };
         let gone = before.iter().filter(|column| !after.contains(column)).map(|column| alter(column, "DROP"));
         let come = after.iter().filter(|column| !before.contains(column)).map(|column| alter(column, "SET"));
-        Some(gone.chain(come).collect())
+        (target.layout != Layout::SoftDelete).then(|| gone.chain(come).collect())
     }
 
     fn fold_name(&self, name: &str) -> String {

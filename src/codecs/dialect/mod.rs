@@ -14,6 +14,7 @@ mod postgres;
 mod redshift;
 mod redshift_alter;
 mod redshift_types;
+mod rekey;
 mod share;
 mod sources;
 mod stops;

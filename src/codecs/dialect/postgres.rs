@@ -1,6 +1,7 @@
 //! PostgreSQL 15 and later.
 
 use super::modes::{self, Pairs};
+use super::rekey::superseded;
 use super::widen::{casts, holds, wider};
 use super::{
     CONTROL_SCHEMA, Dialect, Layout, MergeSpec, OwnType, Room, Target, control, key_match, list, literal, losses,
@@ -149,14 +150,15 @@ impl Dialect for Postgres {
         let loose = gone.map(|column| format!(", ALTER COLUMN {} DROP NOT NULL", quote(column))).collect::<String>();
         let key = format!("{loose}, ADD PRIMARY KEY ({})", list(after.iter().map(|column| quote(column))));
         // The key's constraint may have any name.
-        Some(vec![format!(
+        let swap = format!(
             "DO $tailwater$ DECLARE old name; BEGIN \
              SELECT conname INTO STRICT old FROM pg_catalog.pg_constraint WHERE conrelid = {}::regclass AND contype = 'p'; \
              EXECUTE 'ALTER TABLE ' || {} || ' DROP CONSTRAINT ' || quote_ident(old) || {}; END $tailwater$",
             literal(&name),
             literal(&name),
             literal(&key)
-        )])
+        );
+        Some(superseded(target, after).into_iter().chain([swap]).collect())
     }
 
     fn columns(&self, target: &TableName) -> String {

@@ -105,6 +105,34 @@ fn a_log_stays_a_log_when_its_table_gets_a_full_identity_unless_a_mirror_is_aske
     });
 }
 
+/// The row that has left its key is what the one that has the same value in the new key was before.
+#[test]
+fn rows_that_are_marked_as_deleted_make_room_for_another_key_or_stop_the_table() {
+    let (before, after) = (items(&[0], ReplicaIdentity::Default), items(&[1], ReplicaIdentity::Default));
+    everywhere(|warehouse| {
+        runtime().block_on(async {
+            let (mut sink, _) = warehouse.start(with(Some(Mode::SoftDelete))).await.unwrap();
+            let insert = |table, commit, id, v| change(table, commit, 1, Op::Insert { new: row(&[Some(id), Some(v)]) });
+            let old = Some(OldRow::Key(row(&[Some("1"), None])));
+            let moved = change(&before, 1600, 1, Op::Update { old, new: row(&[Some("2"), Some("x")]) });
+            applied(&mut sink, vec![insert(&before, 800, "1", "x"), moved]).await.unwrap();
+            let rekeyed = applied(&mut sink, vec![insert(&after, 2400, "3", "y")]).await;
+            match warehouse {
+                Warehouse::Postgres(_) => rekeyed.unwrap(),
+                _ => refused(rekeyed, Class::Blocked, &["the key of kept.items", "--resnapshot"]),
+            }
+            sink.close().await;
+        });
+        let rows = warehouse.rows("select cast(id as integer), v from kept.items where not _tw_deleted order by 1");
+        let kept = [("2", "x"), ("3", "y")].map(|(id, v)| vec![Some(id.to_owned()), Some(v.to_owned())]);
+        let all = warehouse.rows("select count(*) from kept.items");
+        match warehouse {
+            Warehouse::Postgres(_) => assert_eq!((rows, all), (kept.to_vec(), vec![vec![Some("2".to_owned())]])),
+            _ => assert_eq!((rows, all), (kept[..1].to_vec(), vec![vec![Some("2".to_owned())]])),
+        }
+    });
+}
+
 /// PostgreSQL tells the old spelling of a key with the new one: the two are equal, and one row.
 #[test]
 fn a_key_that_is_spelled_anew_is_one_row() {

@@ -1,13 +1,18 @@
 //! What a warehouse holds of a history, beside what its model holds.
 
+use std::collections::BTreeMap;
 #[cfg(feature = "duckdb")]
 use std::path::PathBuf;
 
+use tailwater::codecs::dialect::{self, Dialect, Mode};
+use tailwater::model::TableName;
+
 use super::Kept;
+use super::shape::UID;
 use super::truth::Truth;
 #[cfg(feature = "duckdb")]
 use crate::support::duck;
-use crate::support::session::{Rows, Session};
+use crate::support::session::{Rows, Session, identifier};
 
 /// Where to look while a sink is there.
 pub enum Look<'a> {
@@ -68,9 +73,20 @@ impl Look<'_> {
         })
     }
 
-    /// The expression for a column that comes later.
-    pub fn extra(&self, seed: u64) -> &'static str {
-        if self.columns(&format!("s{seed}")).has("mirrored", "extra") { "extra" } else { "null" }
+    /// What a table's columns hold: the name of each by the number of the source's.
+    pub fn held(&self, seed: u64, table: &str) -> BTreeMap<u16, String> {
+        let (pipeline, target) = (format!("p{seed}"), TableName::new(format!("s{seed}"), table));
+        let sql = match self {
+            #[cfg(feature = "duckdb")]
+            Look::Duckdb(_) => dialect::Duckdb.held(&pipeline, &target),
+            #[cfg(feature = "redshift")]
+            Look::Redshift(_) => dialect::Redshift { pipeline: pipeline.clone(), ..dialect::Redshift::default() }
+                .held(&pipeline, &target),
+            Look::Postgres(_) => dialect::Postgres.held(&pipeline, &target),
+        };
+        let folded = |name: String| if self.kept() == Kept::All { name } else { name.to_lowercase() };
+        let row = |row: Vec<Option<String>>| Some((row[1].as_ref()?.parse().unwrap(), folded(row[3].clone()?)));
+        self.rows(&sql).into_iter().filter_map(row).collect()
     }
 
     /// A time in microseconds since 2000.
@@ -91,40 +107,82 @@ impl Look<'_> {
         }
     }
 
+    /// Whether a table may change within a transaction, too. What DuckDB stops for then goes on after it.
+    pub fn alters_inside(&self) -> bool {
+        #[cfg(feature = "duckdb")]
+        return !matches!(self, Look::Duckdb(_));
+        #[cfg(not(feature = "duckdb"))]
+        return true;
+    }
+
     /// Panics where the tables are not what the model's are.
-    pub fn compare(&self, seed: u64, truth: &Truth) {
+    pub fn compare(&self, seed: u64, truth: &Truth, modes: &[(&str, Mode)]) {
         let schema = format!("s{seed}");
         let present = self.columns(&schema);
         let check = |name: &str, columns: &[String], sorted: bool, mut wanted: Rows| {
-            if !present.has(name, columns[0].trim_matches('"')) {
+            if !present.has(name, "_tw_lsn") {
                 assert!(wanted.is_empty(), "{name} is not there");
                 return;
             }
             let order = if sorted { "" } else { " order by _tw_lsn, _tw_seq" };
-            // A table gets a new column with its first change behind it; one that only grows has nothing of a truncate.
-            let there = |column: &String| *column != "extra" || present.has(name, "extra");
-            let columns: Vec<&str> = columns.iter().map(|c| if there(c) { c.as_str() } else { "null" }).collect();
             let mut rows = self.rows(&format!("select {} from {schema}.{name}{order}", columns.join(", ")));
             if sorted {
                 rows.sort();
                 wanted.sort();
             }
-            assert_eq!(rows, wanted, "{name}");
+            let lacking: Vec<_> = wanted.iter().filter(|row| !rows.contains(row)).take(3).collect();
+            let extra: Vec<_> = rows.iter().filter(|row| !wanted.contains(row)).take(3).collect();
+            assert!(rows == wanted, "{name}, {columns:?}\nlacking: {lacking:#?}\nnot wanted: {extra:#?}");
         };
-        let own = ["name", "id", "v", "big", "wide", "extra"].map(str::to_owned);
-        let with = |more: &[String]| [own.to_vec(), more.to_vec()].concat();
-        check("mirrored", &own, true, truth.mirror());
+        let numbers = truth.numbers();
+        let keyed = |name: &str, first: &[&str], more: &[String], wanted: Rows| {
+            if modes.iter().all(|(mode, _)| *mode != name) {
+                return;
+            }
+            let held = self.held(seed, name);
+            let column = |number: &u16| held.get(number).map_or("null".to_owned(), |column| identifier(column));
+            let columns = first.iter().map(|name| (*name).to_owned()).chain(numbers.iter().map(column));
+            let columns: Vec<String> = columns.chain(more.iter().cloned()).collect();
+            check(name, &columns, first.is_empty(), wanted);
+        };
         let more = ["_tw_unchanged".to_owned(), "_tw_old".to_owned(), self.micros("_tw_committed_at")];
-        check("events", &[vec!["_tw_op".to_owned()], with(&more)].concat(), false, truth.append_rows());
+        keyed("mirrored", &[], &[], truth.mirror());
+        keyed("events", &["_tw_op"], &more, truth.append_rows());
         let plain = self.plain();
         check("log", &[vec!["_tw_op".to_owned()], plain.to_vec()].concat(), false, self.unsigned(truth.log()));
         if self.kept() == Kept::All {
             let gone = format!("case when _tw_deleted then {} end", self.micros("_tw_deleted_at"));
-            check("soft", &with(&[gone]), true, truth.soft_delete());
-            let span = [self.micros("_tw_valid_from"), self.micros("_tw_valid_to")];
-            check("versions", &with(&span), true, truth.history());
+            keyed("soft", &[], &[gone], truth.soft_delete());
+            keyed("versions", &[], &[self.micros("_tw_valid_from"), self.micros("_tw_valid_to")], truth.history());
             check("copies", &plain, true, self.unsigned(truth.copies()));
         }
+    }
+
+    /// Panics unless the columns have the names that the source's have, in the tables that something was told of, and
+    /// those that were dropped keep what was in them.
+    pub fn compare_columns(&self, seed: u64, truth: &Truth, modes: &[(&str, Mode)]) {
+        let present = self.columns(&format!("s{seed}"));
+        for (table, mode) in modes.iter().filter(|(table, _)| present.has(table, "_tw_lsn")) {
+            let mut held = self.held(seed, table);
+            for field in &truth.told.fields {
+                let found = held.remove(&field.number).map(|name| name.to_lowercase());
+                assert_eq!(found, Some(field.name.to_lowercase()), "{table}: column {}", field.number);
+            }
+            if *mode == Mode::Mirror {
+                held.into_iter().for_each(|dropped| self.compare_dropped(seed, table, truth, dropped));
+            }
+        }
+    }
+
+    /// Rows that were left alone have what they had.
+    fn compare_dropped(&self, seed: u64, table: &str, truth: &Truth, (number, column): (u16, String)) {
+        let (wanted, uid) = (truth.dropped(number), truth.told.name(UID));
+        let columns = format!("{}, {}", identifier(uid), identifier(&column));
+        let rows = self.rows(&format!("select {columns} from s{seed}.{table}"));
+        let row = |row: &Vec<Option<String>>| (row[0].as_ref().unwrap().parse::<u32>().unwrap(), row[1].clone());
+        let kept: BTreeMap<u32, Option<String>> =
+            rows.iter().map(row).filter(|(uid, _)| wanted.contains_key(uid)).collect();
+        assert_eq!(kept, wanted, "{table}: {column}, which was dropped");
     }
 
     /// The columns of the tables without a key.

@@ -15,8 +15,9 @@ use tailwater::model::{Cell, Change, ChangeId, Class, Lsn, OldRow, Op, Origin, P
 
 use super::look::Look;
 use super::play::seeds;
-use super::story::Event;
-use super::{History, Kept, Tables, keyed, options};
+use super::shape::{BIG, ID, NAME, Reach, UID, V, WIDE};
+use super::story::{Cells, Event, cells};
+use super::{History, Kept, keyed, options};
 use crate::history::{At, change, row, table};
 #[cfg(feature = "duckdb")]
 use crate::support::dir::Dir;
@@ -29,6 +30,9 @@ use crate::support::tailwater::Tailwater;
 use crate::warehouse::Cluster;
 use crate::warehouse::{Warehouse, applied, durable, refused, runtime};
 
+/// The number of the column that comes.
+const EXTRA: u16 = UID + 1;
+
 /// A source that is ahead of what has been handed over, by a random number of transactions.
 fn source(history: &Arc<History>, handed: &Arc<AtomicUsize>, seed: u64) -> Reread {
     let (history, handed) = (Arc::clone(history), Arc::clone(handed));
@@ -40,8 +44,7 @@ fn source(history: &Arc<History>, handed: &Arc<AtomicUsize>, seed: u64) -> Rerea
         let transaction = &history.transactions[at];
         // Behind all of its changes, before those of the next.
         let point = Lsn::new(transaction.commit + 4);
-        let tables = &Tables::new(Kept::All).keyed[usize::from(transaction.wider)];
-        let table = Arc::clone(tables.iter().find(|told| told.name == table).unwrap());
+        let table = transaction.after().table(&table.name);
         let mut rows = Vec::new();
         for (key, values) in history.truths[at].rows() {
             if keys.contains(&vec![key.0.clone(), key.1.to_string()]) {
@@ -49,7 +52,7 @@ fn source(history: &Arc<History>, handed: &Arc<AtomicUsize>, seed: u64) -> Rerea
                 let id = ChangeId::snapshot(point, rows.len() as u64 + 1);
                 let at = PgTimestamp(transaction.at);
                 let origin = Origin { at, xid: None, lsn: point, last_commit: None, snapshot: None };
-                let op: Op = keyed(&event, transaction.wider).unwrap();
+                let op: Op = keyed(&event, transaction.after()).unwrap();
                 rows.push(Change { id, origin, table: Arc::clone(&table), op });
             }
         }
@@ -68,12 +71,14 @@ fn wanted(history: &History, first: usize) -> Rows {
         }
     }
     let rows = history.truths.last().unwrap().rows().filter(|(key, _)| told.contains(key));
-    rows.map(|(key, values)| super::truth::cells(key, values)).collect()
+    let row =
+        |cells: Cells| [NAME, ID, V, BIG, WIDE, EXTRA].map(|number| cells.get(&number).cloned().flatten()).to_vec();
+    rows.map(|(key, values)| row(cells(key, values))).collect()
 }
 
 async fn play(warehouse: &Warehouse<'_>, look: &Look<'_>, seed: u64) -> usize {
     let kept = look.kept();
-    let history = Arc::new(History::new(seed, 24, kept));
+    let history = Arc::new(History::new(seed, 24, kept, Reach::Grows, false));
     let mut random = StdRng::seed_from_u64(seed ^ 3);
     let first = random.random_range(3..12);
     let handed = Arc::new(AtomicUsize::new(first));
@@ -118,7 +123,7 @@ async fn play(warehouse: &Warehouse<'_>, look: &Look<'_>, seed: u64) -> usize {
         }
     }
     let (sink, _) = warehouse.start(options(seed, limit)).await.unwrap();
-    let extra = look.extra(seed);
+    let extra = look.held(seed, "mirrored").remove(&EXTRA).unwrap_or_else(|| "null".to_owned());
     let all = [("mirrored", "true"), ("soft", "not _tw_deleted"), ("versions", "_tw_valid_to is null")];
     for (table, live) in all.into_iter().take(if kept == Kept::All { 3 } else { 1 }) {
         let mut rows = look.rows(&format!("select name, id, v, big, wide, {extra} from s{seed}.{table} where {live}"));

@@ -8,6 +8,7 @@ mod edges;
 mod look;
 mod lost;
 mod play;
+mod shape;
 mod story;
 mod truth;
 
@@ -18,7 +19,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 #[cfg(feature = "redshift")]
 use tailwater::adapters::warehouse::ObjectFormat;
-use tailwater::adapters::warehouse::{Flush, Options, Reach};
+use tailwater::adapters::warehouse::{Flush, Options};
 use tailwater::codecs::dialect::Mode;
 use tailwater::logic::pipeline::Batch;
 use tailwater::model::{
@@ -28,7 +29,8 @@ use tailwater::model::{
 
 use self::look::Look;
 use self::play::play_all;
-use self::story::{Event, Key, Plain, Story, Transaction, Values};
+use self::shape::{BIG, Field, ID, NAME, Reach, Shape, UID, WIDE};
+use self::story::{Event, Key, Plain, Story, Transaction, Values, cells};
 use self::truth::Truth;
 use crate::history::{At, at, batch, table};
 #[cfg(feature = "duckdb")]
@@ -59,26 +61,21 @@ impl Kept {
     }
 }
 
-/// The tables of one history, narrow and wide.
+/// The tables of one history.
 struct Tables {
-    keyed: [Vec<Arc<Table>>; 2],
+    keyed: Vec<(&'static str, Mode)>,
     plain: Vec<Arc<Table>>,
 }
 
 impl Tables {
-    fn new(kept: Kept) -> Tables {
-        let columns = [
-            ("id", PgType::Int4),
-            ("name", PgType::Text),
-            ("v", PgType::Varchar),
-            ("big", PgType::Text),
-            ("wide", PgType::Text),
-            ("extra", PgType::Text),
-        ];
-        let keyed = |width: usize| {
-            let table = |(name, _): &(&str, Mode)| table(TableName::new("public", *name), &columns[..width], &[1, 0]);
-            KEYED.iter().filter(|(_, mode)| kept.has(*mode)).map(table).collect()
+    fn new(kept: Kept, reach: Reach, inside: bool) -> Tables {
+        // With another key a history stops, and in DuckDB rows that are marked as deleted.
+        let follows = |mode: Mode| match mode {
+            Mode::History => reach != Reach::Key,
+            Mode::SoftDelete => reach != Reach::Key || inside,
+            _ => true,
         };
+        let keyed = KEYED.into_iter().filter(|(_, mode)| kept.has(*mode) && follows(*mode)).collect();
         let plain = [("t", PgType::Text), ("n", PgType::Float8)];
         let full = |name: &str, identity| {
             let plain = table(TableName::new("public", name), &plain, &[]);
@@ -87,7 +84,12 @@ impl Tables {
         let copies = full("copies", ReplicaIdentity::Full);
         let log = full("log", ReplicaIdentity::Nothing);
         let plain = if kept == Kept::All { vec![log, copies] } else { vec![log] };
-        Tables { keyed: [keyed(5), keyed(6)], plain }
+        Tables { keyed, plain }
+    }
+
+    /// Those with a key, as they are told with a shape.
+    fn shaped(&self, shape: &Shape) -> Vec<Arc<Table>> {
+        self.keyed.iter().map(|(name, _)| shape.table(name)).collect()
     }
 
     /// The transaction as the tables' changes.
@@ -99,9 +101,13 @@ impl Tables {
             let origin = Origin { at, xid: None, lsn: id.commit, last_commit: None, snapshot: None };
             changes.push(Change { id, origin, table: Arc::clone(table), op });
         };
+        let (mut shape, mut tables) = (&transaction.shape, self.shaped(&transaction.shape));
         for event in &transaction.events {
-            if let Some(op) = keyed(event, transaction.wider) {
-                self.keyed[usize::from(transaction.wider)].iter().for_each(|table| push(table, op.clone()));
+            if let Event::Alter(altered) = event {
+                (shape, tables) = (altered, self.shaped(altered));
+            }
+            if let Some(op) = keyed(event, shape) {
+                tables.iter().for_each(|table| push(table, op.clone()));
             }
             self.plain.iter().for_each(|table| plain(event, table.identity).into_iter().for_each(|op| push(table, op)));
         }
@@ -113,30 +119,34 @@ fn cell(text: Option<&str>) -> Cell<'_> {
     text.map_or(Cell::Null, |text| Cell::Text(text.as_bytes()))
 }
 
-fn keyed(event: &Event, wider: bool) -> Option<Op> {
-    let width = if wider { 6 } else { 5 };
-    let row = |key: &Key, values: Option<(&Values, bool, bool)>| -> Row {
-        let id = key.1.to_string();
-        let mut cells = vec![Cell::Text(id.as_bytes()), Cell::Text(key.0.as_bytes())];
-        match values {
-            None => cells.resize(width, Cell::Null),
-            Some((values, big, wide)) => {
-                cells.push(cell(Some(&values.v)));
-                cells.push(if big { cell(Some(&values.big)) } else { Cell::Unchanged });
-                cells.push(if wide { cell(values.wide.as_deref()) } else { Cell::Unchanged });
-                cells.extend(wider.then(|| cell(values.extra.as_deref())));
-            }
-        }
-        cells.into_iter().collect()
+fn keyed(event: &Event, shape: &Shape) -> Option<Op> {
+    let row = |key: &Key, values: &Values, big: bool, wide: bool| -> Row {
+        let told = cells(key, values);
+        let value = |field: &Field| match field.number {
+            BIG if !big => Cell::Unchanged,
+            WIDE if !wide => Cell::Unchanged,
+            number => cell(told.get(&number).and_then(Option::as_deref)),
+        };
+        shape.fields.iter().map(value).collect()
+    };
+    let old = |key: &Key, uid: u32| -> OldRow {
+        let (id, uid) = (key.1.to_string(), uid.to_string());
+        let value = |field: &Field| match (field.number, shape.by_uid) {
+            (ID, false) => cell(Some(&id)),
+            (NAME, false) => cell(Some(&key.0)),
+            (UID, true) => cell(Some(&uid)),
+            _ => Cell::Null,
+        };
+        OldRow::Key(shape.fields.iter().map(value).collect())
     };
     Some(match event {
-        Event::Put { key, values, read: true } => Op::Read { new: row(key, Some((values, true, true))) },
-        Event::Put { key, values, read: false } => Op::Insert { new: row(key, Some((values, true, true))) },
+        Event::Put { key, values, read: true } => Op::Read { new: row(key, values, true, true) },
+        Event::Put { key, values, read: false } => Op::Insert { new: row(key, values, true, true) },
         Event::Change { from, to, values, big, wide } => {
-            let old = (from != to).then(|| OldRow::Key(row(from, None)));
-            Op::Update { old, new: row(to, Some((values, *big, *wide))) }
+            let moved = (from != to && !shape.by_uid).then(|| old(from, values.uid));
+            Op::Update { old: moved, new: row(to, values, *big, *wide) }
         }
-        Event::Remove(key) => Op::Delete { old: OldRow::Key(row(key, None)) },
+        Event::Remove(key, uid) => Op::Delete { old: old(key, *uid) },
         Event::Clear => Op::Truncate,
         _ => return None,
     })
@@ -165,18 +175,26 @@ struct History {
 
 impl History {
     /// Short ones mostly: what goes wrong after twenty transactions has gone wrong after five elsewhere.
-    fn some(seed: u64, kept: Kept) -> History {
+    fn some(seed: u64, kept: Kept, inside: bool) -> History {
         let mut random = StdRng::seed_from_u64(seed ^ 4);
         let length = if random.random_bool(0.1) { 24 } else { random.random_range(3..10) };
-        History::new(seed, length, kept)
+        // Redshift can't give a key's columns other types, nor a table another key.
+        let reach = match (random.random_range(0..10), kept) {
+            (0..2, _) => Reach::Grows,
+            (_, Kept::All) => [Reach::Types, Reach::Key][random.random_range(0..2)],
+            #[cfg(feature = "redshift")]
+            _ => Reach::Columns,
+        };
+        History::new(seed, length, kept, reach, inside)
     }
 
-    fn new(seed: u64, length: usize, kept: Kept) -> History {
+    fn new(seed: u64, length: usize, kept: Kept, reach: Reach, inside: bool) -> History {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut story = Story::new(StdRng::seed_from_u64(seed ^ 1));
+        let by_uid = reach == Reach::Key && random.random_bool(0.5);
+        let mut story = Story::new(StdRng::seed_from_u64(seed ^ 1), reach, by_uid, inside);
         let size = |random: &mut StdRng| if random.random_bool(0.1) { 40 } else { random.random_range(1..8) };
         let transactions: Vec<Transaction> = (0..length).map(|_| story.transaction(size(&mut random))).collect();
-        let mut truth = Truth::default();
+        let mut truth = Truth::new(&transactions[0].shape);
         let truths = transactions
             .iter()
             .map(|transaction| {
@@ -184,7 +202,7 @@ impl History {
                 truth.clone()
             })
             .collect();
-        History { tables: Tables::new(kept), transactions, truths }
+        History { tables: Tables::new(kept, reach, inside), transactions, truths }
     }
 
     /// How many transactions are in a warehouse that has stored this.
@@ -219,7 +237,12 @@ fn options(seed: u64, rows: usize) -> Options {
     let flush = Flush { rows, bytes: 1 << 20, after: Duration::from_secs(600) };
     let tables = KEYED.iter().map(|(name, mode)| (Pattern::new(format!("public.{name}")), Some(*mode))).collect();
     let schema = Some(format!("s{seed}"));
-    Options { schema, modes: tables, stop: Reach::Pipeline, ..Options::new(&format!("p{seed}"), flush) }
+    Options {
+        schema,
+        modes: tables,
+        stop: tailwater::adapters::warehouse::Reach::Pipeline,
+        ..Options::new(&format!("p{seed}"), flush)
+    }
 }
 
 #[test]

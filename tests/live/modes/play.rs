@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tailwater::adapters::warehouse::WarehouseSink;
+use tailwater::codecs::dialect::Mode;
 use tailwater::logic::pipeline::{Batch, Sink};
 use tailwater::model::{Checkpoint, Class, Error, Result};
 
+use super::story::Transaction;
 use super::{History, Look, options};
 use crate::history::{At, batch};
 use crate::warehouse::{Warehouse, apply, durable, runtime};
@@ -85,7 +87,7 @@ pub fn play_all<'a>(count: u32, stage: impl Fn(u64) -> (Warehouse<'a>, Look<'a>)
 }
 
 fn play(warehouse: &Warehouse<'_>, look: &Look<'_>, seed: u64) {
-    let history = History::some(seed, look.kept());
+    let history = History::some(seed, look.kept(), look.alters_inside());
     let mut random = StdRng::seed_from_u64(seed ^ 2);
     let rows = random.random_range(5..200);
     let live = Live { warehouse, look, history: &history, seed, rows };
@@ -117,7 +119,9 @@ impl Live<'_> {
         match lived {
             Ok(()) => true,
             Err(error) => {
-                assert_eq!(error.class(), Class::Transient, "{end:?}: {error}");
+                // What DuckDB has open when a table changes is less next time.
+                let open = !self.look.alters_inside() && error.to_string().contains("too large for one flush");
+                assert!(open || error.class() == Class::Transient, "{end:?}: {error}");
                 false
             }
         }
@@ -128,7 +132,12 @@ impl Live<'_> {
         self.look.settle();
         let done = self.history.done(stored.as_ref());
         if done > 0 {
-            self.look.compare(self.seed, &self.history.truths[done - 1]);
+            // With another key rows that are gone may have been taken away, before the first change that is told with it.
+            let truth = &self.history.truths[done - 1];
+            let rekeyed = |next: &Transaction| next.after().by_uid != truth.told.by_uid;
+            let rekeyed = self.history.transactions.get(done).is_some_and(rekeyed);
+            let keyed = self.history.tables.keyed.iter().filter(|(_, mode)| *mode != Mode::SoftDelete || !rekeyed);
+            self.look.compare(self.seed, truth, &keyed.copied().collect::<Vec<_>>());
         }
         let mut pieces = self.history.batches(random.random_range(done.saturating_sub(5)..=done), random);
         let stop = if end == End::Last { pieces.len() } else { random.random_range(0..=pieces.len()) };
@@ -157,7 +166,9 @@ impl Live<'_> {
                 for delivery in deliveries {
                     durable(delivery).await?;
                 }
-                self.look.compare(self.seed, self.history.truths.last().unwrap());
+                let (truth, keyed) = (self.history.truths.last().unwrap(), &self.history.tables.keyed);
+                self.look.compare(self.seed, truth, keyed);
+                self.look.compare_columns(self.seed, truth, keyed);
                 sink.close().await;
             }
             _ => sink.close().await,

@@ -1,9 +1,12 @@
 //! Random histories of one table with a key and one without, as events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+
+use super::shape::{BIG, ID, NAME, Reach, Shape, UID, V, WIDE};
 
 /// The key of a row.
 pub type Key = (String, i32);
@@ -17,8 +20,21 @@ pub struct Values {
     pub big: String,
     /// Large too.
     pub wide: Option<String>,
-    /// Of a column that comes later.
-    pub extra: Option<String>,
+    /// Never changes, and is no other row's.
+    pub uid: u32,
+    /// Of columns that come and go, by their numbers.
+    pub extras: BTreeMap<u16, Option<String>>,
+}
+
+/// Values by the numbers of their columns.
+pub type Cells = BTreeMap<u16, Option<String>>;
+
+/// All that a row has.
+pub fn cells(key: &Key, values: &Values) -> Cells {
+    let mut cells = values.extras.clone();
+    cells.extend([(ID, Some(key.1.to_string())), (NAME, Some(key.0.clone())), (V, Some(values.v.clone()))]);
+    cells.extend([(BIG, Some(values.big.clone())), (WIDE, values.wide.clone()), (UID, Some(values.uid.to_string()))]);
+    cells
 }
 
 /// A row of the table without a key: a text and a number, which may be `-0` or `NaN`.
@@ -41,8 +57,10 @@ pub enum Event {
         big: bool,
         wide: bool,
     },
-    Remove(Key),
+    Remove(Key, u32),
     Clear,
+    /// The table has another shape from here on.
+    Alter(Arc<Shape>),
     PlainPut(Plain),
     PlainChange(Plain, Plain),
     PlainRemove(Plain),
@@ -55,8 +73,8 @@ pub struct Transaction {
     pub commit: u64,
     /// Microseconds since 2000.
     pub at: i64,
-    /// Whether the tables have their later column.
-    pub wider: bool,
+    /// What the table looks like where it begins.
+    pub shape: Arc<Shape>,
     pub events: Vec<Event>,
 }
 
@@ -65,15 +83,22 @@ pub struct Story {
     random: StdRng,
     commit: u64,
     at: i64,
-    wider: bool,
+    shape: Arc<Shape>,
+    reach: Reach,
+    /// Whether the table changes within transactions, too.
+    inside: bool,
+    /// Of the last column that was added.
+    number: u16,
+    uid: u32,
     rows: BTreeMap<Key, Values>,
     plain: Vec<Plain>,
 }
 
 impl Story {
-    pub fn new(random: StdRng) -> Story {
+    pub fn new(random: StdRng, reach: Reach, by_uid: bool, inside: bool) -> Story {
         let (rows, plain) = (BTreeMap::new(), Vec::new());
-        Story { random, commit: 0x1_0000_0000, at: 800_000_000_000_000, wider: false, rows, plain }
+        let (shape, number, uid) = (Arc::new(Shape::new(by_uid)), UID, 0);
+        Story { random, commit: 0x1_0000_0000, at: 800_000_000_000_000, shape, reach, inside, number, uid, rows, plain }
     }
 
     /// The next transaction: about so many steps.
@@ -81,26 +106,50 @@ impl Story {
         self.commit += 8 * self.random.random_range(1..100_u64);
         // Clocks may stand still between two commits.
         self.at += self.random.random_range(0..3) * 1_000_001;
-        self.wider |= self.random.random_bool(0.05);
+        let shape = Arc::clone(&self.shape);
         let mut events = Vec::new();
+        let often = if self.reach == Reach::Grows { 0.05 } else { 0.2 };
+        while self.random.random_bool(often) {
+            self.alter(&mut events);
+        }
         if self.random.random_bool(0.04) {
             self.read_again(&mut events);
             // A snapshot's rows have the byte before the first commit after it.
             let commit = self.commit - 1;
-            return Transaction { commit, at: self.at, wider: self.wider, events };
+            return Transaction { commit, at: self.at, shape, events };
         }
         for _ in 0..size {
             self.step(&mut events);
+            if self.inside && self.reach != Reach::Grows && self.random.random_bool(0.02) {
+                self.alter(&mut events);
+            }
         }
         let last = self.some_plain();
         self.plain.push(last.clone());
         events.push(Event::PlainPut(last));
-        Transaction { commit: self.commit, at: self.at, wider: self.wider, events }
+        Transaction { commit: self.commit, at: self.at, shape, events }
+    }
+
+    /// A change of the table, between two rows.
+    fn alter(&mut self, events: &mut Vec<Event>) {
+        let altered = self.shape.altered(self.reach, &mut self.number, &mut self.random);
+        let Some(altered) = altered.map(Arc::new) else { return };
+        if altered.by_uid != self.shape.by_uid {
+            // Once only: what a key told apart, another may not.
+            self.reach = Reach::Types;
+        }
+        self.shape = Arc::clone(&altered);
+        for values in self.rows.values_mut() {
+            values.fill(&altered);
+        }
+        events.push(Event::Alter(altered));
     }
 
     /// A snapshot that starts over: the table as it is, beginning with a truncate.
     fn read_again(&mut self, events: &mut Vec<Event>) {
         events.push(Event::Clear);
+        let shape = &self.shape;
+        self.rows.values_mut().for_each(|values| values.extras.retain(|number, _| shape.field(*number).is_some()));
         let rows = self.rows.iter();
         events.extend(rows.map(|(key, values)| Event::Put { key: key.clone(), values: values.clone(), read: true }));
         let last = self.some_plain();
@@ -130,8 +179,8 @@ impl Story {
             55..63 => self.swap(events),
             63..75 => {
                 if let Some(key) = self.some_row() {
-                    self.rows.remove(&key);
-                    events.push(Event::Remove(key.clone()));
+                    let gone = self.rows.remove(&key).expect("a row to be removed");
+                    events.push(Event::Remove(key.clone(), gone.uid));
                     if self.random.random_bool(0.3) {
                         let values = self.values();
                         self.rows.insert(key.clone(), values.clone());
@@ -183,11 +232,14 @@ impl Story {
 
     fn values(&mut self) -> Values {
         let number = self.random.random::<u32>();
+        self.uid += 1;
+        let extras = self.shape.extras().map(|field| (field.number, field.value(&mut self.random))).collect();
         Values {
+            uid: self.uid,
+            extras,
             v: format!("v{number}"),
             big: format!("big {number}"),
             wide: self.random.random_bool(0.7).then(|| format!("wide {number}")),
-            extra: (self.wider && self.random.random_bool(0.7)).then(|| format!("extra {number}")),
         }
     }
 
@@ -216,7 +268,7 @@ impl Story {
     fn turn(&mut self, from: Key, to: Key) -> Event {
         let old = self.rows.remove(&from).expect("a row to be changed");
         let (big, wide) = (self.random.random_bool(0.3), self.random.random_bool(0.3));
-        let mut values = self.values();
+        let mut values = Values { uid: old.uid, ..self.values() };
         if !big {
             values.big = old.big;
         }
@@ -230,13 +282,31 @@ impl Story {
     }
 }
 
+impl Values {
+    /// Columns that are new get what they are filled with.
+    pub fn fill(&mut self, shape: &Shape) {
+        for field in shape.extras() {
+            self.extras.entry(field.number).or_insert_with(|| field.fill.clone());
+        }
+    }
+}
+
 impl Transaction {
+    /// What the table looks like where it ends.
+    pub fn after(&self) -> &Shape {
+        let altered = self.events.iter().rev().find_map(|event| match event {
+            Event::Alter(shape) => Some(shape),
+            _ => None,
+        });
+        altered.unwrap_or(&self.shape)
+    }
+
     /// The keys that something happened to.
     pub fn touched(&self) -> BTreeSet<&Key> {
         let mut keys = BTreeSet::new();
         for event in &self.events {
             match event {
-                Event::Put { key, .. } | Event::Remove(key) => drop(keys.insert(key)),
+                Event::Put { key, .. } | Event::Remove(key, _) => drop(keys.insert(key)),
                 Event::Change { from, to, .. } => keys.extend([from, to]),
                 _ => {}
             }
