@@ -200,6 +200,29 @@ fn a_source_that_is_killed_and_one_that_is_restarted_are_followed_again() {
     assert_all_equal(&source.session(), &TABLES, Copy::Postgres(&target.session()));
 }
 
+/// A server that has told a process everything says so in its own words when it shuts down.
+#[test]
+fn a_source_that_is_stopped_when_everything_is_acknowledged_is_followed_again() {
+    for version in [15, 17] {
+        let (server, warehouse) = (Postgres::version(version).start(), Postgres::shared(17));
+        let (source, target) = (server.database("s"), warehouse.database("out_idle_t"));
+        source.sql("create table rows (id int primary key, body text); insert into rows values (1, 'x')");
+        let pipeline =
+            Tailwater::new("out_idle").source_postgres(&source.url(), &["public.*"]).sink_postgres(&target.url(), None);
+        let mut running = pipeline.run();
+        running.wait_ready();
+        let told = source.one("insert into rows values (2, 'x'); select pg_current_wal_insert_lsn()");
+        running.wait_until("acknowledged", |_| {
+            source.one(&format!("select bool_and(confirmed_flush_lsn >= '{told}') from pg_replication_slots")) == "t"
+        });
+        server.stop(Stop::Fast);
+        server.restart();
+        source.sql("insert into rows values (3, 'x')");
+        running.wait_until("following again", |_| target.one("select count(*) from rows") == "3");
+        running.terminate().code(0);
+    }
+}
+
 #[test]
 fn a_warehouse_that_is_killed_in_the_middle_of_a_flush_gets_everything_once() {
     let (server, warehouse) = (Postgres::shared(17), Postgres::version(17).start());

@@ -294,7 +294,8 @@ impl Owner {
                 b'N' => notice(&Notice::read(&body))?,
                 b'S' => {}
                 b'E' => return Err(Notice::read(&body).streaming(&self.form)),
-                b'c' => return Err(shutting_down()),
+                // The end of the stream, or of the command where everything was told and acknowledged.
+                b'c' | b'C' => return Err(shutting_down()),
                 other => {
                     return Err(Error::corrupt(format!("the server sent message 0x{other:02x} inside the stream")));
                 }
