@@ -79,6 +79,7 @@ pub enum Reach {
     /// A column comes.
     Grows,
     /// All but the key.
+    #[cfg(feature = "redshift")]
     Columns,
     /// The types of the key's columns as well.
     Types,
