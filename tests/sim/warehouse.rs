@@ -343,6 +343,8 @@ impl Warehouse {
             _ if sql.starts_with("INSERT INTO _tailwater.progress") => Outcome::Done(1),
             // No table is stopped here, so nothing waits.
             _ if sql.starts_with("DELETE FROM _tailwater.held") => Outcome::Done(0),
+            // Every value fits.
+            _ if sql.starts_with("DELETE FROM _tailwater.misfits") => Outcome::Done(0),
             // Columns keep their names, so what they hold need not be known.
             _ if sql.contains("INTO _tailwater.columns") || sql.starts_with("DELETE FROM _tailwater.columns") => {
                 Outcome::Done(0)
@@ -459,8 +461,9 @@ impl Warehouse {
             };
             return Ok(view.offsets.iter().map(row).collect());
         }
-        // Nothing is followed by name, noted or shared here.
-        if sql.starts_with("SELECT source_") || sql.starts_with("SELECT name") {
+        // Nothing is followed by name, noted, shared, viewed or marked here.
+        let nothing = ["SELECT source_", "SELECT name", "SELECT view_schema", "SELECT DISTINCT target_schema"];
+        if nothing.iter().any(|begin| sql.starts_with(begin)) {
             return Ok(Vec::new());
         }
         let (verb, name) = sql.split_once('|').unwrap();

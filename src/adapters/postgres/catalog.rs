@@ -165,7 +165,9 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
             // No default names a column, so no table need be named, which would wait for its locks.
             "SELECT a.attname::text, a.attnotnull,
                 CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, 0::oid) END, a.attnum,
-                CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END
+                CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END, a.atttypid,
+                a.attgenerated <> '' OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel r
+                    WHERE r.prrelid = a.attrelid AND pg_catalog.to_jsonb(r) ->> 'prattrs' IS NOT NULL)
              FROM pg_catalog.pg_attribute a
              LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
@@ -190,6 +192,8 @@ pub(super) async fn describe(client: &Client, table: Oid, types: &[Oid]) -> Resu
         required: columns.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect(),
         defaults: columns.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(2)?))).collect(),
         numbers: columns.iter().filter_map(|row| Some((row.get(0), number(row.get(3))?))).collect(),
+        type_oids: columns.iter().map(|row| (row.get(0), Oid(row.get(5)))).collect(),
+        whole: !columns.iter().any(|row| row.get(6)),
         fills: columns.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(4)?))).collect(),
         primary_key: key.iter().map(|row| row.get(0)).collect(),
         identity_index: indexes.iter().find(|row| row.get(1)).map(|row| row.get(0)).unwrap_or_default(),

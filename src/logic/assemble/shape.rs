@@ -25,6 +25,10 @@ pub struct Description {
     pub defaults: HashMap<String, String>,
     /// The columns' numbers.
     pub numbers: HashMap<String, u16>,
+    /// The columns' types of now; none where the numbers are those of then.
+    pub type_oids: HashMap<String, Oid>,
+    /// Whether the stream has all of the columns with numbers.
+    pub whole: bool,
     /// What columns had in the rows that were there when they were added.
     pub fills: HashMap<String, String>,
 }
@@ -48,12 +52,30 @@ pub fn shape(relation: &Relation, catalog: &Description) -> Table {
 }
 
 /// The columns' numbers: those of now, where they are those of then; 0 where that is not sure.
-///
-/// A relation has its columns by their numbers, so a column whose name is another's by now stands out of the order. Only
-/// those count that are in order however many others are taken out.
 fn numbers(relation: &Relation, catalog: &Description) -> Vec<u16> {
     let all: Vec<u16> =
         relation.columns.iter().map(|column| catalog.numbers.get(&column.name).copied().unwrap_or(0)).collect();
+    let possible = |(place, number): (usize, u16)| {
+        let column = relation.columns.get(place).filter(|column| possible(column, place, number, catalog));
+        column.map_or(0, |_| number)
+    };
+    between(in_order(all).into_iter().enumerate().map(possible).collect())
+}
+
+/// Whether the column at this place may have been the one that has the number now. One of another type is another column,
+/// or was altered since: its name finds it. And one that was made after others that the relation has no room for is not
+/// the relation's.
+fn possible(column: &RelationColumn, place: usize, number: u16, catalog: &Description) -> bool {
+    let same_type = catalog.type_oids.get(&column.name).is_none_or(|oid| *oid == column.type_oid);
+    let before = catalog.numbers.values().filter(|other| **other < number).count();
+    same_type && (!catalog.whole || before <= place)
+}
+
+/// The numbers that are in order; 0 in the place of others.
+///
+/// A relation has its columns by their numbers, so a column whose name is another's by now stands out of the order. Only
+/// those count that are in order however many others are taken out.
+fn in_order(all: Vec<u16>) -> Vec<u16> {
     if all.is_sorted_by(|a, b| a < b) && all.first() != Some(&0) {
         return all;
     }
@@ -64,9 +86,8 @@ fn numbers(relation: &Relation, catalog: &Description) -> Vec<u16> {
     let longest = ends.iter().max().copied().unwrap_or(0);
     let in_one: Vec<bool> = ends.iter().zip(&begins).map(|(e, b)| *e > 0 && *b > 0 && e + b - 1 == longest).collect();
     let alone = |end: usize| ends.iter().zip(&in_one).filter(|(e, of)| **of && **e == end).count() == 1;
-    let sure =
-        all.iter().zip(&ends).zip(&in_one).map(|((number, end), of)| if *of && alone(*end) { *number } else { 0 });
-    between(sure.collect())
+    let sure = all.iter().zip(&ends).zip(&in_one);
+    sure.map(|((number, end), of)| if *of && alone(*end) { *number } else { 0 }).collect()
 }
 
 /// Numbers that lie between two others, where there are as many as columns between.
@@ -165,11 +186,20 @@ mod tests {
             let numbers = now.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect();
             let column =
                 |name: &&str| RelationColumn { key: false, name: (*name).to_owned(), type_oid: Oid(25), modifier: -1 };
-            let columns = columns.iter().map(column).collect();
+            let relation_columns = columns.iter().map(column).collect();
             let (schema, name) = (String::new(), String::new());
-            let relation =
-                Relation { xid: None, oid: Oid(1), schema, name, identity: ReplicaIdentity::Default, columns };
-            super::numbers(&relation, &Description { numbers, ..Description::default() })
+            let relation = Relation {
+                xid: None,
+                oid: Oid(1),
+                schema,
+                name,
+                identity: ReplicaIdentity::Default,
+                columns: relation_columns,
+            };
+            // Those of a name in capitals have another type by now.
+            let type_oids = columns.iter().filter(|name| name.chars().all(char::is_uppercase));
+            let type_oids = type_oids.map(|name| ((*name).to_owned(), Oid(23))).collect();
+            super::numbers(&relation, &Description { numbers, type_oids, whole: true, ..Description::default() })
         };
         assert_eq!(of(&[("a", 1), ("b", 3)], &["a", "b"]), [1, 3]);
         let again = [("a", 1), ("b", 5), ("c", 3), ("d", 4)];
@@ -180,5 +210,15 @@ mod tests {
         assert_eq!(of(&[("a", 2), ("b", 1)], &["a", "b"]), [0, 0], "either may be the other's name");
         assert_eq!(of(&[("a", 2), ("b", 1), ("c", 3)], &["a", "b", "c"]), [1, 2, 3], "names that changed places");
         assert_eq!(of(&[("a", 2), ("b", 1), ("c", 4)], &["a", "b", "c"]), [0, 0, 4]);
+        let later = [("a", 1), ("c", 3), ("b", 4)];
+        assert_eq!(of(&later, &["a", "b"]), [1, 0], "b was made after c, which was not there yet");
+        assert_eq!(of(&later, &["a", "old", "b"]), [1, 0, 4], "c may have had another name");
+        assert_eq!(of(&[("a", 1), ("B", 3)], &["a", "B"]), [1, 0], "B was made again, or altered");
+        assert_eq!(of(&[("a", 1), ("B", 2), ("c", 3)], &["a", "B", "c"]), [1, 2, 3], "B was altered");
+        assert_eq!(
+            of(&[("a", 1), ("B", 5), ("c", 3), ("d", 4)], &["a", "B", "c", "d"]),
+            [1, 2, 3, 4],
+            "B was made again"
+        );
     }
 }
