@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill storm failover large histories sim fuzz mutants compat bench bench-changes bench-latency bench-encode lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm day failover large histories sim fuzz mutants compat bench bench-changes bench-latency bench-encode lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -61,6 +61,11 @@ storm: ## everything killed, frozen, cut off and restarted at random (STORM seco
 	@$(NEED) rust npm java kafka-client
 	@$(FETCH) postgres 17 duckdb kafka
 	$(TEST_ENV) TAILWATER_STORM=$${STORM:-300} TAILWATER_BROKERS=$${BROKERS:-1} cargo test --locked --test live -- storm:: --nocapture
+
+day: ## days of a shop with a rush, a nightly batch and a deploy each, everything killed in between (DAYS, default 20)
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres 17 duckdb kafka
+	$(TEST_ENV) TAILWATER_DAYS=$${DAYS:-20} cargo test --locked --test live -- day:: --nocapture
 
 failover: ## promote a standby under load, with and without what keeps it complete (FAILOVERS each, default 20)
 	@$(NEED) rust npm kafka-client

@@ -9,6 +9,8 @@ mod brokers;
 #[cfg(feature = "kafka")]
 mod contract;
 mod contract_columns;
+#[cfg(feature = "kafka")]
+mod day;
 #[cfg(feature = "duckdb")]
 mod demo;
 #[cfg(feature = "duckdb")]
