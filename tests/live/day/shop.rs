@@ -39,8 +39,8 @@ pub(super) const BATCH: [&str; 6] = [
 
 /// What a Friday evening brings, each in a transaction of its own unless it says otherwise.
 pub(super) fn deploy(day: u64) -> Vec<String> {
-    let (name, other) = if day % 2 == 0 { ("name", "full_name") } else { ("full_name", "name") };
-    let key = if day % 2 == 0 { "order_id, line, sku" } else { "order_id, line" };
+    let (name, other) = if day.is_multiple_of(2) { ("name", "full_name") } else { ("full_name", "name") };
+    let key = if day.is_multiple_of(2) { "order_id, line, sku" } else { "order_id, line" };
     let mut all = vec![
         format!("alter table customers add city_{day} text not null default 'Delft {day}'"),
         format!("alter table customers rename {name} to {other}"),
