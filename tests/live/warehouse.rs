@@ -545,3 +545,43 @@ fn duckdb_does_not_mix_tables_or_columns_whose_names_differ_in_case_only() {
         sink.close().await;
     });
 }
+
+/// Whoever applies again what failed, as the pipeline does.
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_table_that_changes_between_transactions_that_wait_together_goes_on_in_duckdb() {
+    let dir = Dir::new();
+    let columns = [("id", PgType::Int8), ("v", PgType::Varchar)];
+    let items = |key: &[usize]| table(TableName::new("public", "items"), &columns, key);
+    let (before, after) = (items(&[0]), items(&[0, 1]));
+    let other = table(TableName::new("public", "other"), &columns, &[0]);
+    let insert = |of, commit, seq, id| change(of, commit, seq, Op::Insert { new: row(&[Some(id), Some("x")]) });
+    let warehouse = Warehouse::Duckdb(dir.join("w.duckdb"));
+    let options = options(1000);
+    runtime().block_on(async {
+        let (mut sink, _) = warehouse.start(options.clone()).await.unwrap();
+        applied(&mut sink, vec![insert(&before, 800, 1, "1")]).await.unwrap();
+        // The transaction with the new shape has begun with another table, so what came before can't be committed alone.
+        let waiting = || {
+            vec![
+                change(&before, 1600, 1, Op::Update { old: None, new: row(&[Some("1"), Some("y")]) }),
+                insert(&before, 1600, 2, "2"),
+                insert(&other, 2400, 1, "3"),
+                insert(&after, 2400, 2, "4"),
+                insert(&after, 3200, 1, "5"),
+            ]
+        };
+        refused(applied(&mut sink, waiting()).await, Class::Transient, &["public.items", "one by one"]);
+        sink.close().await;
+        let (mut sink, _) = warehouse.start(options).await.unwrap();
+        applied(&mut sink, waiting()).await.unwrap();
+        sink.close().await;
+    });
+    assert_eq!(plain(warehouse.rows("select id from public.items order by id")), ["1", "2", "4", "5"]);
+    assert_eq!(plain(warehouse.rows("select id from public.other")), ["3"]);
+}
+
+#[cfg(feature = "duckdb")]
+fn plain(rows: Rows) -> Vec<String> {
+    rows.into_iter().flatten().map(Option::unwrap).collect()
+}

@@ -4,6 +4,7 @@
 //! large source transaction is open already they are a part of that.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::client::Client;
 use super::views::around;
@@ -24,7 +25,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.own(&target).await?;
         let (evolved, held) = self.evolved(&target).await?;
         let around = around(&mut self.client, &self.dialect, &self.options, &target, &evolved, true).await?;
-        let Evolved { table, statements, held: now, notes, .. } = evolved;
+        let Evolved { table, statements, held: now, notes, only_adds, .. } = evolved;
+        let altered = !statements.is_empty() && !only_adds;
         let mut note = if now == held || target.table.source().is_some() {
             Vec::new()
         } else {
@@ -55,6 +57,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             }
         }
         self.together().await?;
+        if altered {
+            self.options.one_by_one.store(false, Ordering::Relaxed);
+        }
         notes.iter().for_each(|note| tracing::warn!(table = %target.name, "{note}"));
         self.fitting.insert(target.name.clone(), (Arc::clone(&target.table), Arc::clone(&table)));
         Ok(Target { table, ..target })

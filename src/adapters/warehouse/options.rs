@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use super::misfits::Unfit;
@@ -103,6 +103,8 @@ pub struct Options {
     pub reread: Option<Reread>,
     /// What is known of values that did not fit.
     pub unfit: Unfit,
+    /// Whether transactions are committed one by one, until a table has its new shape.
+    pub one_by_one: Arc<AtomicBool>,
 }
 
 /// What a view beside a table is called: a schema and a name that may hold those of the table.
@@ -157,6 +159,7 @@ impl Options {
             views: Vec::new(),
             reread: None,
             unfit: Unfit::default(),
+            one_by_one: Arc::default(),
         }
     }
 

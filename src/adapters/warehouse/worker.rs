@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -240,6 +241,10 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Folds a change of a table that is not stopped.
     pub(super) async fn add(&mut self, change: Change) -> Result<()> {
+        let apart = !self.folds.is_empty() && self.options.one_by_one.load(Ordering::Relaxed);
+        if apart && self.seen.commit != change.id.commit {
+            self.barrier().await?;
+        }
         let place = self.folds.iter().rposition(|fold| fold.table().name == change.table.name);
         let fits = |fold: &Fold| Arc::ptr_eq(fold.table(), &change.table) || fold.table().same_shape(&change.table);
         let place = match place {
@@ -319,6 +324,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             let target = self.target(&folded.table).await?;
             // Rows of an earlier shape of the same transaction come first where columns get values or other names.
             if work.iter().any(|(earlier, _)| earlier.name == target.name) && !self.only_adds(&target).await? {
+                self.may_alter(&target)?;
                 self.merge_all(std::mem::take(&mut work)).await?;
                 self.merging = Some(folded.table.name.clone());
             }
@@ -333,6 +339,16 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.room.clear();
         (self.bytes, self.rows) = (0, 0);
         Ok(())
+    }
+
+    /// Rows of several transactions may wait together, and the last of them have another shape in a transaction that had
+    /// begun with other tables. Where no open transaction can alter their table, the next attempt keeps them apart.
+    fn may_alter(&self, target: &Target) -> Result<()> {
+        if self.dialect.alters_with_rows() || self.options.one_by_one.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let name = &target.table.name;
+        Err(Error::transient(format!("{name} changed between transactions that waited together: they come one by one")))
     }
 
     /// What is brought near is for the transaction that comes next: after those that alter tables.

@@ -15,6 +15,11 @@ use crate::model::{Column, PgType, TableName};
 pub struct Duckdb;
 
 impl Dialect for Duckdb {
+    /// The commit fails: "has altered this table".
+    fn alters_with_rows(&self) -> bool {
+        false
+    }
+
     fn target_type(&self, column: &Column) -> String {
         let plain = match &column.pg_type {
             PgType::Int2 => "SMALLINT",

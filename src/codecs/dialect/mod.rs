@@ -95,6 +95,11 @@ pub trait Dialect: Clone + Send + Sync + 'static {
         self.clone()
     }
 
+    /// Whether a target that a transaction has brought rows into can be altered in it.
+    fn alters_with_rows(&self) -> bool {
+        true
+    }
+
     /// The type of a column in the target.
     fn target_type(&self, column: &Column) -> String;
 
