@@ -115,6 +115,18 @@ impl PgType {
         Some((*oid, pg_type.clone(), modifier))
     }
 
+    /// Whether values that differ still do as another type's, and the other way round.
+    pub fn keeps_apart(&self, other: &PgType) -> bool {
+        use PgType::{Int2, Int4, Int8, Numeric, Text, Uuid, Varchar};
+        matches!(
+            (self, other),
+            (Int2, Int4 | Int8 | Numeric | Text)
+                | (Int4, Int8 | Numeric | Text)
+                | (Int8, Numeric | Text)
+                | (Uuid | Varchar, Text)
+        )
+    }
+
     /// The name as `format_type` prints it, without modifiers.
     pub fn name(&self) -> String {
         match self {

@@ -3,7 +3,7 @@
 //! ```text
 //!  holder ── a user and mount namespace of its own, with a tmpfs ──▶ /tmp/tailwater-test-x/
 //!  process ── `nsenter` into it ─────────────────────────────────────┘
-//!  test ── copies out of /proc/<holder>/root/tmp/tailwater-test-x/
+//!  test ── copies out of it by way of the holder's root directory
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -130,7 +130,7 @@ impl DuckdbClient {
         let base =
             (1..).zip(&table.key).filter_map(|(n, &at)| Some((at, table.columns.get(at)?, format!("_tw_base_{n}"))));
         let places: HashMap<Vec<Option<String>>, usize> =
-            rows.iter().enumerate().map(|(at, row)| (id(row), at)).collect();
+            rows.iter().enumerate().map(|(at, row)| (row.told_by(), at)).collect();
         for (column, typed, raw) in own.chain(base) {
             let Some(query) = Duckdb.unparsed(target, typed, &raw) else { continue };
             let found = self.rows(&query).map_err(|error| failure(error, &self.path))?;
@@ -272,12 +272,6 @@ fn utf8(cell: Cell<'_>) -> std::result::Result<Option<&str>, &'static str> {
         Cell::Text(text) => std::str::from_utf8(text).map(Some).map_err(|_| "is not UTF-8, which DuckDB asks for"),
         Cell::Binary(_) => Err("came in binary form"),
     }
-}
-
-/// What a raw row can be told by.
-fn id(row: &NetRow) -> Vec<Option<String>> {
-    let (lsn, seq, op) = (row.id.commit.get(), row.id.seq, row.op.letter());
-    vec![Some(lsn.to_string()), Some(seq.to_string()), Some(op.to_string())]
 }
 
 fn misread(target: &Target, column: &str, what: &str) -> Error {

@@ -23,7 +23,12 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
         self.alone().await?;
         self.own(&target).await?;
-        let (evolved, held) = self.evolved(&target).await?;
+        let evolved = self.evolved(&target).await;
+        if evolved.is_err() {
+            // Its table stops, and nothing is altered.
+            self.options.one_by_one.store(false, Ordering::Relaxed);
+        }
+        let (evolved, held) = evolved?;
         let around = around(&mut self.client, &self.dialect, &self.options, &target, &evolved, true).await?;
         let Evolved { table, statements, held: now, notes, only_adds, .. } = evolved;
         let altered = !statements.is_empty() && !only_adds;

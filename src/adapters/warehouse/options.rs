@@ -41,12 +41,12 @@ pub struct Policies {
     /// All of them.
     pub all: Policy,
     /// Those of single tables, by the source's names; the first that matches.
-    pub tables: Vec<(Pattern, Own)>,
+    pub tables: Vec<(Pattern, OwnPolicy)>,
 }
 
 /// What is said of single tables.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Own {
+pub struct OwnPolicy {
     /// A type that does not fit.
     pub incompatible: Option<Incompatible>,
     /// A new name.
@@ -60,7 +60,7 @@ impl Policies {
     pub fn of(&self, table: &TableName) -> Policy {
         let name = table.to_string();
         let own = self.tables.iter().find(|(tables, _)| tables.matches(&name));
-        let Own { incompatible, renamed, misfit } = own.map(|(_, own)| *own).unwrap_or_default();
+        let OwnPolicy { incompatible, renamed, misfit } = own.map(|(_, own)| *own).unwrap_or_default();
         Policy {
             incompatible: incompatible.unwrap_or(self.all.incompatible),
             renamed: renamed.unwrap_or(self.all.renamed),

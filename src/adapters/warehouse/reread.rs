@@ -110,11 +110,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             return Ok(false);
         }
         let spelled = spelled(&self.dialect, &target.table);
-        let id = |row: &NetRow| {
-            let (lsn, seq, op) = (row.id.commit.get(), row.id.seq, row.op.letter());
-            vec![Some(lsn.to_string()), Some(seq.to_string()), Some(op.to_string())]
-        };
-        let orphan = |row: &NetRow| row.lacks() && orphans.contains(&id(row));
+        let orphan = |row: &NetRow| row.lacks() && orphans.contains(&row.told_by());
         let reread = self.options.reread.as_ref();
         // Nobody has the values of what is gone.
         let gone = |row: &NetRow| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::{Problems, Section};
-use super::sinks::warehouse_options;
+use super::sinks::{one_of, warehouse_options};
 use super::sources::endpoint;
 use super::{RedshiftSink, Sink, warehouse};
 use crate::adapters::warehouse::{OBJECT_FORMATS, RedshiftOptions};
@@ -45,9 +45,9 @@ pub(super) fn read(section: &mut Section<'_>, name: &str, problems: &mut Problem
         section.problem("iam_role", "is not a role", "write it as in arn:aws:iam::123456789012:role/name", problems);
     }
     let kms_key = section.text("kms_key", problems);
-    let format = choice(section, "format", &OBJECT_FORMATS, problems).unwrap_or_default();
+    let format = one_of(section, "format", &OBJECT_FORMATS, problems).unwrap_or_default();
     let files = section.number("files", 1..=1_000, problems).and_then(|n| usize::try_from(n).ok()).unwrap_or(4);
-    let json = choice(section, "json", &JSONS, problems).unwrap_or_default();
+    let json = one_of(section, "json", &JSONS, problems).unwrap_or_default();
     let numeric_scale = section.number("numeric_scale", 0..=37, problems).and_then(|n| u8::try_from(n).ok());
     let options = warehouse_options(section, name, FLUSH, problems);
     let (bucket, prefix) = place?;
@@ -73,26 +73,10 @@ pub(super) fn read(section: &mut Section<'_>, name: &str, problems: &mut Problem
     })))
 }
 
-/// One of the known words.
-fn choice<T: Copy>(
-    section: &mut Section<'_>,
-    key: &'static str,
-    known: &[(&str, T)],
-    problems: &mut Problems,
-) -> Option<T> {
-    let text = section.text(key, problems)?;
-    let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    if found.is_none() {
-        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        section.problem(key, format!("is {text:?}, which is none"), format!("use {}", names.join(" or ")), problems);
-    }
-    found
-}
-
 /// `distkey`, `diststyle` and `sortkey` of a `[[table]]`; `None` when none is there.
 pub(super) fn placement(section: &mut Section<'_>, problems: &mut Problems) -> Option<Placement> {
     let distkey = section.text("distkey", problems);
-    let diststyle = choice(section, "diststyle", &DIST_STYLES, problems);
+    let diststyle = one_of(section, "diststyle", &DIST_STYLES, problems);
     let sortkey = section.texts("sortkey", problems);
     if distkey.is_some() && diststyle.is_some() {
         section.problem("diststyle", "contradicts distkey", "keep one of the two", problems);

@@ -127,7 +127,7 @@ pub(super) fn one_of<T: Copy>(
     let found = words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value);
     if found.is_none() {
         let all: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-        section.problem(key, "is none of its values", format!("use {}", all.join(" or ")), problems);
+        section.problem(key, format!("is {given:?}, which is none"), format!("use {}", all.join(" or ")), problems);
     }
     found
 }

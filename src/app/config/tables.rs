@@ -7,7 +7,7 @@ use super::redshift::placement;
 use super::sinks::{INCOMPATIBLE, RENAMED, key_fields, one_of, template};
 use super::types;
 use crate::adapters::postgres::Portion;
-use crate::adapters::warehouse::{Own, Policies, ViewName};
+use crate::adapters::warehouse::{OwnPolicy, Policies, ViewName};
 use crate::codecs::dialect::{MODES, Mode, Placement};
 use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{TopicNames, TopicTemplate};
@@ -81,7 +81,7 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             section.problem("", "says distkey, diststyle or sortkey without Redshift", "remove them", problems);
         }
         let source = source(&mut section, pipeline, problems);
-        let own = Own {
+        let own = OwnPolicy {
             incompatible: one_of(&mut section, "on_incompatible", &INCOMPATIBLE, problems),
             renamed: one_of(&mut section, "on_rename", &RENAMED, problems),
             misfit: one_of(&mut section, "on_misfit", &MISFITS, problems),

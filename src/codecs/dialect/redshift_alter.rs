@@ -1,7 +1,7 @@
 //! Columns of Redshift whose types at the source change: what holds their values as it is, and what has to be cast.
 
 use super::redshift_types::{LONGEST, LONGEST_TEXT, Staging, Types, width};
-use super::widen::number;
+use super::widen::{decimal, number};
 use super::{Room, literal};
 use crate::model::{Column, PgType};
 
@@ -47,12 +47,6 @@ impl Kind {
             _ => false,
         }
     }
-}
-
-/// Precision and scale of `numeric(p,s)`.
-fn decimal(name: &str) -> Option<(u8, u8)> {
-    let (digits, scale) = name.strip_prefix("numeric(")?.strip_suffix(')')?.split_once(',')?;
-    Some((digits.trim().parse().ok()?, scale.trim().parse().ok()?))
 }
 
 /// The column as it lands in one of type `found`.

@@ -118,9 +118,9 @@ pub(super) fn wider(found: &PgType, room: Room) -> Option<PgType> {
     }
 }
 
-/// Precision and scale of `DECIMAL(p,s)`.
+/// Precision and scale of `DECIMAL(p,s)`, or of `numeric(p,s)` as PostgreSQL prints it.
 pub(super) fn decimal(name: &str) -> Option<(u8, u8)> {
-    let inner = name.strip_prefix("DECIMAL(")?.strip_suffix(')')?;
+    let inner = name.strip_prefix("DECIMAL(").or_else(|| name.strip_prefix("numeric("))?.strip_suffix(')')?;
     let (precision, scale) = inner.split_once(',')?;
     Some((precision.trim().parse().ok()?, scale.trim().parse().ok()?))
 }

@@ -304,7 +304,7 @@ impl<'a, D: Dialect> Plan<'a, D> {
             Some(found) => {
                 let exact = self.dialect.same_type(column, &found.type_name);
                 let lands = self.dialect.lands(&named, &found.type_name);
-                match lands.filter(|landed| exact || !found.key || tells_apart(column, landed)) {
+                match lands.filter(|landed| exact || !found.key || column.pg_type.keeps_apart(&landed.pg_type)) {
                     Some(landed) => Column { name: found.name, ..landed },
                     None if self.dialect.widens(column, &found.type_name, found.key) => {
                         let altered = Column { name: found.name, ..named };
@@ -416,15 +416,6 @@ impl<'a, D: Dialect> Plan<'a, D> {
         ))
         .remedy("rename or drop the warehouse's table, and run once with --resnapshot so that it is read again"))
     }
-}
-
-/// Whether values that are equal as the source's type are equal as the target's, and the other way round.
-fn tells_apart(column: &Column, landed: &Column) -> bool {
-    use crate::model::PgType::{Int2, Int4, Int8, Numeric, Text, Uuid, Varchar};
-    matches!(
-        (&column.pg_type, &landed.pg_type),
-        (Int2 | Int4 | Int8, Int4 | Int8 | Numeric | Text) | (Uuid | Varchar, Text)
-    )
 }
 
 /// No column may be another's, or one of those that Tailwater adds.

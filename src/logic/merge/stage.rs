@@ -67,6 +67,12 @@ pub struct NetRow {
 }
 
 impl NetRow {
+    /// What tells it apart in the staging table, as a query answers: LSN, number, operation.
+    pub fn told_by(&self) -> Vec<Option<String>> {
+        let (lsn, seq, op) = (self.id.commit.get(), self.id.seq, self.op.letter());
+        vec![Some(lsn.to_string()), Some(seq.to_string()), Some(op.to_string())]
+    }
+
     /// With nothing but a row.
     pub(super) fn new(id: ChangeId, at: PgTimestamp, op: NetOp, row: Row) -> NetRow {
         NetRow { id, op, row, base: None, lost: false, at, end: None }
