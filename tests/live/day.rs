@@ -3,13 +3,16 @@
 //!
 //! ```text
 //!  PostgreSQL ──▶ publish ──▶ Kafka ──▶ apply ──▶ PostgreSQL
-//!      └────────▶ mirror ────────────────────────▶ PostgreSQL
+//!     │ │                         └─────▶ store ──▶ DuckDB
+//!     │ └───────▶ mirror ────────────────────────▶ PostgreSQL
+//!     └─────────▶ shelve ────────────────────────▶ DuckDB
 //! ```
 //!
 //! Nobody acts in between: a process that says that a person has to has failed the day, and so has a table that stops.
 //!
 //! `TAILWATER_DAYS` says how many days (1 in `make test`, 20 in `make day`), `TAILWATER_SEED` replays what is chosen.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -17,11 +20,11 @@ use rand::{Rng, SeedableRng};
 
 use crate::kill::seed;
 use crate::support::compare::{Copy, assert_all_equal};
-use crate::support::eventually;
 use crate::support::kafka::Kafka;
 use crate::support::postgres::{PASSWORD, Postgres, Stop};
 use crate::support::session::Session;
 use crate::support::tailwater::{Running, Tailwater};
+use crate::support::{duck, eventually};
 use shop::Shop;
 
 mod shop;
@@ -32,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Street {
     source: Postgres,
     warehouse: Postgres,
+    /// The DuckDB files, which nobody may look into while they are being written.
+    files: Vec<PathBuf>,
     pipelines: Vec<(Tailwater, Option<Running>)>,
     random: StdRng,
     kills: usize,
@@ -53,13 +58,25 @@ impl Street {
             .sink_kafka(&kafka.bootstrap(), &prefix)
             .exactly_once()
             .toml("[sink.kafka.topic]\npartitions = 3\nreplication = 1");
-        let apply = Tailwater::new("apply")
-            .toml("start_timeout = 300")
-            .source_kafka(&kafka.bootstrap(), &[&format!("{prefix}.public.*")], &prefix)
-            .sink_postgres(&into("applied"), None);
+        let behind = |name: &str| {
+            let (topics, group) = (format!("{prefix}.public.*"), format!("{prefix}_{name}"));
+            Tailwater::new(name).toml("start_timeout = 300").source_kafka(&kafka.bootstrap(), &[&topics], &group)
+        };
+        let apply = behind("apply").sink_postgres(&into("applied"), None);
         let mirror = patient("mirror").toml("schema_history = true").sink_postgres(&into("mirrored"), None);
-        let pipelines = [publish, apply, mirror].map(|pipeline| (pipeline, None)).into();
-        Street { source, warehouse, pipelines, random: StdRng::seed_from_u64(seed), kills: 0, beats: 0 }
+        let (shelve, store) = (patient("shelve").toml("schema_history = true"), behind("store"));
+        let files = [&shelve, &store].map(|pipeline| pipeline.dir().join("shop.duckdb"));
+        let (shelve, store) = (shelve.sink_duckdb(&files[0]), store.sink_duckdb(&files[1]));
+        let pipelines = [publish, apply, mirror, shelve, store].map(|pipeline| (pipeline, None)).into();
+        Street {
+            source,
+            warehouse,
+            files: files.into(),
+            pipelines,
+            random: StdRng::seed_from_u64(seed),
+            kills: 0,
+            beats: 0,
+        }
     }
 
     fn shop(&self) -> Session {
@@ -219,5 +236,10 @@ fn a_shop_that_changes_its_tables_on_a_friday_night_ends_equal_in_every_row_and_
     assert!(tables.len() > 8, "{tables:?}");
     for database in ["applied", "mirrored"] {
         assert_all_equal(&source, &tables, Copy::Postgres(&street.copy(database)));
+    }
+    for file in &street.files {
+        let stopped = duck::rows(file, "select * from _tailwater.stopped");
+        assert!(stopped.is_empty(), "{}: {stopped:?}", file.display());
+        assert_all_equal(&source, &tables, Copy::Duckdb(file));
     }
 }

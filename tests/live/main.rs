@@ -9,7 +9,7 @@ mod brokers;
 #[cfg(feature = "kafka")]
 mod contract;
 mod contract_columns;
-#[cfg(feature = "kafka")]
+#[cfg(all(feature = "kafka", feature = "duckdb"))]
 mod day;
 #[cfg(feature = "duckdb")]
 mod demo;
