@@ -94,6 +94,16 @@ async fn source(prefix: &str, resume: Option<Checkpoint>) -> KafkaSource {
     KafkaSource::start(source_options(prefix), resume, Meters::new()).await.unwrap()
 }
 
+/// One that begins at the beginning, and has said so.
+async fn beginner(prefix: &str) -> KafkaSource {
+    let mut source = source(prefix, None).await;
+    let begin = next(&mut source).await;
+    assert!(begin.changes.is_empty());
+    let progress = format!("{prefix}._tailwater.progress");
+    assert_eq!(begin.upto.unwrap().checkpoint().offsets, [(progress, 0, 0)]);
+    source
+}
+
 fn table(name: &str, key: &[usize]) -> Arc<Table> {
     let column = |name: &str, pg_type: PgType, oid: u32, optional: bool| Column {
         name: name.into(),
@@ -319,7 +329,7 @@ async fn a_large_transaction_comes_in_pieces_and_its_position_only_at_its_end() 
             let upto = last.then(|| after(chunk.last().unwrap().id));
             sink.apply(piece(chunk.to_vec(), upto)).await.unwrap().await.unwrap();
         }
-        let mut source = source(&prefix, None).await;
+        let mut source = beginner(&prefix).await;
         let (mut changes, mut positions, mut batches) = (Vec::new(), Vec::new(), 0);
         while changes.len() < 60_001 {
             let batch = next(&mut source).await;
@@ -371,6 +381,22 @@ async fn a_record_beyond_kafkas_limit_stops_with_the_table_its_key_and_the_sizes
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_part_of_the_first_marker_is_told_the_rest() {
+    let prefix = prefix("part");
+    let orders = table("orders", &[0]);
+    let (mut sink, _) = sink(&prefix).await;
+    let written = vec![insert(&orders, 8, 0), insert(&orders, 16, 0), insert(&orders, 24, 0)];
+    sink.apply(batch(written.clone())).await.unwrap().await.unwrap();
+    let begin = next(&mut source(&prefix, None).await).await.upto.unwrap().checkpoint();
+    for had in 0..written.len() {
+        let part = Checkpoint { change: written[had].id, ..begin.clone() };
+        let (changes, stored) = drain(&mut source(&prefix, Some(part.clone())).await, Some(part)).await;
+        assert_eq!(gists(&changes), gists(&written[had + 1..]));
+        assert_eq!(stored.change, written[2].id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_is_reached_already_is_said_so() {
     for guarantee in BOTH {
         let prefix = prefix("current");
@@ -396,7 +422,7 @@ async fn what_lies_in_a_transaction_that_ends_in_a_moment_counts_as_current_if_i
         let prefix = prefix("ending");
         let (mut sink, _) = sink(&prefix).await;
         sink.apply(batch(vec![insert(&table("orders", &[0]), 8, 0)])).await.unwrap().await.unwrap();
-        let mut source = source(&prefix, None).await;
+        let mut source = beginner(&prefix).await;
         let before = next(&mut source).await.upto.unwrap();
         let progress = format!("{prefix}._tailwater.progress");
         let open = tokio::task::block_in_place(|| {
@@ -585,7 +611,7 @@ async fn a_table_that_appears_while_reading_joins_without_a_restart() {
     for guarantee in BOTH {
         let prefix = prefix("join");
         let (mut sink, _) = sink_with(&prefix, guarantee).await;
-        let mut source = source(&prefix, None).await;
+        let mut source = beginner(&prefix).await;
         for (n, name) in ["one", "two", "three"].into_iter().enumerate() {
             let written = vec![insert(&table(name, &[0]), 8 * (n as u64 + 1), 0)];
             sink.apply(batch(written.clone())).await.unwrap().await.unwrap();

@@ -14,7 +14,7 @@ use tailwater::adapters::warehouse::{DuckdbClient, DuckdbFile};
 use tailwater::adapters::warehouse::{ObjectFormat, RedshiftClient, RedshiftOptions};
 use tailwater::codecs::dialect;
 use tailwater::logic::pipeline::{Batch, Sink};
-use tailwater::model::{Checkpoint, Class, Error, OldRow, Op, PgType, Result, TableName};
+use tailwater::model::{ChangeId, Checkpoint, Class, Error, OldRow, Op, PgType, Result, TableName};
 
 use crate::history::{At, KEYED_SQL, PLAIN_SQL, Story, Transaction, Truth, at, batch, batches, change, row, table};
 #[cfg(feature = "duckdb")]
@@ -579,6 +579,36 @@ fn a_table_that_changes_between_transactions_that_wait_together_goes_on_in_duckd
     });
     assert_eq!(plain(warehouse.rows("select id from public.items order by id")), ["1", "2", "4", "5"]);
     assert_eq!(plain(warehouse.rows("select id from public.other")), ["3"]);
+}
+
+/// What was committed apart says where to go on from: where the source began, and that the first transaction is in.
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_table_that_changes_before_the_first_position_is_stored_goes_on_in_duckdb() {
+    let dir = Dir::new();
+    let columns = [("id", PgType::Int8), ("v", PgType::Varchar)];
+    let items = |key: &[usize]| table(TableName::new("public", "items"), &columns, key);
+    let (before, after) = (items(&[0]), items(&[0, 1]));
+    let insert = |of, commit, id| change(of, commit, 1, Op::Insert { new: row(&[Some(id), Some("x")]) });
+    let told = || vec![insert(&before, 800, "1"), insert(&after, 1600, "2"), insert(&before, 2400, "3")];
+    let warehouse = Warehouse::Duckdb(dir.join("w.duckdb"));
+    let ids = || plain(warehouse.rows("select id from public.items order by id"));
+    runtime().block_on(async {
+        let begin = at(ChangeId::ZERO);
+        let (mut sink, stored) = warehouse.start(options(1000)).await.unwrap();
+        assert_eq!(stored, None);
+        for piece in [batch(Vec::new(), Some(begin.clone())), batch(told(), None)] {
+            drop(apply(&mut sink, piece).await.unwrap());
+        }
+        sink.close().await;
+        let (mut sink, stored) = warehouse.start(options(1000)).await.unwrap();
+        let last = told()[1].id;
+        assert_eq!(stored, Some(Checkpoint { change: last, ..begin.0.clone() }));
+        drop(apply(&mut sink, batch(Vec::new(), Some(begin))).await.unwrap());
+        applied(&mut sink, told()).await.unwrap();
+        sink.close().await;
+    });
+    assert_eq!(ids(), ["1", "2", "3"]);
 }
 
 #[cfg(feature = "duckdb")]

@@ -137,7 +137,8 @@ impl Reader {
         let (topic, control, format) = (start.tables_topic, start.control, start.format);
         let mut tables = Tables { topic, control, format, next: 0, decoders: HashMap::new() };
         tables.refresh()?;
-        let stored = start.resume.map(|resume| {
+        // One that stands before the first marker has read nothing.
+        let stored = start.resume.filter(|_| start.at.progress > 0).map(|resume| {
             resume.offsets.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect()
         });
         Ok(Reader {

@@ -106,11 +106,16 @@ impl KafkaSource {
         let control = Control::connect(&options.cluster, &options.group)?;
         let (control, listing) = blocking(move || control.list(ANSWER).map(|listing| (control, listing))).await?;
         let (prefix, progress_topic) = written(&listing, &options)?;
-        let at = TopicPosition {
+        let mut at = TopicPosition {
             progress: start_offset(resume.as_ref(), &progress_topic)?,
             checkpoint: origin(&resume),
             moved: Topics::new(),
         };
+        // A warehouse that stores a part of the first marker's changes has to store with it where they are read from.
+        let first = resume.is_none() && options.only.is_none();
+        if first {
+            at.checkpoint.offsets.push((progress_topic.clone(), 0, at.progress));
+        }
         let homes = Homes::default();
         let context = Context::default();
         let queue = queue_bytes(&options, &listing);
@@ -156,7 +161,7 @@ impl KafkaSource {
             progress_topic,
             at,
             moved: BTreeMap::new(),
-            repeat: false,
+            repeat: first,
             display: None,
             homes,
         })
@@ -265,7 +270,7 @@ impl Source for KafkaSource {
         let topic = self.progress_topic.clone();
         let progress = blocking(move || control.complete_end(&topic)).await?;
         // Where nothing new will come, saying again where we are is what ends a run that waits for this.
-        self.repeat = self.at.progress >= progress;
+        self.repeat |= self.at.progress >= progress;
         Ok(TopicPosition { checkpoint: self.at.checkpoint.clone(), progress, moved: Topics::new() })
     }
 }

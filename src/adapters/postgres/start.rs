@@ -110,7 +110,8 @@ impl PostgresSource {
         tracing::info!(slot = options.slot, from = %start, tables = tables.len(), "following the log");
         let last = streaming.map_or(ChangeId::snapshot(start, 0), |stored| stored.change);
         let mut gather = Gather::new(start, last, Instant::now());
-        if streaming.is_some_and(|stored| stored.position.timeline != identity.timeline) {
+        let elsewhere = streaming.is_some_and(|stored| stored.position.timeline != identity.timeline);
+        if elsewhere || resume.is_none() && reading.is_none() {
             gather.say_first();
         }
         let followed = followed(&options, published, streaming);

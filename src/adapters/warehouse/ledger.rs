@@ -66,6 +66,11 @@ impl Ledger {
         self.stored.as_ref().map_or(ChangeId::ZERO, |stored| stored.change)
     }
 
+    /// Whether no position is stored yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.stored.is_none()
+    }
+
     /// Notes where the changes come from that follow this position.
     pub(super) fn hear(&mut self, position: SourcePosition) {
         self.read_on = Some((position.system_id, position.timeline));

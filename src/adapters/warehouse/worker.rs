@@ -191,8 +191,10 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     async fn take(&mut self, taken: Taken) -> Result<()> {
         let Taken { changes, bytes, upto, notes, room, done } = taken;
-        // What came before a new shape is committed with its own position.
-        if let Some(checkpoint) = self.upto.clone().filter(|_| !self.waiting.is_empty() && self.part_ways(&changes)) {
+        // What came before a new shape is committed with its own position. So is the first: what is committed between
+        // two transactions of one batch says where to go on from by a position that is stored.
+        let apart = self.part_ways(&changes) || self.ledger.is_new() && !self.dialect.alters_with_rows();
+        if let Some(checkpoint) = self.upto.clone().filter(|_| !self.waiting.is_empty() && apart) {
             self.flush(checkpoint).await?;
         }
         self.notes.take(notes);

@@ -76,8 +76,8 @@ impl Gather {
         }
     }
 
-    /// Hands the position on before anything else: what is stored of it is of another timeline, and a sink that stores
-    /// part of what comes next must not store it under that one.
+    /// Hands the position on before anything else: a sink that stores part of what comes next stores it under this one,
+    /// where nothing is stored yet or what is stored is of another timeline.
     pub fn say_first(&mut self) {
         self.unsaid = true;
     }

@@ -207,7 +207,7 @@ impl History {
 
     /// How many transactions are in a warehouse that has stored this.
     fn done(&self, stored: Option<&Checkpoint>) -> usize {
-        stored.map_or(0, |stored| {
+        stored.filter(|stored| stored.change > ChangeId::ZERO).map_or(0, |stored| {
             let commit = stored.change.commit.get();
             self.transactions.iter().position(|t| t.commit == commit).expect("a transaction's end is stored") + 1
         })
@@ -215,7 +215,9 @@ impl History {
 
     /// What comes after the first `from` transactions: several in one batch, or one in several.
     fn batches(&self, from: usize, random: &mut StdRng) -> Vec<Batch<At>> {
-        let mut all = Vec::new();
+        // A source says where it begins.
+        let begin = (from == 0).then(|| batch(Vec::new(), Some(at(ChangeId::ZERO))));
+        let mut all: Vec<Batch<At>> = begin.into_iter().collect();
         let mut changes = Vec::new();
         for (n, transaction) in self.transactions.iter().enumerate().skip(from) {
             let told = self.tables.changes(transaction);
