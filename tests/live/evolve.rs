@@ -78,38 +78,3 @@ fn what_was_in_force_is_told_though_the_catalog_says_something_else_by_now() {
         assert_all_equal(&database.session(), &["public.t"], Copy::Postgres(&target.session()));
     }
 }
-
-/// Both changes come in one piece: the slots are older than what is in the tables, and nothing is stored anywhere.
-#[cfg(feature = "duckdb")]
-#[test]
-fn a_table_that_changed_before_anything_was_read_arrives_in_duckdb() {
-    let server = Postgres::shared(17);
-    let source = server.database("evolve_first");
-    let kafka = Kafka::shared();
-    let prefix = kafka.prefix("evolve_first");
-    source.sql("create table public.items (id int primary key, v int)");
-    let unread = |name: &str| {
-        source.sql(&format!("create publication tailwater_{name} for table public.items"));
-        source.sql(&format!("select pg_create_logical_replication_slot('tailwater_{name}', 'pgoutput')"));
-        Tailwater::new(name).source_postgres(&source.url(), &["public.*"]).toml("snapshot = \"never\"")
-    };
-    let (direct, writer, reader) =
-        (unread("evolve_direct"), unread("evolve_writer"), Tailwater::new("evolve_behind_kafka"));
-    for statement in [
-        "insert into items values (1, 1)",
-        "alter table items alter v type bigint",
-        "insert into items values (2, 9000000000)",
-    ] {
-        source.sql(statement);
-    }
-    let files = [direct.dir().join("direct.duckdb"), reader.dir().join("behind.duckdb")];
-    let all = [
-        direct.sink_duckdb(&files[0]),
-        writer.sink_kafka(&kafka.bootstrap(), &prefix).toml("[sink.kafka.topic]\nreplication = 1\npartitions = 1"),
-        reader.source_kafka(&kafka.bootstrap(), &[&format!("{prefix}.public.*")], &prefix).sink_duckdb(&files[1]),
-    ];
-    all.iter().for_each(|pipeline| drop(pipeline.run_until_current().success()));
-    for file in &files {
-        assert_all_equal(&source.session(), &["public.items"], Copy::Duckdb(file));
-    }
-}

@@ -240,6 +240,9 @@ async fn rows_that_were_there_are_not_read_when_no_snapshot_is_wanted() {
     options.snapshot = tailwater::adapters::postgres::SnapshotMode::Never;
     let mut mirror = Mirror::default();
     let mut source = start(&options, None).await;
+    database.sql("insert into t values (1, 'followed')");
+    let begin = source.next().await.unwrap();
+    assert!(begin.changes.is_empty() && begin.upto.is_some(), "where it begins comes before the first change");
     mirror.follow(&mut source).await;
     database.sql(&format!("create table later {TABLE}; insert into later values (1, 'unread')"));
     let publication = database.name().to_owned();
