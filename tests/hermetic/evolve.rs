@@ -260,6 +260,30 @@ fn redshift_widens_text_alone_and_takes_other_types_by_way_of_another_column() {
 }
 
 #[test]
+fn rows_land_in_redshift_under_the_names_that_it_keeps_whether_a_column_was_made_added_renamed_or_found() {
+    use PgType::{Int4, Text};
+    let redshift = Redshift { pipeline: "p".into(), ..Redshift::default() };
+    let (before, after) = (target(9, &[("Nr", 1, Int4), ("Größe", 2, Text)], &[0]), |name: &'static str| {
+        target(9, &[("Nr", 1, Int4), (name, 2, Text), ("ÜBER", 3, Text)], &[0])
+    });
+    let lands = |target: &Target, kept: Option<&Kept>| {
+        let present = kept.map(|kept| kept.columns.as_slice());
+        let held = kept.map_or(&[][..], |kept| &kept.held);
+        let table = evolve(&redshift, target, present, held, Policy::default()).unwrap().table;
+        table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(lands(&before, None), names(&["nr", "größe"]));
+    let mut kept = Kept::new(&redshift, &before);
+    kept.columns.iter_mut().for_each(|column| column.name = column.name.to_lowercase());
+    assert_eq!(lands(&before, Some(&kept)), names(&["nr", "größe"]));
+    assert_eq!(lands(&after("Größe"), Some(&kept)), names(&["nr", "größe", "über"]));
+    assert_eq!(lands(&after("Maß"), Some(&kept)), names(&["nr", "maß", "über"]));
+    // Elsewhere they are kept as they are written.
+    let exact = evolve(&Duckdb, &before, None, &[], Policy::default()).unwrap().table;
+    assert_eq!(exact, before.table);
+}
+
+#[test]
 fn a_column_that_comes_inside_an_open_transaction_has_all_the_room_there_is() {
     let redshift = Redshift { pipeline: "p".into(), ..Redshift::default() };
     let after = target(9, &[("id", 1, PgType::Int4), ("t", 2, PgType::Text)], &[0]);

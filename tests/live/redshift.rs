@@ -167,6 +167,34 @@ fn large_values_that_an_update_leaves_alone_stay_and_truncates_take_all_that_was
 }
 
 #[test]
+fn a_log_of_changes_names_columns_as_redshift_has_them_before_and_after_a_restart() {
+    let stand = stand("rs_names");
+    stand.shop.sql("create table \"T\" (\"Nr\" int primary key, \"Größe\" text); alter table \"T\" alter \"Größe\" set storage external");
+    stand.shop.sql("insert into \"T\" values (1, repeat('x', 9000))");
+    let tailwater = stand.pipeline("rs_names").toml("flush.seconds = 1");
+    let tailwater = tailwater.toml("[[table]]\nmatch = \"public.*\"\nmode = \"append\"");
+    // Made, and given a column more, in one life; found there in the next.
+    let mut running = tailwater.run();
+    let there = "select to_regclass('public.t') is not null";
+    running.wait_until("there", |_| {
+        stand.warehouse.one(there) == "t" && stand.warehouse.one("select count(*) from t") == "1"
+    });
+    stand.shop.sql("update \"T\" set \"Nr\" = 2");
+    stand.shop.sql("alter table \"T\" add \"ÜBER\" text; update \"T\" set \"Nr\" = 3, \"ÜBER\" = 'y'");
+    running.wait_until("told of both", |_| stand.warehouse.one("select count(*) from t") == "3");
+    running.terminate().success();
+    stand.shop.sql("update \"T\" set \"Nr\" = 4");
+    tailwater.run_until_current().success();
+    let rows = stand.warehouse.sql("select nr, über, _tw_unchanged, _tw_old from t where _tw_op = 'u' order by nr");
+    let text = |text: &str| Some(text.to_owned());
+    let row = |nr: u32, over: &str| {
+        let old = format!("{{\"nr\":\"{}\"}}", nr - 1);
+        vec![Some(nr.to_string()), text(over).filter(|over| !over.is_empty()), text("[\"größe\"]"), Some(old)]
+    };
+    assert_eq!(rows, [row(2, ""), row(3, "y"), row(4, "y")]);
+}
+
+#[test]
 fn text_that_outgrows_its_column_widens_it_in_an_open_transaction_too() {
     let stand = stand("rs_wide");
     stand.shop.sql("create table notes (id int primary key, note text, code varchar(10)); insert into notes values (1, 'short', 'ä')");

@@ -149,3 +149,23 @@ fn members_share_the_tables_whoever_joins_dies_or_comes_back_and_readers_see_who
     assert_eq!(target.one("select count(*) from _tailwater.cuts"), "0");
     assert_eq!(target.one("select count(*) from _tailwater.stages"), "0");
 }
+
+#[test]
+fn a_log_of_changes_names_columns_as_the_warehouse_has_them_where_members_stage_it() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("share_names_s"), server.database("share_names_t"));
+    source.sql("create table t (id int primary key, a text, b text); alter table t alter b set storage external");
+    source.sql("insert into t values (1, 'a', repeat('b', 9000))");
+    let (writer, member) = group("share_names", &source, &target);
+    let member = member.toml("[[table]]\nmatch = \"public.*\"\nmode = \"append\"\non_rename = \"keep\"");
+    writer.run_until_current().success();
+    member.run_until_current().success();
+    // Two change places, and the key has another name: the warehouse keeps theirs.
+    source.sql("alter table t rename a to x; alter table t rename b to a; alter table t rename x to b");
+    source.sql("alter table t rename id to nr; update t set nr = 2");
+    writer.run_until_current().success();
+    member.run_until_current().success();
+    let rows = target.sql("select id, a, b, _tw_unchanged, _tw_old from t where _tw_op = 'u'");
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(rows, [[text("2"), text("a"), None, text("[\"b\"]"), text("{\"id\":\"1\"}")]]);
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::options::Options;
 use super::worker::Worker;
-use crate::codecs::dialect::{Dialect, MergeSpec, Share, StageRow, Target};
+use crate::codecs::dialect::{Dialect, Layout, MergeSpec, Share, StageRow, Target};
 use crate::codecs::event::{TableRecord, decode_table};
 use crate::logic::share::{Cut, Report};
 use crate::model::{ChangeId, Checkpoint, Error, PgTimestamp, Result, Table, TableName};
@@ -149,8 +149,19 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
                 return Err(Error::transient(format!("a staging table has {counted} rows, and had {}", part.rows)));
             }
             // A member stages under the names that are told, and knows nothing of those that rows land under.
-            for (from, to) in told.columns.iter().zip(&part.target.table.columns).filter(|(a, b)| a.name != b.name) {
-                self.worker.client.execute(&Share::rename(stage, &from.name, &to.name)).await?;
+            let columns = told.columns.iter().zip(&part.target.table.columns);
+            let names = columns.map(|(told, landed)| (told.name.as_str(), landed.name.as_str()));
+            let names: Vec<_> = names.filter(|(from, to)| from != to).collect();
+            // Some may have changed places.
+            let between = |place: usize| format!("_tw_moved_{place}");
+            for (place, (from, _)) in names.iter().enumerate() {
+                self.worker.client.execute(&Share::rename(stage, from, &between(place))).await?;
+            }
+            for (place, (_, to)) in names.iter().enumerate() {
+                self.worker.client.execute(&Share::rename(stage, &between(place), to)).await?;
+            }
+            if part.target.layout == Layout::Append && !names.is_empty() {
+                self.worker.client.execute(&Share::respell(stage, &names)).await?;
             }
         }
         let spec = MergeSpec {

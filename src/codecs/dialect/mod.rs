@@ -250,6 +250,11 @@ pub trait Dialect: Clone + Send + Sync + 'static {
         name.to_owned()
     }
 
+    /// The name under which the warehouse keeps what is given this one.
+    fn kept_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     /// Why the warehouse can't have such a table, and what to do; `None` when it can.
     fn refusal(&self, _: &Target) -> Option<(String, String)> {
         None

@@ -182,8 +182,13 @@ impl Dialect for Redshift {
         false
     }
 
+    /// Redshift itself folds ASCII letters only. Nothing else is ever written in upper case, so it need not.
     fn fold_name(&self, name: &str) -> String {
         name.to_lowercase()
+    }
+
+    fn kept_name(&self, name: &str) -> String {
+        self.fold_name(name)
     }
 
     fn refusal(&self, target: &Target) -> Option<(String, String)> {

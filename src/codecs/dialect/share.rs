@@ -1,6 +1,6 @@
 //! The control tables of several processes that share the work: `_tailwater.cuts` and `_tailwater.stages`.
 
-use super::{CONTROL_SCHEMA, Target, literal, quote};
+use super::{CONTROL_SCHEMA, Target, list, literal, quote};
 use crate::model::{ChangeId, PgTimestamp};
 
 /// The words of one pipeline's leader and members.
@@ -48,6 +48,21 @@ impl Share<'_> {
     /// Gives a column of such a table another name.
     pub fn rename(stage: &str, from: &str, to: &str) -> String {
         format!("ALTER TABLE {stage} RENAME COLUMN {} TO {}", quote(from), quote(to))
+    }
+
+    /// Gives columns other names in what the rows of an append table's staging table say of them: `(from, to)` each.
+    pub fn respell(stage: &str, names: &[(&str, &str)]) -> String {
+        let pairs = list(names.iter().map(|(from, to)| format!("({}, {})", literal(from), literal(to))));
+        let named = |alias: &str| format!("LEFT JOIN (VALUES {pairs}) AS n (told, kept) ON n.told = {alias}.name");
+        format!(
+            "UPDATE {stage} SET _tw_unchanged = (SELECT '[' || string_agg(to_json(coalesce(n.kept, u.name))::text, ',' ORDER BY u.place) || ']' \
+             FROM json_array_elements_text(_tw_unchanged::json) WITH ORDINALITY AS u (name, place) {}), \
+             _tw_old = (SELECT '{{' || string_agg(to_json(coalesce(n.kept, o.name))::text || ':' || o.value::text, ',' \
+             ORDER BY coalesce(n.kept, o.name) COLLATE \"C\") || '}}' FROM json_each(_tw_old::json) AS o (name, value) {}) \
+             WHERE _tw_unchanged IS NOT NULL OR _tw_old IS NOT NULL",
+            named("u"),
+            named("o")
+        )
     }
 
     /// Where the warehouse stands, and the cuts of its leader: fence, next offset of the progress topic, and of each cut

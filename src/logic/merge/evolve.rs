@@ -96,7 +96,7 @@ pub fn evolve(
         let statements = dialect.create(target);
         let own = target.layout.own_columns().iter().map(|own| own.name.to_owned());
         return Ok(Evolved {
-            table: Arc::clone(&target.table),
+            table: kept(dialect, &target.table, target.table.columns.clone()),
             statements,
             held,
             notes: Vec::new(),
@@ -121,8 +121,15 @@ pub fn evolve(
     let mut after: Vec<String> = present.iter().map(|column| plan.called(&column.name)).collect();
     let Plan { statements, held, notes, only_adds, renames, added, retypes, .. } = plan;
     after.extend(added);
-    let table = if table.columns == target.table.columns { Arc::clone(&target.table) } else { Arc::new(table) };
+    let table = kept(dialect, &target.table, table.columns);
     Ok(Evolved { table, statements, held, notes, only_adds, columns: after, renames, retypes })
+}
+
+/// The table with these columns, under the names that the warehouse keeps them under.
+fn kept(dialect: &impl Dialect, told: &Arc<Table>, columns: Vec<Column>) -> Arc<Table> {
+    let named = |column: Column| Column { name: dialect.kept_name(&column.name), ..column };
+    let columns: Vec<Column> = columns.into_iter().map(named).collect();
+    if columns == told.columns { Arc::clone(told) } else { Arc::new(Table { columns, ..Table::clone(told) }) }
 }
 
 fn hold(table: &Table, column: &Column, name: &str) -> Held {
