@@ -97,4 +97,10 @@ fn a_view_keeps_the_names_in_redshift() {
     pipeline.run_until_current().success();
     let rows = stand.shop.sql("select id, a, bb, bb, c from t order by id");
     assert_eq!(stand.warehouse.sql("select id, a, b, bb, c from reporting.t order by id"), rows);
+    // Text that outgrows its column widens it beneath the view, which is not bound to it.
+    stand.shop.sql("alter table t alter bb type text; insert into t select 103, 1, repeat('w', 60000), 8");
+    pipeline.run_until_current().success();
+    let rows = stand.shop.sql("select id, a, bb, bb, c from t order by id");
+    assert_eq!(stand.warehouse.sql("select id, a, b, bb, c from reporting.t order by id"), rows);
+    assert!(stand.redshift.statements().iter().any(|sql| sql.contains("ALTER COLUMN \"bb\" TYPE")));
 }

@@ -208,8 +208,28 @@ impl Session<'_> {
             Err(_) => Err(refusal("0A000", "only the size of VARCHAR columns can be changed")),
             Ok(now) if now == bytes => Err(refusal("0A000", "target column size should be different")),
             Ok(now) if now > bytes => Err(refusal("0A000", "the column would become smaller")),
-            Ok(_) => self.backend(sql).await,
+            Ok(_) => self.beneath_views(table, sql).await,
         }
+    }
+
+    /// Views without schema binding are not in the way of what they show; those of PostgreSQL are.
+    async fn beneath_views(&mut self, table: &str, sql: &str) -> Outcome<Answer> {
+        let look = format!(
+            "select distinct quote_ident(n.nspname) || '.' || quote_ident(v.relname), pg_get_viewdef(v.oid) from pg_depend d \
+             join pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass join pg_class v on v.oid = r.ev_class \
+             join pg_namespace n on n.oid = v.relnamespace where d.refobjid = '{}'::regclass",
+            table.replace('\'', "''")
+        );
+        let views = self.backend(&look).await?.rows;
+        let cell = |row: &[Option<String>], at: usize| row[at].clone().unwrap_or_default();
+        for view in &views {
+            self.backend(&format!("drop view {}", cell(view, 0))).await?;
+        }
+        let done = self.backend(sql).await;
+        for view in &views {
+            self.backend(&format!("create view {} as {}", cell(view, 0), cell(view, 1))).await?;
+        }
+        done
     }
 
     async fn copy(&mut self, copy: &Copy) -> Outcome<Answer> {
