@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill storm day failover large histories sim fuzz mutants compat bench bench-changes bench-latency bench-encode lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm day failover large histories sim fuzz mutants compat bench bench-changes bench-latency bench-encode bench-redshift lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -98,10 +98,10 @@ compat: ## Tailwater beside Debezium on one database, the same changes told alik
 	@$(FETCH) postgres 17 duckdb kafka apicurio debezium
 	$(TEST_ENV) cargo test --locked --test compat -- --nocapture
 
-bench: ## drain a backlog through each wiring and through pg_recvlogical (ROWS, default a million)
+bench: ## drain a backlog through each wiring and through pg_recvlogical, and write it as objects for Redshift (ROWS, default a million)
 	@$(NEED) rust npm java kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb kafka
-	$(TEST_ENV) cargo bench --locked --bench drain
+	$(TEST_ENV) cargo bench --locked --bench drain --bench redshift
 
 bench-changes: ## inserts, updates and deletes into an empty and a large table, against COPY and MERGE by hand and a subscription (CHANGES, HELD)
 	@$(NEED) rust npm java kafka-client
@@ -116,6 +116,11 @@ bench-latency: ## from an INSERT to a consumer of committed records, under both 
 bench-encode: ## nanoseconds and bytes of one event in each format
 	@$(NEED) rust
 	cargo bench --locked --no-default-features --bench encode
+
+bench-redshift: ## rows a second that become objects on S3 for Redshift's COPY, Parquet and CSV, beside DuckDB's COPY TO (ROWS, FORMAT)
+	@$(NEED) rust npm kafka-client
+	@$(FETCH) postgres 17 duckdb
+	$(TEST_ENV) cargo bench --locked --bench redshift
 
 lint: ## formatting, and clippy for each set of features; warnings are errors
 	@$(NEED) rust lint npm kafka-client

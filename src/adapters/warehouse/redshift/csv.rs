@@ -43,16 +43,22 @@ pub(super) fn field(
             if text == NULL.as_bytes() {
                 return Err("is the text that stands for NULL in CSV");
             }
-            out.push(b'"');
-            for &byte in text {
-                if byte == b'"' {
-                    out.push(b'"');
-                }
-                out.push(byte);
-            }
-            out.push(b'"');
+            quoted(text, out);
         }
         _ => out.extend_from_slice(text),
     }
     Ok(())
+}
+
+/// Quotes inside are doubled.
+fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut rest = text;
+    while let Some((before, after)) = memchr::memchr(b'"', rest).and_then(|at| rest.split_at_checked(at + 1)) {
+        out.extend_from_slice(before);
+        out.push(b'"');
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
 }

@@ -67,13 +67,16 @@ fn write(writer: &mut SerializedColumnWriter<'_>, column: &mut Column) -> Result
             let bytes = Bytes::from(std::mem::take(buffer));
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let slices = starts.zip(ends.iter()).map(|(start, end)| bytes.slice(start..*end));
-            if matches!(column.staging, Staging::Decimal(..)) {
+            let written = if matches!(column.staging, Staging::Decimal(..)) {
                 let values: Vec<FixedLenByteArray> = slices.map(|slice| ByteArray::from(slice).into()).collect();
                 writer.typed::<FixedLenByteArrayType>().write_batch(&values, levels, None)?
             } else {
                 let values: Vec<ByteArray> = slices.map(ByteArray::from).collect();
                 writer.typed::<ByteArrayType>().write_batch(&values, levels, None)?
-            }
+            };
+            // The next group's values go where these were.
+            *buffer = bytes.into();
+            written
         }
     };
     Ok(())

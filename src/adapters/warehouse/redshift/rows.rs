@@ -183,7 +183,8 @@ impl Plan {
     }
 
     fn csv(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<u8>> {
-        let mut out = Vec::new();
+        // About what the rows take, with what is added to each.
+        let mut out = Vec::with_capacity(rows.iter().map(|row| row.row.size() + 32).sum());
         let mut missing = Vec::new();
         for row in rows {
             if self.needless(row) {
@@ -213,10 +214,11 @@ impl Plan {
             csv::field(cell, (Staging::Int8, None), false, out)
         }
         let has = row.missing(missing);
-        let (lsn, seq) = (row.id.commit.get().to_string(), row.id.seq.to_string());
-        let op = row.op.letter().to_string();
-        for cell in [Some(lsn.as_bytes()), Some(seq.as_bytes()), Some(op.as_bytes()), has.then_some(missing.as_slice())]
-        {
+        let (mut lsn, mut seq, mut op) = (itoa::Buffer::new(), itoa::Buffer::new(), [0; 4]);
+        let lsn = lsn.format(row.id.commit.get()).as_bytes();
+        let seq = seq.format(row.id.seq).as_bytes();
+        let op = row.op.letter().encode_utf8(&mut op).as_bytes();
+        for cell in [Some(lsn), Some(seq), Some(op), has.then_some(missing.as_slice())] {
             plain(cell.map_or(Cell::Null, Cell::Text), out).map_err(|why| (usize::MAX, why))?;
         }
         for which in self.extras {
