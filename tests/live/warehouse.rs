@@ -611,6 +611,33 @@ fn a_table_that_changes_before_the_first_position_is_stored_goes_on_in_duckdb() 
     assert_eq!(ids(), ["1", "2", "3"]);
 }
 
+/// However many rows have gone through the staging tables: those of a flush take some 23 MB.
+#[cfg(feature = "duckdb")]
+#[test]
+fn duckdb_keeps_no_more_than_the_last_staged_rows_in_memory() {
+    let dir = Dir::new();
+    let path = dir.join("w.duckdb");
+    let items = items();
+    let text = "x".repeat(300);
+    runtime().block_on(async {
+        let (mut sink, _) = Warehouse::Duckdb(path.clone()).start(options(1_000_000)).await.unwrap();
+        for flush in 1..=10_u64 {
+            let changes = (1..=12_000_u64)
+                .map(|n| insert(&items, flush * 800, n, &[Some(&n.to_string()), Some(&text)]))
+                .collect();
+            applied(&mut sink, changes).await.unwrap();
+        }
+        let connection =
+            tailwater::adapters::warehouse::duckdb::reader(&path).expect("the file is held by this process");
+        let held = "select sum(memory_usage_bytes) from duckdb_memory() where tag = 'IN_MEMORY_TABLE'";
+        let held: i64 = plain(duck::query(&connection, held))[0].parse().unwrap();
+        assert!(held < 64 << 20, "{held} bytes of staged rows");
+        drop(connection);
+        sink.close().await;
+    });
+    assert_eq!(plain(Warehouse::Duckdb(path).rows("select count(*) from public.items")), ["12000"]);
+}
+
 #[cfg(feature = "duckdb")]
 fn plain(rows: Rows) -> Vec<String> {
     rows.into_iter().flatten().map(Option::unwrap).collect()

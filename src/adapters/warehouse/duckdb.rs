@@ -3,7 +3,7 @@
 //! DuckDB runs inside this process and holds its file alone: another process can't open it while we run, another part
 //! of this process can ask for a [`reader`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +24,8 @@ use crate::model::{Cell, Class, Error, Result};
 const MEMORY_GIB: f64 = 2.0;
 /// Rows handed over at a time.
 const BATCH: usize = 16 * 1024;
+/// Rows in one commit after which memory is given back: fewer leave little behind.
+const MANY: u64 = 10_000;
 
 static READERS: Mutex<BTreeMap<PathBuf, Connection>> = Mutex::new(BTreeMap::new());
 
@@ -37,6 +39,12 @@ pub fn reader(path: &Path) -> Option<Connection> {
 pub struct DuckdbClient {
     connection: Connection,
     path: PathBuf,
+    /// The memory that DuckDB may take, as it is told.
+    limit: String,
+    /// The staging tables that there are.
+    staged: BTreeSet<String>,
+    /// Rows that were staged since the last commit.
+    rows: u64,
 }
 
 impl DuckdbClient {
@@ -66,14 +74,30 @@ impl DuckdbClient {
         let connection = Connection::open_with_flags(&path, config).map_err(failed)?;
         connection.execute_batch("SET TimeZone = 'UTC'").map_err(failed)?;
         let limit = "SELECT current_setting('memory_limit')";
-        let limit: String = connection.query_row(limit, [], |row| row.get(0)).map_err(failed)?;
+        let mut limit: String = connection.query_row(limit, [], |row| row.get(0)).map_err(failed)?;
         if beyond(&limit, MEMORY_GIB) {
-            connection.execute_batch(&format!("SET memory_limit = '{MEMORY_GIB} GiB'")).map_err(failed)?;
+            limit = format!("{MEMORY_GIB} GiB");
+            connection.execute_batch(&format!("SET memory_limit = '{limit}'")).map_err(failed)?;
         }
         if let Ok(second) = connection.try_clone() {
             READERS.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), second);
         }
-        Ok(DuckdbClient { connection, path })
+        Ok(DuckdbClient { connection, path, limit, staged: BTreeSet::new(), rows: 0 })
+    }
+
+    /// Commits without the staging tables, whose memory goes with them.
+    fn commit(&mut self) -> duckdb::Result<()> {
+        for stage in std::mem::take(&mut self.staged) {
+            self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", quote(&stage)))?;
+        }
+        self.connection.execute_batch("COMMIT")?;
+        // DuckDB gives back what its allocators keep for later, which may be more than all it uses, when the limit is set.
+        if std::mem::take(&mut self.rows) >= MANY
+            && let Err(error) = self.connection.execute_batch(&format!("SET memory_limit = '{}'", self.limit))
+        {
+            tracing::debug!(%error, "DuckDB keeps its memory");
+        }
+        Ok(())
     }
 
     fn rows(&self, sql: &str) -> duckdb::Result<Vec<Vec<Option<String>>>> {
@@ -88,14 +112,14 @@ impl DuckdbClient {
         Ok(all)
     }
 
-    fn stage(&self, stage: &Stage) -> Result<u64> {
-        let failed = |error| failure(error, &self.path);
-        let raw = Duckdb.raw(&stage.target);
-        self.connection.execute_batch(&format!("DELETE FROM \"{raw}\"")).map_err(failed)?;
+    /// Fills the staging table, which was made for these rows.
+    fn stage(&mut self, stage: &Stage) -> Result<u64> {
+        self.staged.extend([stage.target.stage(), Duckdb.raw(&stage.target)]);
         self.append(&stage.target, &stage.rows)?;
         let convert = Duckdb.convert(&stage.target);
-        let rows = self.connection.execute(&convert, []).map_err(|error| self.misfit(stage, error))?;
-        Ok(rows as u64)
+        let rows = self.connection.execute(&convert, []).map_err(|error| self.misfit(stage, error))? as u64;
+        self.rows += rows;
+        Ok(rows)
     }
 
     /// Fills the table that takes rows as text.
@@ -110,7 +134,7 @@ impl DuckdbClient {
     }
 
     /// The values that DuckDB can't parse, or those that are not UTF-8, which come first.
-    fn unfit(&self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
+    fn unfit(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
         let mut misfits = Vec::new();
         for (row, net) in rows.iter().enumerate() {
             let cells = net.row.cells().enumerate();
@@ -121,6 +145,7 @@ impl DuckdbClient {
         if !misfits.is_empty() {
             return Ok(misfits);
         }
+        self.staged.extend([target.stage(), Duckdb.raw(target)]);
         for statement in Duckdb.create_stage(target) {
             self.connection.execute_batch(&statement).map_err(|error| failure(error, &self.path))?;
         }
@@ -168,9 +193,15 @@ impl Drop for DuckdbClient {
 
 impl Client for DuckdbClient {
     async fn execute(&mut self, sql: &str) -> Result<u64> {
-        block_in_place(|| self.connection.execute(sql, []))
-            .map(|rows| rows as u64)
-            .map_err(|error| failure(error, &self.path))
+        let done = block_in_place(|| match sql {
+            "COMMIT" => self.commit().map(|()| 0),
+            "ROLLBACK" => {
+                self.staged.clear();
+                self.connection.execute(sql, [])
+            }
+            _ => self.connection.execute(sql, []),
+        });
+        done.map(|rows| rows as u64).map_err(|error| failure(error, &self.path))
     }
 
     async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {

@@ -165,6 +165,11 @@ impl Dialect for Duckdb {
         ]
     }
 
+    /// What is deleted from a temporary table stays in memory for as long as there is the table.
+    fn keeps_stage(&self) -> bool {
+        false
+    }
+
     fn clear_stage(&self, target: &Target) -> String {
         format!("DELETE FROM {}", self.stage(target))
     }
