@@ -251,8 +251,18 @@ async fn what_the_sink_writes_comes_back_in_the_same_order_from_all_partitions()
         assert_eq!(stored.unwrap().change, checkpoint.change);
         let more = vec![insert(&orders, 10_000, 0), insert(&events, 10_000, 1)];
         sink.apply(batch(more.clone())).await.unwrap().await.unwrap();
-        let (changes, _) = drain(&mut source(&prefix, Some(checkpoint.clone())).await, Some(checkpoint)).await;
+        let (changes, checkpoint) = drain(&mut source(&prefix, Some(checkpoint.clone())).await, Some(checkpoint)).await;
         assert_eq!(gists(&changes), gists(&more));
+
+        // So many under one marker that partitions are read side by side.
+        let many = (0..20_000).map(|n| {
+            let table = if n % 3 == 0 { &events } else { &orders };
+            change(table, 20_000, n, Op::Insert { new: row(n as i64, "many") })
+        });
+        let many: Vec<Change> = many.collect();
+        sink.apply(batch(many.clone())).await.unwrap().await.unwrap();
+        let (changes, _) = drain(&mut source(&prefix, Some(checkpoint.clone())).await, Some(checkpoint)).await;
+        assert!(gists(&changes) == gists(&many), "20,000 changes come back in their order");
     }
 }
 

@@ -3,6 +3,7 @@
 // A test says what went wrong by panicking.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod ahead;
 mod binary;
 #[cfg(feature = "kafka")]
 mod brokers;

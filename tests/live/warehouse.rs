@@ -123,7 +123,7 @@ fn connect(url: String) -> Connect {
     })
 }
 
-fn options(rows: usize) -> Options {
+pub fn options(rows: usize) -> Options {
     let flush = Flush { rows, bytes: 1 << 20, after: Duration::from_millis(30) };
     Options { stop: Reach::Pipeline, ..Options::new("it's", flush) }
 }
@@ -260,7 +260,7 @@ fn redshift_equals_the_source_after_any_history_and_any_number_of_ends() {
     }
 }
 
-fn items() -> Arc<tailwater::model::Table> {
+pub fn items() -> Arc<tailwater::model::Table> {
     table(TableName::new("public", "items"), &[("id", PgType::Int8), ("v", PgType::Text)], &[0])
 }
 
@@ -274,7 +274,7 @@ fn insert(
 }
 
 /// `count` inserts of one transaction, the first with `first` as its ordinal.
-fn inserts(commit: u64, first: u64, count: u64) -> Vec<tailwater::model::Change> {
+pub fn inserts(commit: u64, first: u64, count: u64) -> Vec<tailwater::model::Change> {
     let items = items();
     (first..first + count).map(|n| insert(&items, commit, n, &[Some(&n.to_string()), Some("x")])).collect()
 }

@@ -72,6 +72,8 @@ impl Control {
         let mut config = consumer_config(cluster, group, 4 << 20)?;
         // The end of a transaction takes an offset too: that nothing follows is known from the broker alone.
         config.set("enable.partition.eof", "true");
+        // The broker says so only when it has waited this long for more.
+        config.set("fetch.wait.max.ms", "10");
         let consumer = create(&config, context.clone())?;
         Ok(Control { consumer, context })
     }

@@ -11,6 +11,8 @@ mod claims;
 #[cfg(feature = "kafka")]
 mod client;
 #[cfg(feature = "kafka")]
+mod collect;
+#[cfg(feature = "kafka")]
 mod committer;
 #[cfg(feature = "kafka")]
 mod control;

@@ -16,10 +16,15 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Cluster;
 use super::client::{self, Context, classify, coded, consumer_config, create, failed};
+use super::control::Control;
 use crate::model::{Class, Error, Result};
 
 /// How long one look into a queue waits.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long the leaders of new topics are asked for.
+const LEADERS: Duration = Duration::from_secs(1);
+/// Records of one partition before another has its turn.
+const TURN: usize = 1_000;
 /// After this long without a record that must be there, the partition's range is looked at.
 const SUSPICIOUS: Duration = Duration::from_secs(10);
 /// After this long the pipeline is torn down and set up again.
@@ -31,6 +36,35 @@ pub(super) struct Event<'a> {
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
     pub(super) headers: Option<&'a BorrowedHeaders>,
+}
+
+/// How far a partition is to be read.
+#[derive(Clone, Debug)]
+pub(super) struct Span {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    /// The offset after the last record that is wanted.
+    pub(super) upto: i64,
+}
+
+/// One partition, for whoever reads it alone.
+pub(super) struct Loan<'a> {
+    pub(super) span: Span,
+    joined: &'a mut Partition,
+    client: &'a Client,
+    /// When the last record came, and when the partition's range was looked at for want of one.
+    moved: Instant,
+    looked: Instant,
+}
+
+/// What reading a partition takes beside the partition.
+struct Client {
+    consumer: Arc<BaseConsumer<Context>>,
+    /// Asks for ranges on a connection of its own: on the other, answers would come behind a fetch that waits.
+    asker: Arc<Control>,
+    judge: Judge,
+    context: Context,
+    stop: Arc<AtomicBool>,
 }
 
 struct Partition {
@@ -66,21 +100,19 @@ impl Judge {
 
 /// See the module. Its calls block, and end with an error soon after `stop` is set.
 pub(super) struct Partitions {
-    consumer: Arc<BaseConsumer<Context>>,
-    judge: Judge,
-    context: Context,
+    client: Client,
     joined: HashMap<String, HashMap<i32, Partition>>,
-    stop: Arc<AtomicBool>,
 }
 
 impl Partitions {
     pub(super) fn new(
         consumer: Arc<BaseConsumer<Context>>,
+        asker: Arc<Control>,
         judge: Judge,
         context: Context,
         stop: Arc<AtomicBool>,
     ) -> Partitions {
-        Partitions { consumer, judge, context, joined: HashMap::new(), stop }
+        Partitions { client: Client { consumer, asker, judge, context, stop }, joined: HashMap::new() }
     }
 
     /// Whether the partition is being read.
@@ -93,19 +125,34 @@ impl Partitions {
         self.joined.get(topic).is_some_and(|partitions| !partitions.is_empty())
     }
 
-    /// Starts to read a partition at the offset `from`; refuses when that is no longer, or not yet, there.
+    /// Starts to read a partition at an offset; refuses when that is no longer, or not yet, there.
     pub(super) fn join(&mut self, topic: &str, partition: i32, from: i64) -> Result<()> {
-        let doing = format!("reading {topic}[{partition}]");
-        let (low, high) = self.range(topic, partition)?;
-        check_range(topic, partition, from, (low, high))?;
-        // The queue is set apart before the first fetch, so that nothing of it lands in the common one.
-        let queue = self.consumer.split_partition_queue(topic, partition);
-        let queue = queue.ok_or_else(|| Error::blocked(format!("{doing}: there is no such partition")))?;
+        self.join_all(&[(topic, partition, from)])
+    }
+
+    /// The same of several.
+    pub(super) fn join_all(&mut self, starts: &[(&str, i32, i64)]) -> Result<()> {
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|error| failed(&doing, &error))?;
-        self.consumer.incremental_assign(&list).map_err(|error| failed(&doing, &error))?;
-        let joined = Partition { queue, next: from, ahead: None };
-        self.joined.entry(topic.to_owned()).or_default().insert(partition, joined);
+        let strange = starts.iter().any(|(topic, ..)| !self.has_any(topic));
+        for &(topic, partition, from) in starts {
+            let doing = format!("reading {topic}[{partition}]");
+            check_range(topic, partition, from, self.range(topic, partition)?)?;
+            // The queue is set apart before the first fetch, so that nothing of it lands in the common one.
+            let queue = self.client.consumer.split_partition_queue(topic, partition);
+            let queue = queue.ok_or_else(|| Error::blocked(format!("{doing}: there is no such partition")))?;
+            list.add_partition_offset(topic, partition, Offset::Offset(from))
+                .map_err(|error| failed(&doing, &error))?;
+            let joined = Partition { queue, next: from, ahead: None };
+            self.joined.entry(topic.to_owned()).or_default().insert(partition, joined);
+        }
+        if list.count() > 0 {
+            let assigned = self.client.consumer.incremental_assign(&list);
+            assigned.map_err(|error| failed("reading more partitions", &error))?;
+        }
+        // It looks for the leaders of topics that are new to it once a second, unless it is asked.
+        if strange && let Err(error) = self.client.consumer.fetch_metadata(None, LEADERS) {
+            tracing::debug!(%error, "the leaders of new topics are looked for later");
+        }
         Ok(())
     }
 
@@ -113,22 +160,19 @@ impl Partitions {
     pub(super) fn range(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
         let began = Instant::now();
         loop {
-            match self.ask(topic, partition) {
-                Err(error) if error.class() == Class::Transient && began.elapsed() < STANDSTILL => self.serve()?,
+            match self.client.asker.range_of(topic, partition) {
+                Err(error) if error.class() == Class::Transient && began.elapsed() < STANDSTILL => {
+                    self.client.serve()?
+                }
                 answer => return answer,
             }
         }
     }
 
-    fn ask(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        let range = client::range(&self.consumer, topic, partition);
-        range.map_err(|error| self.context.explain(&format!("asking for the range of {topic}[{partition}]"), &error))
-    }
-
     /// Whether no transaction is open in the partition, or committed and not yet told of there.
     pub(super) fn settled(&self, topic: &str, partition: i32) -> Result<bool> {
-        let (_, end) = self.judge.range(topic, partition)?;
-        self.serve()?;
+        let (_, end) = self.client.judge.range(topic, partition)?;
+        self.client.serve()?;
         Ok(self.range(topic, partition)?.1 >= end)
     }
 
@@ -139,10 +183,10 @@ impl Partitions {
         partition: i32,
         each: impl FnMut(Event<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.serve()?;
+        self.client.serve()?;
         let joined = self.joined.get_mut(topic).and_then(|partitions| partitions.get_mut(&partition));
         let joined = joined.ok_or_else(|| Error::bug(format!("{topic}[{partition}] is not being read")))?;
-        joined.step(topic, i64::MAX, each).map(|_| ())
+        joined.step(topic, i64::MAX, LOOK, each).map(|_| ())
     }
 
     /// Hands on each record below the offset `upto` that has not been handed on before.
@@ -151,36 +195,79 @@ impl Partitions {
         topic: &str,
         partition: i32,
         upto: i64,
-        mut each: impl FnMut(Event<'_>) -> Result<()>,
+        each: impl FnMut(Event<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut moved = Instant::now();
-        let mut looked = Instant::now();
-        loop {
-            let joined = self.joined.get_mut(topic).and_then(|partitions| partitions.get_mut(&partition));
-            let joined = joined.ok_or_else(|| Error::bug(format!("{topic}[{partition}] is not being read")))?;
-            if joined.next >= upto {
-                return Ok(());
-            }
-            if joined.step(topic, upto, &mut each)? {
-                moved = Instant::now();
-                continue;
-            }
-            let next = joined.next;
-            self.serve()?;
-            if moved.elapsed() > STANDSTILL {
-                return Err(Error::transient(format!("{topic}[{partition}]: record {next} does not arrive")));
-            }
-            if moved.elapsed() > SUSPICIOUS && looked.elapsed() > SUSPICIOUS {
-                looked = Instant::now();
-                // While no broker answers, this says nothing.
-                if let Ok((low, high)) = self.judge.range(topic, partition) {
-                    check_range(topic, partition, next, (low, high))?;
-                    check_range(topic, partition, upto, (low, high))?;
-                }
-            }
-        }
+        let loan = self.lend(&[Span { topic: topic.to_owned(), partition, upto }]).pop();
+        loan.ok_or_else(|| Error::bug(format!("{topic}[{partition}] is not being read")))?.read(each)
     }
 
+    /// The partitions of these spans that are being read, each for one reader; none may be there twice.
+    pub(super) fn lend(&mut self, spans: &[Span]) -> Vec<Loan<'_>> {
+        let Partitions { client, joined } = self;
+        let all = joined
+            .iter_mut()
+            .flat_map(|(topic, parts)| parts.iter_mut().map(move |(part, joined)| (topic, part, joined)));
+        all.filter_map(|(topic, part, joined)| {
+            let span = spans.iter().find(|span| span.topic == *topic && span.partition == *part)?;
+            let now = Instant::now();
+            Some(Loan { span: span.clone(), joined, client, moved: now, looked: now })
+        })
+        .collect()
+    }
+}
+
+impl Loan<'_> {
+    /// How many offsets there are to read.
+    pub(super) fn length(&self) -> u64 {
+        u64::try_from(self.span.upto - self.joined.next).unwrap_or(0)
+    }
+
+    /// Whether nothing is left to read.
+    pub(super) fn is_done(&self) -> bool {
+        self.joined.next >= self.span.upto
+    }
+
+    /// Hands on each record of the span that has not been handed on before.
+    pub(super) fn read(&mut self, mut each: impl FnMut(Event<'_>) -> Result<()>) -> Result<()> {
+        while !self.is_done() {
+            self.some(LOOK, &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Hands on some of the records, those that have arrived or do so in this time; whether there were any.
+    pub(super) fn some(&mut self, wait: Duration, mut each: impl FnMut(Event<'_>) -> Result<()>) -> Result<bool> {
+        let (Span { topic, upto, .. }, mut wait, mut count) = (&self.span, wait, 0);
+        while self.joined.next < *upto && count < TURN && self.joined.step(topic, *upto, wait, &mut each)? {
+            (wait, count) = (Duration::ZERO, count + 1);
+        }
+        match count {
+            0 => self.miss()?,
+            _ => self.moved = Instant::now(),
+        }
+        Ok(count > 0)
+    }
+
+    /// Nothing has arrived: whether it still may.
+    fn miss(&mut self) -> Result<()> {
+        let (Span { topic, partition, upto }, next) = (&self.span, self.joined.next);
+        self.client.serve()?;
+        if self.moved.elapsed() > STANDSTILL {
+            return Err(Error::transient(format!("{topic}[{partition}]: record {next} does not arrive")));
+        }
+        if self.moved.elapsed() > SUSPICIOUS && self.looked.elapsed() > SUSPICIOUS {
+            self.looked = Instant::now();
+            // While no broker answers, this says nothing.
+            if let Ok((low, high)) = self.client.judge.range(topic, *partition) {
+                check_range(topic, *partition, next, (low, high))?;
+                check_range(topic, *partition, *upto, (low, high))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Client {
     /// Hears what the client says outside of the partitions.
     fn serve(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
@@ -197,8 +284,14 @@ impl Partitions {
 }
 
 impl Partition {
-    /// Hands on the next record below `upto`, if one arrives soon; whether it came nearer to `upto`.
-    fn step(&mut self, topic: &str, upto: i64, mut each: impl FnMut(Event<'_>) -> Result<()>) -> Result<bool> {
+    /// Hands on the next record below `upto`, if one arrives in this time; whether it came nearer to `upto`.
+    fn step(
+        &mut self,
+        topic: &str,
+        upto: i64,
+        wait: Duration,
+        mut each: impl FnMut(Event<'_>) -> Result<()>,
+    ) -> Result<bool> {
         if let Some(message) = self.ahead.take() {
             if message.offset() >= upto {
                 self.next = upto;
@@ -210,7 +303,7 @@ impl Partition {
             each(Event { offset: message.offset(), key: message.key(), value: message.payload(), headers })?;
             return Ok(true);
         }
-        match self.queue.poll(LOOK) {
+        match self.queue.poll(wait) {
             Some(Ok(message)) if message.offset() >= upto => {
                 self.ahead = Some(message.detach());
                 self.next = upto;

@@ -1,22 +1,21 @@
 //! The reading thread: marker by marker, partitions to batches.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError};
 
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::message::{BorrowedHeaders, Headers, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, Headers, Message};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Only;
 use super::client::Context;
+use super::collect::{Hand, Versions, at_home, hands};
 use super::control::Control;
 use super::marker::Marker;
-use super::partitions::{Judge, Partitions};
+use super::partitions::{Judge, Partitions, Span};
 use super::source::{Handed, Homes, TopicPosition};
-use crate::codecs::event::{
-    Decoder, Format, Shapes, Stamp, TableRecord, decode_table, header, message_id, version_name,
-};
+use crate::codecs::event::{Format, Shapes, Stamp, TableRecord, decode_table, version_name};
 use crate::logic::pipeline::Batch;
 use crate::logic::share::Topics;
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result, Table};
@@ -29,7 +28,7 @@ const CHANGE_BYTES: usize = 128;
 /// What the reading begins with.
 pub(super) struct Start {
     pub(super) consumer: Arc<BaseConsumer<Context>>,
-    pub(super) control: Control,
+    pub(super) control: Arc<Control>,
     pub(super) judge: Judge,
     pub(super) context: Context,
     pub(super) stop: Arc<AtomicBool>,
@@ -73,14 +72,17 @@ pub(super) struct Choice {
 
 impl Choice {
     pub(super) fn wants(&mut self, topic: &str) -> bool {
-        match self.known.get(topic) {
-            Some(&wanted) => wanted,
-            None => {
-                let wanted = self.patterns.iter().any(|pattern| pattern.matches(topic));
-                self.known.insert(topic.to_owned(), wanted);
-                wanted
-            }
+        let wanted = self.would(topic);
+        if !self.known.contains_key(topic) {
+            self.known.insert(topic.to_owned(), wanted);
         }
+        wanted
+    }
+
+    /// The same, without remembering the answer.
+    pub(super) fn would(&self, topic: &str) -> bool {
+        let known = self.known.get(topic).copied();
+        known.unwrap_or_else(|| self.patterns.iter().any(|pattern| pattern.matches(topic)))
     }
 
     /// The offset to start at, and whether the warehouse has never had anything of the topic although it has others'.
@@ -110,11 +112,13 @@ pub(super) struct Reader {
     pub(super) held_topic: String,
     pub(super) choice: Choice,
     pub(super) tables: Tables,
+    /// As many as partitions are read side by side.
+    pub(super) hands: Vec<Hand>,
     /// Where the last position stands, or the last piece of a transaction.
     pub(super) at: Checkpoint,
     complete: bool,
     /// The epoch of the last marker's writer: whoever has a lower one was replaced.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// Offsets that moved since the last position: inside a transaction they wait for the position that ends it.
     pub(super) moved: BTreeMap<(String, i32), i64>,
     /// The first change that may be met in a topic that is new to the warehouse.
@@ -125,17 +129,18 @@ pub(super) struct Reader {
     pub(super) touched: Topics,
     /// Topics that markers have spoken of.
     pub(super) met: HashSet<String>,
-    homes: Homes,
+    pub(super) homes: Homes,
     meters: Arc<Meters>,
 }
 
 impl Reader {
     /// Joins the control topics and reads the table versions.
     pub(super) fn start(start: Start) -> Result<Reader> {
-        let mut partitions = Partitions::new(start.consumer, start.judge, start.context, start.stop);
+        let mut partitions =
+            Partitions::new(start.consumer, Arc::clone(&start.control), start.judge, start.context, start.stop);
         partitions.join(&start.progress_topic, 0, start.at.progress)?;
-        let (topic, control, format) = (start.tables_topic, start.control, start.format);
-        let mut tables = Tables { topic, control, format, next: 0, decoders: HashMap::new() };
+        let versions = Versions { format: start.format, known: HashMap::new() };
+        let mut tables = Tables { topic: start.tables_topic, control: start.control, next: 0, versions };
         tables.refresh()?;
         // One that stands before the first marker has read nothing.
         let stored = start.resume.filter(|_| start.at.progress > 0).map(|resume| {
@@ -147,6 +152,7 @@ impl Reader {
             held_topic: start.held_topic,
             choice: Choice { patterns: start.topics, stored, known: HashMap::new() },
             tables,
+            hands: hands(),
             begun: start.at.checkpoint.change,
             at: start.at.checkpoint,
             complete: true,
@@ -212,21 +218,22 @@ impl Reader {
         self.epoch = writer;
         let last = marker.last();
         let mut changes = Vec::new();
+        let mut spans = Vec::new();
         for (topic, partition, next) in &marker.checkpoint.offsets {
             if *topic == self.held_topic {
                 self.collect_held(*next, last, &mut changes)?;
             } else if self.choice.wants(topic) {
                 if self.reads(topic) {
-                    let before = changes.len();
-                    self.collect(topic, *partition, *next, last, &mut changes)?;
-                    self.home(topic, changes.get(before..).unwrap_or_default());
+                    spans.push(Span { topic: topic.clone(), partition: *partition, upto: *next });
                 }
                 self.touch(topic);
                 self.moved.insert((topic.clone(), *partition), *next);
             }
         }
+        self.collect(&spans, last, &mut changes)?;
         self.moved.insert((self.progress_topic.clone(), 0), progress);
-        changes.sort_unstable_by_key(|change| change.id);
+        // What was read of a partition is in order already: the stable sort only joins such runs.
+        changes.sort_by_key(|change| change.id);
         changes.dedup_by_key(|change| change.id);
         // A writer that began again may speak of changes that its predecessor's last marker has already told of.
         if last >= self.at.change {
@@ -256,15 +263,8 @@ impl Reader {
 
     /// Notes where the changes' tables have their events.
     pub(super) fn home(&self, topic: &str, changes: &[Change]) {
-        if self.only.is_none() {
-            return;
-        }
-        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        for run in changes.chunk_by(|a, b| Arc::ptr_eq(&a.table, &b.table)) {
-            let table = run.first().map(|change| &change.table.name);
-            if let Some(table) = table.filter(|table| homes.get(*table).is_none_or(|home| home != topic)) {
-                homes.insert(table.clone(), topic.to_owned());
-            }
+        if self.only.is_some() {
+            at_home(&self.homes, topic, changes);
         }
     }
 
@@ -294,83 +294,13 @@ impl Reader {
         Ok(outlet.hand(piece))
     }
 
-    /// Reads a partition below `next` and keeps the changes after the last marker's and up to this one's.
-    fn collect(
-        &mut self,
-        topic: &str,
-        partition: i32,
-        next: i64,
-        last: ChangeId,
-        changes: &mut Vec<Change>,
-    ) -> Result<()> {
-        let mut first = false;
-        if !self.partitions.has(topic, partition) {
-            let (from, new) = self.choice.from(topic, partition);
-            self.partitions.join(topic, partition, from)?;
-            first = new;
-        }
-        let watermark = self.at.change;
-        // An event of an unknown table version waits until this reading is done.
-        let mut waiting: Vec<Waiting> = Vec::new();
-        let (tables, choice, begun, epoch) = (&mut self.tables, &mut self.choice, self.begun, self.epoch);
-        self.partitions.read(topic, partition, next, |event| {
-            let Some(value) = event.value else { return Ok(()) };
-            let Some(stamp) = event.headers.and_then(stamp) else {
-                // A logical message is of no table.
-                let message = event.headers.and_then(|headers| message_id(texts(headers)));
-                return message.map(drop).ok_or_else(|| foreign(&place(topic, partition, event.offset)));
-            };
-            // What its writer's own markers do not speak for, the one of this marker has written again.
-            if written_by(event.headers) < epoch {
-                return Ok(());
-            }
-            // An event that waited has been met where it did.
-            let waited = waited(event.headers);
-            if let Some(own) = waited.filter(|own| *own != topic && !choice.wants(own)) {
-                return Err(unmet(&place(topic, partition, event.offset), own));
-            }
-            if waited.is_none() && std::mem::take(&mut first) && stamp.id <= begun {
-                if !stamp.id.of_snapshot() {
-                    return Err(late(topic));
-                }
-                // What an interrupted snapshot left behind looks the same as a topic that was not asked for until now.
-                tracing::warn!(
-                    topic,
-                    "begins with rows of a snapshot from before the warehouse's position; if `topics` \
-                    matches more than it did, this topic's older rows are missing: start over with an empty warehouse"
-                );
-            }
-            if stamp.id <= watermark || stamp.id > last {
-                return Ok(());
-            }
-            let place = || place(topic, partition, event.offset);
-            match tables.decode(&stamp, value, place) {
-                Some(change) => changes.extend(change?),
-                None => waiting.push(Waiting {
-                    headers: event.headers.map(BorrowedHeaders::detach).unwrap_or_default(),
-                    value: value.to_vec(),
-                    place: place(),
-                }),
-            }
-            Ok(())
-        })?;
-        for Waiting { headers, value, place } in waiting {
-            let stamp = stamp(headers.as_borrowed()).ok_or_else(|| foreign(&place))?;
-            self.meet(stamp.table)?;
-            let change = self.tables.decode(&stamp, &value, || place.clone());
-            let change = change.ok_or_else(|| self.tables.unknown(&place, stamp.table))?;
-            changes.extend(change?);
-        }
-        Ok(())
-    }
-
     /// Reads the table versions until the event's is there. Event and version may be of one transaction, whose end
     /// reaches one partition after the other.
     pub(super) fn meet(&mut self, version: &str) -> Result<()> {
-        if !self.tables.decoders.contains_key(version) {
+        if !self.tables.versions.known.contains_key(version) {
             self.tables.refresh()?;
         }
-        while !self.tables.decoders.contains_key(version) {
+        while !self.tables.versions.known.contains_key(version) {
             let whole = self.partitions.settled(&self.tables.topic, 0)?;
             self.tables.refresh()?;
             if whole {
@@ -392,13 +322,6 @@ impl Reader {
     }
 }
 
-/// An event of a table version that was not known when it was met.
-struct Waiting {
-    headers: OwnedHeaders,
-    value: Vec<u8>,
-    place: String,
-}
-
 pub(super) fn place(topic: &str, partition: i32, offset: i64) -> String {
     format!("{topic}[{partition}] at offset {offset}")
 }
@@ -407,15 +330,8 @@ pub(super) fn stamp(headers: &BorrowedHeaders) -> Option<Stamp<'_>> {
     Stamp::read(texts(headers))
 }
 
-fn texts(headers: &BorrowedHeaders) -> impl Iterator<Item = (&str, &[u8])> {
+pub(super) fn texts(headers: &BorrowedHeaders) -> impl Iterator<Item = (&str, &[u8])> {
     headers.iter().map(|header| (header.key, header.value.unwrap_or_default()))
-}
-
-/// The epoch of a record's writer; 0 where none is said.
-fn written_by(headers: Option<&BorrowedHeaders>) -> u64 {
-    let header = headers.and_then(|headers| headers.iter().find(|header| header.key == header::EPOCH));
-    let text = header.and_then(|header| std::str::from_utf8(header.value?).ok());
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// The refusal of a record that is not ours.
@@ -424,60 +340,25 @@ pub(super) fn foreign(place: &str) -> Error {
         .remedy("another program wrote it: leave the topic out, or read it with a pipeline whose `origin` says who did")
 }
 
-/// The topic that an event was of while it waited.
-fn waited(headers: Option<&BorrowedHeaders>) -> Option<&str> {
-    let header = headers?.iter().find(|header| header.key == header::WAITED)?;
-    header.value.and_then(|topic| std::str::from_utf8(topic).ok())
-}
-
-/// The refusal of an event that waited as one of a topic that is not read.
-fn unmet(place: &str, own: &str) -> Error {
-    Error::blocked(format!("{place}: the event waited as one of topic {own}, which is not read"))
-        .remedy(format!("add {own} to `topics`, and start over with an empty warehouse"))
-}
-
 /// The refusal of a topic whose older records the warehouse has never had.
 pub(super) fn late(topic: &str) -> Error {
     Error::blocked(format!("topic {topic} holds changes from before the warehouse's position, and it has none of them"))
         .remedy("`topics` matches more than it did: leave the topic out, or start over with an empty warehouse")
 }
 
-/// The table versions known so far.
+/// The table versions known so far, and where more are found.
 pub(super) struct Tables {
     topic: String,
-    control: Control,
-    /// What the configuration says of the events, where it does.
-    format: Option<Format>,
+    control: Arc<Control>,
     /// The offset after the last record that was read.
     next: i64,
-    /// By the versions' names.
-    decoders: HashMap<String, Decoder>,
+    pub(super) versions: Versions,
 }
 
 impl Tables {
-    /// The change of an event; `None` when its table version is not known.
-    fn decode(
-        &mut self,
-        stamp: &Stamp<'_>,
-        value: &[u8],
-        place: impl FnOnce() -> String,
-    ) -> Option<Result<Option<Change>>> {
-        let decoder = self.decoders.get_mut(stamp.table)?;
-        if self.format.is_some_and(|format| format != decoder.format()) {
-            let (place, found) = (place(), decoder.format().name());
-            return Some(Err(Error::blocked(format!("{place}: an event of {} is in the format {found}", stamp.table))
-                .remedy(format!(
-                    "set source.kafka.format = \"{found}\", or remove it: each event's format is known"
-                ))));
-        }
-        Some(decoder.decode(stamp, Some(value)).map_err(|error| {
-            Error::corrupt(format!("{}: an event of {} can't be read: {error}", place(), stamp.table))
-        }))
-    }
-
     /// The table version of this name, where it is known.
     pub(super) fn table(&self, version: &str) -> Option<Arc<Table>> {
-        self.decoders.get(version).map(|decoder| Arc::clone(decoder.table()))
+        self.versions.known.get(version).map(|(table, _)| Arc::clone(table))
     }
 
     /// The refusal of a record whose table version is nowhere.
@@ -488,7 +369,7 @@ impl Tables {
 
     /// Reads what the topic has got since the last time.
     pub(super) fn refresh(&mut self) -> Result<()> {
-        let Tables { topic, control, next, decoders, .. } = self;
+        let Tables { topic, control, next, versions } = self;
         let from = *next;
         control.read(topic, from, |event| {
             *next = event.offset() + 1;
@@ -504,7 +385,7 @@ impl Tables {
                         "have a pipeline of its own write them with envelope.kind = \"debezium\" for this reader",
                     ));
                 }
-                decoders.entry(version_name(&table)).or_insert_with(|| Decoder::new(Arc::new(table), &modes));
+                versions.known.entry(version_name(&table)).or_insert_with(|| (Arc::new(table), modes));
             }
             Ok(())
         })

@@ -126,7 +126,7 @@ impl KafkaSource {
         let (sender, batches) = mpsc::channel(1024);
         let start = Start {
             consumer: Arc::clone(&consumer),
-            control,
+            control: Arc::new(control),
             judge: Judge::new(&options.cluster, &options.group),
             context,
             stop: Arc::clone(&stop),

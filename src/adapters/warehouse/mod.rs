@@ -1,5 +1,6 @@
 //! Warehouses as sinks: one flow in `worker`, a driver and a dialect for each warehouse.
 
+mod ahead;
 mod client;
 #[cfg(feature = "duckdb")]
 pub mod duckdb;

@@ -33,7 +33,7 @@ type Texts = Vec<(ChangeId, String)>;
 impl<C: Client, D: Dialect> Worker<C, D> {
     /// Whether nothing is under way.
     pub(super) fn idle(&self) -> bool {
-        !self.open && self.folds.is_empty() && !self.stops.in_hand()
+        !self.open && self.folds.is_empty() && self.ready.is_empty() && !self.stops.in_hand()
     }
 
     /// Merges a portion of what waits of a table whose time has come, if there is one and nothing is under way.

@@ -77,6 +77,11 @@ impl Stops {
         Ok(Stops { tables, pieces: Vec::new(), options: options.clone() })
     }
 
+    /// Whether any table is stopped.
+    pub(super) fn any(&self) -> bool {
+        !self.tables.is_empty()
+    }
+
     /// Whether the table is stopped.
     pub(super) fn has(&self, table: &TableName) -> bool {
         !self.tables.is_empty() && self.tables.contains_key(table)

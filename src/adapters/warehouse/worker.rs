@@ -11,7 +11,7 @@
 //! lead to a rollback or to changes at or below that id, which are dropped here. Why a reader sees whole transactions:
 //! COMMIT comes only when the last change taken ends its transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,22 +40,24 @@ pub(super) struct Worker<C, D> {
     pub(super) ledger: Ledger,
     /// What has been folded and not merged, in the order the tables came.
     pub(super) folds: Vec<Fold>,
+    /// What comes before that, in the order in which it is merged.
+    pub(super) ready: Vec<Folded>,
     /// The last change taken.
-    seen: ChangeId,
+    pub(super) seen: ChangeId,
     /// When its transaction committed.
     pub(super) at: Option<PgTimestamp>,
     /// The position of the last batch, when it ends a transaction.
-    upto: Option<Checkpoint>,
-    offsets: BTreeMap<(String, i32), i64>,
-    waiting: Vec<oneshot::Sender<()>>,
-    room: Vec<OwnedSemaphorePermit>,
-    bytes: usize,
-    rows: usize,
-    due: Option<Instant>,
-    pace: Pace,
-    wanted: bool,
+    pub(super) upto: Option<Checkpoint>,
+    pub(super) offsets: BTreeMap<(String, i32), i64>,
+    pub(super) waiting: Vec<oneshot::Sender<()>>,
+    pub(super) room: Vec<OwnedSemaphorePermit>,
+    pub(super) bytes: usize,
+    pub(super) rows: usize,
+    pub(super) due: Option<Instant>,
+    pub(super) pace: Pace,
+    pub(super) wanted: bool,
     /// Whether a batch waits for room.
-    pressed: bool,
+    pub(super) pressed: bool,
     /// Whether a target transaction is open.
     pub(super) open: bool,
     /// The shapes that the targets fit, as they are told and as they land there.
@@ -71,6 +73,12 @@ pub(super) struct Worker<C, D> {
     pub(super) replaced: Replaced,
     /// What the source wants to be remembered.
     pub(super) notes: Waiting,
+    /// The last shape of each table that was folded, with nothing in it.
+    pub(super) shapes: HashMap<TableName, Fold>,
+    /// `None` while somebody gathers from it.
+    pub(super) inbox: Option<mpsc::UnboundedReceiver<Command>>,
+    /// What was heard during a flush and can be done only now, before anything else in the inbox.
+    pub(super) rest: VecDeque<Command>,
 }
 
 /// What is stored: the checkpoint, and the source's notes.
@@ -90,6 +98,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             ledger,
             options,
             folds: Vec::new(),
+            ready: Vec::new(),
             at: None,
             upto: None,
             offsets: BTreeMap::new(),
@@ -109,13 +118,17 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             layouts: Layouts::default(),
             replaced,
             notes: Waiting::default(),
+            shapes: HashMap::new(),
+            inbox: None,
+            rest: VecDeque::new(),
         };
         Ok((worker, (stored, noted)))
     }
 
     /// Until the sink is gone or a flush fails; then every delivery that waits is let go.
-    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>, failure: Arc<Failure>) {
-        let result = match self.work(&mut inbox).await {
+    pub(super) async fn run(mut self, inbox: mpsc::UnboundedReceiver<Command>, failure: Arc<Failure>) {
+        self.inbox = Some(inbox);
+        let result = match self.work().await {
             Err(error) => Err(self.stop_table(error).await),
             done => done,
         };
@@ -123,7 +136,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         if let Err(error) = result {
             failure.set(error);
         }
-        drop(inbox);
+        drop(self.inbox.take());
+        self.rest.clear();
         self.waiting.clear();
         let end = async {
             if self.open || failed {
@@ -159,9 +173,15 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
     }
 
-    async fn work(&mut self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Result<()> {
+    async fn work(&mut self) -> Result<()> {
         loop {
-            let due = self.due;
+            if let Some(command) = self.rest.pop_front() {
+                self.obey(command).await?;
+                self.flush_while_due().await?;
+                continue;
+            }
+            let (due, again) = (self.due, self.stops.when().filter(|_| self.idle()));
+            let inbox = self.inbox.as_mut().ok_or_else(|| Error::bug("the worker's inbox is gone"))?;
             tokio::select! {
                 biased;
                 // First, or a busy inbox would keep it waiting.
@@ -171,22 +191,27 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 }
                 command = inbox.recv() => match command {
                     None => return Ok(()),
-                    Some(Command::Flush) => self.wanted = true,
-                    Some(Command::Room) => self.pressed = true,
-                    Some(Command::Take(taken)) => self.take(taken).await?,
-                    Some(Command::Release(done)) => {
-                        self.wanted = true;
-                        self.flush_if_due().await?;
-                        self.release_all().await?;
-                        let _ = done.send(());
-                    }
+                    Some(command) => self.obey(command).await?,
                 },
-                () = sleep_until(self.stops.when().unwrap_or_else(far)), if self.idle() && self.stops.when().is_some() => {
-                    self.release().await?;
-                }
+                () = sleep_until(again.unwrap_or_else(far)), if again.is_some() => self.release().await?,
             }
-            self.flush_if_due().await?;
+            self.flush_while_due().await?;
         }
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Flush => self.wanted = true,
+            Command::Room => self.pressed = true,
+            Command::Take(taken) => self.take(taken).await?,
+            Command::Release(done) => {
+                self.wanted = true;
+                self.flush_while_due().await?;
+                self.release_all().await?;
+                let _ = done.send(());
+            }
+        }
+        Ok(())
     }
 
     async fn take(&mut self, taken: Taken) -> Result<()> {
@@ -259,7 +284,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 self.merging = Some(change.table.name.clone());
                 let target = self.target(&change.table).await?;
                 self.merging = None;
-                self.folds.push(Fold::new(&target, spelled(&self.dialect, &change.table)));
+                let fold = Fold::new(&target, spelled(&self.dialect, &change.table));
+                self.shapes.insert(change.table.name.clone(), fold.another());
+                self.folds.push(fold);
                 self.folds.len() - 1
             }
         };
@@ -278,14 +305,22 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
     }
 
-    async fn flush_if_due(&mut self) -> Result<()> {
+    /// What was gathered beside a flush may be due when that ends.
+    async fn flush_while_due(&mut self) -> Result<()> {
+        while self.flush_if_due().await? {}
+        Ok(())
+    }
+
+    /// Whether there was a flush.
+    async fn flush_if_due(&mut self) -> Result<bool> {
         let limits = self.options.flush;
         let over = std::mem::take(&mut self.pressed) || self.bytes >= limits.bytes || self.rows >= limits.rows;
         if let Some(checkpoint) = self.upto.clone() {
             let ripe = self.stops.ripe().is_some();
             if (self.wanted || over || ripe || self.open) && !self.waiting.is_empty() {
-                self.flush(checkpoint).await?;
-                return self.release().await;
+                self.flush_and_gather(checkpoint).await?;
+                self.release().await?;
+                return Ok(true);
             }
         } else if over {
             self.merge().await?;
@@ -293,11 +328,11 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         if self.waiting.is_empty() {
             self.wanted = false;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Merges what is folded and commits it with its position.
-    async fn flush(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+    pub(super) async fn flush(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
         checkpoint.offsets =
             std::mem::take(&mut self.offsets).into_iter().map(|((topic, part), next)| (topic, part, next)).collect();
         let (begin, changed) = (Instant::now(), self.rows > 0);
@@ -319,7 +354,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Brings what is folded into the targets, inside the open transaction.
     pub(super) async fn merge(&mut self) -> Result<()> {
-        let folds: Vec<Folded> = std::mem::take(&mut self.folds).into_iter().map(Fold::finish).collect();
+        let later = std::mem::take(&mut self.folds).into_iter().map(Fold::finish);
+        let folds: Vec<Folded> = std::mem::take(&mut self.ready).into_iter().chain(later).collect();
         let mut work: Vec<(Target, Folded)> = Vec::new();
         for folded in folds {
             self.merging = Some(folded.table.name.clone());

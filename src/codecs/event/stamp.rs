@@ -32,6 +32,10 @@ pub struct Stamp<'a> {
     pub(super) values: [Option<&'a [u8]>; 2],
     /// JSON of the key that was.
     pub(super) old_key: Option<&'a [u8]>,
+    /// The epoch of its writer; 0 where none is said.
+    pub epoch: u64,
+    /// The topic that it was of while it waited.
+    pub waited: Option<&'a str>,
 }
 
 impl<'a> Stamp<'a> {
@@ -39,6 +43,7 @@ impl<'a> Stamp<'a> {
     pub fn read<'n>(headers: impl Iterator<Item = (&'n str, &'a [u8])>) -> Option<Stamp<'a>> {
         let (mut commit, mut seq, mut table) = (None, None, None);
         let (mut part, mut unchanged, mut old_key, mut values) = (None, None, None, [None; 2]);
+        let (mut epoch, mut waited) = (0, None);
         for (name, value) in headers {
             match name {
                 header::COMMIT_LSN => commit = Some(number(value)?),
@@ -49,11 +54,13 @@ impl<'a> Stamp<'a> {
                 header::OLD_VALUES => values = [values[0], Some(value)],
                 header::OLD_KEY => old_key = Some(value),
                 header::PART => part = Some(if value == b"delete" { Part::Delete } else { Part::Create }),
+                header::EPOCH => epoch = number(value).unwrap_or(0),
+                header::WAITED => waited = std::str::from_utf8(value).ok(),
                 _ => {}
             }
         }
         let id = ChangeId { commit: Lsn::new(commit?), seq: seq? };
-        Some(Stamp { id, table: table?, part, unchanged, values, old_key })
+        Some(Stamp { id, table: table?, part, unchanged, values, old_key, epoch, waited })
     }
 }
 

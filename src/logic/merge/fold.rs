@@ -73,6 +73,13 @@ impl Fold {
         }
     }
 
+    /// One like it, with nothing in it.
+    pub fn another(&self) -> Fold {
+        let (table, spelled) = (Arc::clone(&self.table), self.spelled.clone());
+        let (rows, versions) = (HashMap::new(), Versions::default());
+        Fold { table, layout: self.layout, spelled, rows, versions, appended: Vec::new(), horizon: None }
+    }
+
     /// The shape of the rows in it.
     pub fn table(&self) -> &Arc<Table> {
         &self.table

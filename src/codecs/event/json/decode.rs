@@ -24,9 +24,9 @@ pub(in super::super) struct Decoder {
 
 /// The parts of an envelope.
 #[derive(Default)]
-struct Envelope<'a> {
-    before: Option<&'a [u8]>,
-    after: Option<&'a [u8]>,
+struct Envelope {
+    before: Option<Row>,
+    after: Option<Row>,
     origin: Option<Origin>,
     op: u8,
 }
@@ -47,23 +47,37 @@ impl Decoder {
 
     /// What an event says, and where it comes from.
     pub(in super::super) fn decode(&mut self, stamp: &Stamp<'_>, value: &[u8]) -> Result<(Origin, Said), DecodeError> {
-        let envelope = envelope(payload(value)?)?;
-        let origin = envelope.origin.ok_or(DecodeError::new("a source block"))?;
-        let before = match envelope.before {
-            Some(json) => {
-                let row = self.row(json, None)?;
-                Some(old_row(&self.table, row, &mut self.rows))
-            }
-            None => None,
-        };
-        let after = envelope.after.map(|json| self.row(json, stamp.unchanged)).transpose()?;
+        let Envelope { before, after, origin, op } = self.envelope(payload(value)?, stamp)?;
+        let origin = origin.ok_or(DecodeError::new("a source block"))?;
+        let before = before.map(|row| old_row(&self.table, row, &mut self.rows));
         let old_key = stamp.old_key.map(|json| self.key(json)).transpose()?;
-        Ok((origin, Said { op: envelope.op, before, after, old_key }))
+        Ok((origin, Said { op, before, after, old_key }))
+    }
+
+    fn envelope(&mut self, value: &[u8], stamp: &Stamp<'_>) -> Result<Envelope, DecodeError> {
+        let mut json = Reader::new(value);
+        let mut envelope = Envelope::default();
+        json.expect(b'{')?;
+        let mut first = true;
+        while json.item(std::mem::take(&mut first), b'}')? {
+            let name = json.raw_string()?;
+            json.expect(b':')?;
+            match name {
+                b"before" if !json.null()? => envelope.before = Some(self.row(&mut json, None)?),
+                b"after" if !json.null()? => envelope.after = Some(self.row(&mut json, stamp.unchanged)?),
+                b"source" => envelope.origin = Some(source::read(&mut json)?),
+                b"op" => envelope.op = json.raw_string()?.first().copied().unwrap_or(0),
+                // Null: taken by the guard.
+                b"before" | b"after" => {}
+                _ => drop(json.value()?),
+            }
+        }
+        Ok(envelope)
     }
 
     /// A whole row, its columns in the table's order.
-    fn row(&mut self, json: &[u8], unchanged: Option<&[u8]>) -> Result<Row, DecodeError> {
-        let read = self.fill(&mut Reader::new(json), unchanged);
+    fn row(&mut self, json: &mut Reader<'_>, unchanged: Option<&[u8]>) -> Result<Row, DecodeError> {
+        let read = self.fill(json, unchanged);
         // Finished in any case, so that a refused row leaves nothing behind in the writer.
         let row = self.rows.finish();
         self.scratch.clear();
@@ -164,25 +178,4 @@ fn payload(value: &[u8]) -> Result<&[u8], DecodeError> {
     }
     json.expect(b':')?;
     Ok(json.value()?)
-}
-
-fn envelope(value: &[u8]) -> Result<Envelope<'_>, DecodeError> {
-    let mut json = Reader::new(value);
-    let mut envelope = Envelope::default();
-    json.expect(b'{')?;
-    let mut first = true;
-    while json.item(std::mem::take(&mut first), b'}')? {
-        let name = json.raw_string()?;
-        json.expect(b':')?;
-        match name {
-            b"before" if !json.null()? => envelope.before = Some(json.value()?),
-            b"after" if !json.null()? => envelope.after = Some(json.value()?),
-            b"source" => envelope.origin = Some(source::read(&mut json)?),
-            b"op" => envelope.op = json.raw_string()?.first().copied().unwrap_or(0),
-            // Null: taken by the guard.
-            b"before" | b"after" => {}
-            _ => drop(json.value()?),
-        }
-    }
-    Ok(envelope)
 }
