@@ -14,7 +14,9 @@ use tailwater::adapters::warehouse::{DuckdbClient, DuckdbFile};
 use tailwater::adapters::warehouse::{ObjectFormat, RedshiftClient, RedshiftOptions};
 use tailwater::codecs::dialect;
 use tailwater::logic::pipeline::{Batch, Sink};
-use tailwater::model::{ChangeId, Checkpoint, Class, Error, OldRow, Op, PgType, Result, TableName};
+#[cfg(feature = "duckdb")]
+use tailwater::model::ChangeId;
+use tailwater::model::{Checkpoint, Class, Error, OldRow, Op, PgType, Result, TableName};
 
 use crate::history::{At, KEYED_SQL, PLAIN_SQL, Story, Transaction, Truth, at, batch, batches, change, row, table};
 #[cfg(feature = "duckdb")]

@@ -7,6 +7,7 @@ pub mod duckdb;
 mod fit;
 mod layouts;
 mod ledger;
+mod merge;
 mod misfits;
 mod notes;
 mod options;

@@ -29,8 +29,8 @@ use super::pace::Pace;
 use super::reread::spelled;
 use super::sink::{Command, Failure, Taken};
 use super::stops::Stops;
-use crate::codecs::dialect::{Dialect, MergeSpec, Target};
-use crate::logic::merge::{Fold, Folded, NetRow};
+use crate::codecs::dialect::Dialect;
+use crate::logic::merge::{Fold, Folded};
 use crate::model::{Change, ChangeId, Checkpoint, Error, Op, PgTimestamp, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
@@ -68,7 +68,7 @@ pub(super) struct Worker<C, D> {
     pub(super) stops: Stops,
     /// The table that is being merged, as it is told.
     pub(super) merging: Option<TableName>,
-    layouts: Layouts,
+    pub(super) layouts: Layouts,
     /// The marks of values that did not fit.
     pub(super) replaced: Replaced,
     /// What the source wants to be remembered.
@@ -350,136 +350,6 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
         (self.due, self.wanted) = (None, false);
         Ok(())
-    }
-
-    /// Brings what is folded into the targets, inside the open transaction.
-    pub(super) async fn merge(&mut self) -> Result<()> {
-        let later = std::mem::take(&mut self.folds).into_iter().map(Fold::finish);
-        let folds: Vec<Folded> = std::mem::take(&mut self.ready).into_iter().chain(later).collect();
-        let mut work: Vec<(Target, Folded)> = Vec::new();
-        for folded in folds {
-            self.merging = Some(folded.table.name.clone());
-            let target = self.target(&folded.table).await?;
-            // Rows of an earlier shape of the same transaction come first where columns get values or other names.
-            if work.iter().any(|(earlier, _)| earlier.name == target.name) && !self.only_adds(&target).await? {
-                self.may_alter(&target)?;
-                self.merge_all(std::mem::take(&mut work)).await?;
-                self.merging = Some(folded.table.name.clone());
-            }
-            work.push((self.fit(target).await?, folded));
-        }
-        self.merge_all(work).await?;
-        self.merging = None;
-        if self.stops.in_hand() {
-            self.begin().await?;
-        }
-        self.stops.store(&mut self.client, &self.dialect).await?;
-        self.room.clear();
-        (self.bytes, self.rows) = (0, 0);
-        Ok(())
-    }
-
-    /// Rows of several transactions may wait together, and the last of them have another shape in a transaction that had
-    /// begun with other tables. Where no open transaction can alter their table, the next attempt keeps them apart.
-    fn may_alter(&self, target: &Target) -> Result<()> {
-        if self.dialect.alters_with_rows() || self.options.one_by_one.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let name = &target.table.name;
-        Err(Error::transient(format!("{name} changed between transactions that waited together: they come one by one")))
-    }
-
-    /// What is brought near is for the transaction that comes next: after those that alter tables.
-    async fn merge_all(&mut self, mut work: Vec<(Target, Folded)>) -> Result<()> {
-        for (target, folded) in work.iter_mut().filter(|(_, folded)| !folded.rows.is_empty()) {
-            self.merging = Some(target.table.name.clone());
-            self.near(target, &mut folded.rows).await?;
-        }
-        if !work.is_empty() {
-            self.merging = None;
-            self.begin().await?;
-            self.write_marks().await?;
-        }
-        for (target, folded) in work {
-            let name = target.name.clone();
-            self.merging = Some(target.table.name.clone());
-            self.merge_table(target, folded).await.map_err(|error| error.within(format!("merging into {name}")))?;
-        }
-        Ok(())
-    }
-
-    async fn merge_table(&mut self, target: Target, folded: Folded) -> Result<()> {
-        let missing = folded.missing();
-        let (horizon, at) = (folded.horizon, folded.at);
-        let staged = !folded.rows.is_empty();
-        let deletes = folded.deletes();
-        let rows = Arc::new(folded.rows);
-        let spec = MergeSpec { target: &target, horizon, at, deletes, missing, staged };
-        match self.merge_rows(spec, Arc::clone(&rows)).await {
-            Err(error) => Err(self.unfit(&target, &rows, error).await),
-            done => done,
-        }
-    }
-
-    async fn merge_rows(&mut self, mut spec: MergeSpec<'_>, rows: Arc<Vec<NetRow>>) -> Result<()> {
-        if spec.missing.is_empty() && spec.staged {
-            self.load(spec.target, rows).await?;
-        } else if spec.staged {
-            spec.deletes = self.load_mended(spec.target, rows).await?;
-        }
-        self.merge_staged(&spec).await
-    }
-
-    /// Brings what is in a target's staging table into the target.
-    pub(super) async fn merge_staged(&mut self, spec: &MergeSpec<'_>) -> Result<()> {
-        self.keep_marks(spec).await?;
-        for statement in self.dialect.merge(spec) {
-            self.client.execute(&statement).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn begin(&mut self) -> Result<()> {
-        if !self.open {
-            self.client.execute("BEGIN").await?;
-            self.open = true;
-            for statement in self.dialect.prepare() {
-                self.client.execute(&statement).await?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        self.begin().await?;
-        self.ledger.advance(&mut self.client, &self.dialect, checkpoint, self.at).await?;
-        self.client.execute("COMMIT").await?;
-        self.open = false;
-        self.ledger.committed(checkpoint);
-        self.count_marks();
-        self.options.reread.iter().for_each(|reread| reread.forget(checkpoint.position.lsn));
-        Ok(())
-    }
-
-    /// Makes the staging table empty and of this shape.
-    pub(super) async fn fit_stage(&mut self, target: &Target) -> Result<()> {
-        let fits = self.staging.get(&target.name).is_some_and(|fits| fits.same_shape(&target.table));
-        if fits && self.dialect.keeps_stage() {
-            return self.client.execute(&self.dialect.clear_stage(target)).await.map(|_| ());
-        }
-        for statement in self.dialect.create_stage(target) {
-            self.client.execute(&statement).await?;
-        }
-        self.staging.insert(target.name.clone(), Arc::clone(&target.table));
-        Ok(())
-    }
-
-    /// Where a source table's rows go, and how they are kept there.
-    pub(super) async fn target(&mut self, table: &Arc<Table>) -> Result<Target> {
-        let name = self.options.target_name(&table.name);
-        let mode = self.options.mode(&table.name);
-        let layout = self.layouts.of(&mut self.client, &self.dialect, &name, table, mode).await?;
-        Ok(Target { layout, ..Target::new(name, Arc::clone(table)) })
     }
 }
 
