@@ -93,7 +93,7 @@ impl Reader {
             epoch: self.epoch,
         };
         let homes = self.only.is_some().then_some(&self.homes);
-        let loans = self.partitions.lend(spans).into_iter().map(|loan| {
+        let loans = self.partitions.lend(spans)?.into_iter().map(|loan| {
             let first = fresh.contains(&(loan.span.topic.as_str(), loan.span.partition));
             Share { loan, first }
         });

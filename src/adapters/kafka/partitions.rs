@@ -195,24 +195,28 @@ impl Partitions {
         topic: &str,
         partition: i32,
         upto: i64,
-        each: impl FnMut(Event<'_>) -> Result<()>,
+        mut each: impl FnMut(Event<'_>) -> Result<()>,
     ) -> Result<()> {
-        let loan = self.lend(&[Span { topic: topic.to_owned(), partition, upto }]).pop();
-        loan.ok_or_else(|| Error::bug(format!("{topic}[{partition}] is not being read")))?.read(each)
+        let loans = self.lend(&[Span { topic: topic.to_owned(), partition, upto }])?;
+        loans.into_iter().try_for_each(|mut loan| loan.read(&mut each))
     }
 
-    /// The partitions of these spans that are being read, each for one reader; none may be there twice.
-    pub(super) fn lend(&mut self, spans: &[Span]) -> Vec<Loan<'_>> {
+    /// The partitions of these spans, each for one reader.
+    pub(super) fn lend(&mut self, spans: &[Span]) -> Result<Vec<Loan<'_>>> {
         let Partitions { client, joined } = self;
         let all = joined
             .iter_mut()
             .flat_map(|(topic, parts)| parts.iter_mut().map(move |(part, joined)| (topic, part, joined)));
-        all.filter_map(|(topic, part, joined)| {
-            let span = spans.iter().find(|span| span.topic == *topic && span.partition == *part)?;
-            let now = Instant::now();
-            Some(Loan { span: span.clone(), joined, client, moved: now, looked: now })
-        })
-        .collect()
+        let wanted: HashMap<_, _> = spans.iter().map(|span| ((span.topic.as_str(), span.partition), span)).collect();
+        let loan = |(topic, part, joined): (&String, &i32, _)| {
+            let (span, now) = (wanted.get(&(topic.as_str(), *part))?, Instant::now());
+            Some(Loan { span: (*span).clone(), joined, client, moved: now, looked: now })
+        };
+        let loans: Vec<Loan<'_>> = all.filter_map(loan).collect();
+        match spans.len() == loans.len() {
+            true => Ok(loans),
+            false => Err(Error::bug("a partition that is asked for is not being read, or asked for twice")),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use super::sink::{Command, Taken};
 use super::worker::Worker;
 use crate::codecs::dialect::Dialect;
 use crate::logic::merge::{Fold, Folded};
-use crate::model::{Change, ChangeId, Checkpoint, Error, Note, Op, PgTimestamp, Result, TableName};
+use crate::model::{Change, ChangeId, Checkpoint, Error, Note, Op, PgTimestamp, Result, SourcePosition, TableName};
 
 /// See the module.
 struct Ahead {
@@ -40,6 +40,8 @@ struct Ahead {
     /// When the first batch came.
     since: Option<Instant>,
     upto: Option<Checkpoint>,
+    /// The last position that was told.
+    heard: Option<SourcePosition>,
     offsets: BTreeMap<(String, i32), i64>,
     notes: Vec<Note>,
     waiting: Vec<oneshot::Sender<()>>,
@@ -93,6 +95,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             at: self.at,
             since: None,
             upto: None,
+            heard: None,
             offsets: BTreeMap::new(),
             notes: Vec::new(),
             waiting: Vec::new(),
@@ -126,7 +129,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.rest = ahead.rest;
         if let Some(since) = ahead.since {
             self.upto = ahead.upto;
-            self.upto.iter().for_each(|upto| self.ledger.hear(upto.position));
+            ahead.heard.into_iter().for_each(|position| self.ledger.hear(position));
             self.due = (!self.wanted).then(|| since + self.pace.pause());
         }
     }
@@ -184,6 +187,7 @@ impl Ahead {
             }
         }
         if let Some(checkpoint) = &upto {
+            self.heard = Some(checkpoint.position);
             self.seen = self.seen.max(checkpoint.change);
             for (topic, part, next) in &checkpoint.offsets {
                 self.offsets.insert((topic.clone(), *part), *next);
