@@ -57,18 +57,22 @@ fn chosen(name: &str, variable: &str) -> bool {
 
 fn main() {
     let transactions = number("CHANGES", 1_000_000) / (INSERTS + UPDATES + DELETES);
-    let server = Postgres::version(17)
-        .config("max_wal_size = 16GB")
-        .config("shared_buffers = 2GB")
-        .config("max_replication_slots = 50")
-        .config("max_worker_processes = 16")
-        .start();
+    let server = || {
+        Postgres::version(17)
+            .config("max_wal_size = 16GB")
+            .config("shared_buffers = 2GB")
+            .config("max_replication_slots = 50")
+            .config("max_worker_processes = 16")
+            .start()
+    };
+    // Of their own, or the slot's reader would have to pass by what is written into the targets.
+    let (server, warehouse) = (server(), server());
     let kafka = Kafka::shared();
     for (name, held) in [("empty", 0), ("large", number("HELD", 10_000_000))] {
         if chosen(name, "CASE") {
             let source = server.database(&format!("source_{name}"));
             let case = Case { name, source: &source, transactions, held };
-            case.measure(&server, kafka);
+            case.measure(&warehouse, kafka);
         }
     }
 }
@@ -123,7 +127,7 @@ impl Case<'_> {
         self.happen();
         let expected = self.expected();
         publisher.run_until_current().success();
-        self.source.sql("CHECKPOINT");
+        targets.sql("CHECKPOINT");
 
         let by_hand = by_hand(&targets, &files);
         assert_eq!(targets.one("SELECT count(*) FROM by_hand.t"), expected);
@@ -132,7 +136,7 @@ impl Case<'_> {
         assert_eq!(native.one("SELECT count(*) FROM t"), expected);
         self.say("CREATE SUBSCRIPTION", subscription, by_hand, 0);
         for (name, tailwater) in &wirings {
-            self.source.sql("CHECKPOINT");
+            targets.sql("CHECKPOINT");
             let (seconds, peak) = tailwater.drain();
             let held = match *name {
                 "kafka -> postgres" => targets.one("SELECT count(*) FROM kafka_pg.t"),
