@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 use md5::{Digest, Md5};
 use object_store::aws::AmazonS3Builder;
 use object_store::{ObjectStoreExt, path::Path as Key};
-use tailwater::adapters::warehouse::{Client, Connect, OBJECT_FORMATS, RedshiftClient, RedshiftOptions};
+use tailwater::adapters::warehouse::{Client, OBJECT_FORMATS, RedshiftClient, RedshiftOptions};
 use tailwater::codecs::dialect::{Redshift as Dialect, Target};
 use tailwater::logic::merge::Fold;
 use tailwater::model::value::{Finite, print};
 use tailwater::model::{
-    Cell, Change, ChangeId, Column, Error, Lsn, Oid, Op, Origin, PgTimestamp, PgType, ReplicaIdentity, Row, RowWriter,
-    Table, TableName,
+    Cell, Change, ChangeId, Column, Lsn, Oid, Op, Origin, PgTimestamp, PgType, ReplicaIdentity, Row, RowWriter, Table,
+    TableName,
 };
 
 #[path = "../tests/support/mod.rs"]
@@ -33,6 +33,7 @@ mod support;
 use support::dir::Dir;
 use support::redshift::{REGION, Redshift, servers};
 use support::s3::{Bucket, KEY, S3, SECRET};
+use support::session::connect;
 
 /// Name, type, modifier.
 const COLUMNS: [(&str, PgType, i32); 10] = [
@@ -197,18 +198,6 @@ async fn write(format: String, rows: u64) {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     println!("{} {}", spent.as_secs_f64(), peak * 1024);
-}
-
-fn connect(url: String) -> Connect {
-    Arc::new(move || {
-        let url = url.clone();
-        Box::pin(async move {
-            let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
-            let (client, connection) = connected.map_err(|error| Error::transient("no connection").because(error))?;
-            tokio::spawn(connection);
-            Ok(client)
-        })
-    })
 }
 
 fn table() -> Arc<Table> {

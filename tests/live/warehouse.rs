@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tailwater::adapters::warehouse::{Connect, Flush, Options, PostgresClient, Reach, WarehouseSink};
 #[cfg(feature = "duckdb")]
 use tailwater::adapters::warehouse::{DuckdbClient, DuckdbFile};
+use tailwater::adapters::warehouse::{Flush, Options, PostgresClient, Reach, WarehouseSink};
 #[cfg(feature = "redshift")]
 use tailwater::adapters::warehouse::{ObjectFormat, RedshiftClient, RedshiftOptions};
 use tailwater::codecs::dialect;
 use tailwater::logic::pipeline::{Batch, Sink};
 #[cfg(feature = "duckdb")]
 use tailwater::model::ChangeId;
-use tailwater::model::{Checkpoint, Class, Error, OldRow, Op, PgType, Result, TableName};
+use tailwater::model::{Checkpoint, Class, OldRow, Op, PgType, Result, TableName};
 
 use crate::history::{At, KEYED_SQL, PLAIN_SQL, Story, Transaction, Truth, at, batch, batches, change, row, table};
 #[cfg(feature = "duckdb")]
@@ -28,7 +28,7 @@ use crate::support::postgres::{Database, Postgres};
 use crate::support::redshift::{REGION, ROLE, Redshift, servers};
 #[cfg(feature = "redshift")]
 use crate::support::s3::{Bucket, KEY, S3, SECRET};
-use crate::support::session::{Rows, Session};
+use crate::support::session::{Rows, Session, connect};
 
 pub type Delivery = <WarehouseSink as Sink<At>>::Delivery;
 
@@ -111,18 +111,6 @@ impl Warehouse<'_> {
             Warehouse::Redshift(database, ..) => database.sql(&sql.to_lowercase()),
         }
     }
-}
-
-fn connect(url: String) -> Connect {
-    Arc::new(move || {
-        let url = url.clone();
-        Box::pin(async move {
-            let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
-            let (client, connection) = connected.map_err(|error| Error::transient("no connection").because(error))?;
-            tokio::spawn(connection);
-            Ok(client)
-        })
-    })
 }
 
 pub fn options(rows: usize) -> Options {

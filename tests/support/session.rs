@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tailwater::adapters::warehouse::Connect;
 use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
 
 use super::runtime;
@@ -70,4 +71,18 @@ pub fn identifier(name: &str) -> String {
 /// A text as an SQL literal.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// How a warehouse's client connects, and connects again.
+pub fn connect(url: String) -> Connect {
+    Arc::new(move || {
+        let url = url.clone();
+        Box::pin(async move {
+            let connected = tokio_postgres::connect(&url, NoTls).await;
+            let (client, connection) =
+                connected.map_err(|error| tailwater::model::Error::transient("no connection").because(error))?;
+            tokio::spawn(connection);
+            Ok(client)
+        })
+    })
 }
