@@ -144,6 +144,10 @@ proptest! {
                 fold.push(change).unwrap();
             }
             let folded = fold.finish();
+            for net in folded.rows.iter().filter(|net| net.new && folded.horizon.is_none()) {
+                prop_assert!(!target.contains_key(&number(net.row.cell(0))), "a new row is in the target: {net:?}");
+                prop_assert!(net.op == NetOp::Upsert && !net.lacks(), "a new row is whole: {net:?}");
+            }
             let mut keys: Vec<u8> = folded.rows.iter().map(|net| number(net.row.cell(0))).collect();
             keys.sort_unstable();
             prop_assert!(keys.is_sorted_by(|a, b| a < b), "a key twice: {keys:?}");
@@ -165,4 +169,24 @@ fn a_table_without_a_key_keeps_every_change_with_its_letter() {
     let folded = fold.finish();
     assert!(folded.horizon.is_some(), "a truncate empties it");
     assert_eq!(folded.rows.iter().map(|net| net.op).collect::<Vec<_>>(), [NetOp::Append('c')]);
+}
+
+#[test]
+fn rows_come_in_the_order_of_their_keys_and_new_ones_last() {
+    let table = table(true);
+    let mut rows: Rows = (0..100).step_by(2).map(|key| (key, ("old".to_owned(), "old".to_owned()))).collect();
+    let mut steps: Vec<Step> = (0..100).rev().filter(|key| key % 2 == 1).map(|key| Step::Insert(key, 1)).collect();
+    steps.extend([42, 8, 99, 7].map(|key| Step::Update { key, value: 2, big: None, to: None }));
+    // What is gone before it was seen, and what comes again, is looked for.
+    steps.extend([Step::Delete(5), Step::Delete(3), Step::Insert(3, 4), Step::Delete(10), Step::Insert(10, 4)]);
+    let mut fold = Fold::new(&Target::new(table.name.clone(), Arc::clone(&table)), Vec::new());
+    for change in play(&steps, &mut rows, &table, 8) {
+        fold.push(change).unwrap();
+    }
+    let mut folded = fold.finish();
+    assert!(folded.clone().take_new(49).is_none(), "so many are not new");
+    let new = folded.take_new(48).expect("the others are");
+    let keys = |folded: &Folded| folded.rows.iter().map(|net| number(net.row.cell(0))).collect::<Vec<_>>();
+    assert_eq!(keys(&folded), [3, 5, 8, 10, 42]);
+    assert_eq!(keys(&new), (0..100).filter(|key| key % 2 == 1 && ![3, 5].contains(key)).collect::<Vec<_>>());
 }

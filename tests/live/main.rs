@@ -70,6 +70,7 @@ mod standing;
 mod stops;
 #[cfg(all(feature = "kafka", feature = "duckdb"))]
 mod storm;
+mod straight;
 mod streamed;
 #[cfg(feature = "kafka")]
 mod subjects;

@@ -334,6 +334,32 @@ fn s3_that_fails_for_a_while_delays_and_what_is_missing_or_torn_is_written_anew(
 }
 
 #[test]
+fn the_objects_of_many_tables_are_written_side_by_side_and_one_that_fails_fails_the_flush() {
+    let stand = stand("rs_beside");
+    for table in 0..30 {
+        stand.shop.sql(&format!("create table t{table} (id int primary key, v text)"));
+    }
+    let tailwater = stand.pipeline("rs_beside");
+    tailwater.run_until_current().success();
+    let all = |v: &str| (0..30).map(|t| format!("insert into t{t} values ({v}, 'row {v}');")).collect::<String>();
+    stand.shop.sql(&format!("begin; {} commit", all("1")));
+    // Thirty objects and thirty manifests: in turn they would take a quarter of a minute.
+    stand.bucket.fail("PUT", Fault::Slow(Duration::from_millis(250)), 1);
+    tailwater.run_until_current().success();
+    stand.bucket.heal();
+    assert!((8..=16).contains(&stand.bucket.most_at_once()), "{} at once", stand.bucket.most_at_once());
+    stand.shop.sql(&format!("begin; {} commit", all("2")));
+    stand.bucket.fail("PUT", Fault::Answer(403, "AccessDenied"), 1);
+    tailwater.run_until_current().code(3).says(&["s3:PutObject"]);
+    assert!(!stand.bucket.fails(), "one of them was refused");
+    tailwater.run_until_current().success();
+    for table in 0..30 {
+        stand.equal(&format!("select id, v from t{table} order by id"));
+    }
+    assert_eq!(stand.bucket.objects(), Vec::<String>::new(), "what was written is removed");
+}
+
+#[test]
 fn what_a_person_has_to_mend_of_s3_stops_with_what_to_do() {
     let stand = stand("rs_mend");
     stand.shop.sql("create table t (id int primary key); insert into t values (1)");

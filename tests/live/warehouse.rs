@@ -115,7 +115,8 @@ impl Warehouse<'_> {
 
 pub fn options(rows: usize) -> Options {
     let flush = Flush { rows, bytes: 1 << 20, after: Duration::from_millis(30) };
-    Options { stop: Reach::Pipeline, ..Options::new("it's", flush) }
+    // Single rows, too, go straight into tables where they can.
+    Options { stop: Reach::Pipeline, straight: 1, ..Options::new("it's", flush) }
 }
 
 /// Hands a batch over; fails instead of hanging.

@@ -31,6 +31,8 @@ pub enum Fault {
     Answer(u16, &'static str),
     /// Answered when the fault is gone.
     Stall,
+    /// Answered after a while, each time until it is gone.
+    Slow(Duration),
     /// The connection is cut when the first bytes of the body have come.
     Cut,
 }
@@ -41,6 +43,8 @@ struct State {
     faults: HashMap<String, (&'static str, Fault, u32)>,
     /// Buckets that only temporary credentials open.
     temporary: Vec<String>,
+    /// By bucket: slow requests that wait, and the most that ever waited at once.
+    slow: HashMap<String, (usize, usize)>,
 }
 
 /// A server; each test has a bucket of its own.
@@ -130,6 +134,11 @@ impl Bucket {
         self.server.state.lock().unwrap().faults.contains_key(&self.name)
     }
 
+    /// How many slow requests there were at once at most.
+    pub fn most_at_once(&self) -> usize {
+        self.server.state.lock().unwrap().slow.get(&self.name).map_or(0, |(_, most)| *most)
+    }
+
     /// Opens to temporary credentials only.
     pub fn ask_for_token(&self) {
         self.server.state.lock().unwrap().temporary.push(self.name.clone());
@@ -185,6 +194,16 @@ async fn answer(
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
+        Some(Fault::Slow(time)) => {
+            let count = |state: &mut State, add: usize, less: usize| {
+                let (now, most) = state.slow.entry(bucket.clone()).or_default();
+                *now = *now + add - less;
+                *most = (*most).max(*now);
+            };
+            count(&mut state.lock().unwrap(), 1, 0);
+            tokio::time::sleep(time).await;
+            count(&mut state.lock().unwrap(), 0, 1);
+        }
         Some(Fault::Cut) => {
             let _ = request.body_mut().frame().await;
             return Err(std::io::Error::other("cut"));
@@ -200,8 +219,8 @@ fn fault(state: &Mutex<State>, bucket: &str, method: &str) -> Option<Fault> {
         return None;
     }
     let fault = *fault;
-    // A stall lasts until it is healed.
-    if fault != Fault::Stall {
+    // These last until they are healed.
+    if !matches!(fault, Fault::Stall | Fault::Slow(_)) {
         *times -= 1;
         if *times == 0 {
             state.faults.remove(bucket);

@@ -11,43 +11,28 @@
 //! table is stopped and no transaction has to be committed alone. The first batch with anything else ends it; that one
 //! and all behind it are taken after the flush, in their order.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::Client;
+use super::gathered::Gathered;
 use super::options::Flush;
 use super::sink::{Command, Taken};
 use super::worker::Worker;
 use crate::codecs::dialect::Dialect;
-use crate::logic::merge::{Fold, Folded};
-use crate::model::{Change, ChangeId, Checkpoint, Error, Note, Op, PgTimestamp, Result, SourcePosition, TableName};
+use crate::logic::merge::Fold;
+use crate::model::{Change, Checkpoint, Error, Op, Result, TableName};
 
 /// See the module.
 struct Ahead {
     shapes: HashMap<TableName, Fold>,
     limits: Flush,
-    folds: Vec<Fold>,
-    /// What a flush takes, in order.
-    ready: Vec<Folded>,
-    seen: ChangeId,
-    at: Option<PgTimestamp>,
-    /// When the first batch came.
-    since: Option<Instant>,
-    upto: Option<Checkpoint>,
-    /// The last position that was told.
-    heard: Option<SourcePosition>,
-    offsets: BTreeMap<(String, i32), i64>,
-    notes: Vec<Note>,
-    waiting: Vec<oneshot::Sender<()>>,
-    room: Vec<OwnedSemaphorePermit>,
-    bytes: usize,
-    rows: usize,
+    gathered: Gathered,
     wanted: bool,
     pressed: bool,
     rest: VecDeque<Command>,
@@ -89,19 +74,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let ahead = Ahead {
             shapes: std::mem::take(&mut self.shapes),
             limits: self.options.flush,
-            folds: Vec::new(),
-            ready: Vec::new(),
-            seen: self.seen,
-            at: self.at,
-            since: None,
-            upto: None,
-            heard: None,
-            offsets: BTreeMap::new(),
-            notes: Vec::new(),
-            waiting: Vec::new(),
-            room: Vec::new(),
-            bytes: 0,
-            rows: 0,
+            gathered: Gathered::after(self.gathered.seen, self.gathered.at),
             wanted: false,
             pressed: false,
             rest: VecDeque::new(),
@@ -115,30 +88,18 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     /// What was taken beside a flush is the next one's.
     fn adopt(&mut self, ahead: Ahead) {
         self.shapes.extend(ahead.shapes);
-        self.ready = ahead.ready;
-        self.folds.extend(ahead.folds);
-        (self.seen, self.at) = (self.seen.max(ahead.seen), ahead.at);
-        self.offsets.extend(ahead.offsets);
-        self.notes.take(ahead.notes);
-        self.waiting.extend(ahead.waiting);
-        self.room.extend(ahead.room);
-        self.bytes += ahead.bytes;
-        self.rows += ahead.rows;
+        self.gathered.append(ahead.gathered);
+        self.hear();
         self.wanted |= ahead.wanted;
         self.pressed |= ahead.pressed;
         self.rest = ahead.rest;
-        if let Some(since) = ahead.since {
-            self.upto = ahead.upto;
-            ahead.heard.into_iter().for_each(|position| self.ledger.hear(position));
-            self.due = (!self.wanted).then(|| since + self.pace.pause());
-        }
     }
 }
 
 impl Ahead {
     /// Until the flush is done, the sink is gone, or something comes that has to wait.
     async fn run(mut self, mut inbox: Inbox, stop: CancellationToken) -> (Ahead, Inbox) {
-        while self.rest.is_empty() && self.failed.is_none() && self.ready.is_empty() {
+        while self.rest.is_empty() && self.failed.is_none() && self.gathered.ready.is_empty() {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -148,8 +109,8 @@ impl Ahead {
                     Some(Command::Room) => self.pressed = true,
                     Some(Command::Take(taken)) if self.knows(&taken.changes) => {
                         self.take(taken);
-                        if self.bytes >= self.limits.bytes || self.rows >= self.limits.rows {
-                            self.ready = self.folds.drain(..).map(Fold::finish).collect();
+                        if self.gathered.fills(&self.limits) {
+                            self.gathered.ready = self.gathered.folds.drain(..).map(Fold::finish).collect();
                         }
                     }
                     Some(other) => self.rest.push_back(other),
@@ -169,47 +130,34 @@ impl Ahead {
     }
 
     fn take(&mut self, taken: Taken) {
-        let Taken { changes, bytes, upto, notes, room, done } = taken;
-        self.since.get_or_insert_with(Instant::now);
-        self.notes.extend(notes);
-        self.waiting.push(done);
-        self.room.push(room);
-        self.bytes += bytes;
+        let (changes, upto) = self.gathered.begin(taken);
         for change in changes {
-            // What is in the tables already comes again after every restart.
-            if change.id > self.seen {
+            if self.gathered.is_new(&change) {
                 let (id, at) = (change.id, change.origin.at);
                 if let Err(error) = self.fold(change) {
                     self.failed = Some(error);
                     return;
                 }
-                (self.seen, self.at) = (id, Some(at));
+                self.gathered.passed(id, at);
             }
         }
-        if let Some(checkpoint) = &upto {
-            self.heard = Some(checkpoint.position);
-            self.seen = self.seen.max(checkpoint.change);
-            for (topic, part, next) in &checkpoint.offsets {
-                self.offsets.insert((topic.clone(), *part), *next);
-            }
-        }
-        self.upto = upto;
+        self.gathered.end(upto);
     }
 
     fn fold(&mut self, change: Change) -> Result<()> {
         if matches!(change.op, Op::Message(_) | Op::Commit { .. }) {
             return Ok(());
         }
-        self.rows += 1;
-        let place = self.folds.iter().rposition(|fold| fold.table().name == change.table.name);
+        self.gathered.rows += 1;
+        let place = self.gathered.folds.iter().rposition(|fold| fold.table().name == change.table.name);
         let place = match place {
             Some(place) => place,
             None => {
                 let shape = self.shapes.get(&change.table.name);
-                self.folds.extend(shape.map(Fold::another));
-                self.folds.len() - 1
+                self.gathered.folds.extend(shape.map(Fold::another));
+                self.gathered.folds.len() - 1
             }
         };
-        self.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
+        self.gathered.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
     }
 }

@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 
 use super::client::Client;
 use super::worker::Worker;
-use crate::codecs::dialect::{Dialect, MergeSpec, Target};
+use crate::codecs::dialect::{Dialect, Layout, MergeSpec, Target};
 use crate::logic::merge::{Fold, Folded, NetRow};
 use crate::model::{Checkpoint, Error, Result, Table};
 
 impl<C: Client, D: Dialect> Worker<C, D> {
     /// Brings what is folded into the targets, inside the open transaction.
     pub(super) async fn merge(&mut self) -> Result<()> {
-        let later = std::mem::take(&mut self.folds).into_iter().map(Fold::finish);
-        let folds: Vec<Folded> = std::mem::take(&mut self.ready).into_iter().chain(later).collect();
+        let later = std::mem::take(&mut self.gathered.folds).into_iter().map(Fold::finish);
+        let folds: Vec<Folded> = std::mem::take(&mut self.gathered.ready).into_iter().chain(later).collect();
         let mut work: Vec<(Target, Folded)> = Vec::new();
         for folded in folds {
             self.merging = Some(folded.table.name.clone());
@@ -32,8 +32,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             self.begin().await?;
         }
         self.stops.store(&mut self.client, &self.dialect).await?;
-        self.room.clear();
-        (self.bytes, self.rows) = (0, 0);
+        self.gathered.room.clear();
+        (self.gathered.bytes, self.gathered.rows) = (0, 0);
         Ok(())
     }
 
@@ -53,8 +53,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             self.merging = Some(target.table.name.clone());
             self.near(target, &mut folded.rows).await?;
         }
+        self.merging = None;
+        self.client.near().await?;
         if !work.is_empty() {
-            self.merging = None;
             self.begin().await?;
             self.write_marks().await?;
         }
@@ -66,15 +67,31 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         Ok(())
     }
 
-    async fn merge_table(&mut self, target: Target, folded: Folded) -> Result<()> {
+    /// New rows go straight into the target where it can take them back: staging and looking for each costs thrice that.
+    async fn merge_table(&mut self, target: Target, mut folded: Folded) -> Result<()> {
+        let new = match self.client.takes_new(&target) && target.layout == Layout::Mirror {
+            true => folded.take_new(self.options.straight),
+            false => None,
+        };
+        let Some(new) = new else { return self.merge_folded(&target, folded).await };
+        if !folded.rows.is_empty() {
+            self.merge_folded(&target, folded).await?;
+        }
+        match self.client.load_new(&target, &new.rows).await? {
+            true => Ok(()),
+            false => self.merge_folded(&target, new).await,
+        }
+    }
+
+    async fn merge_folded(&mut self, target: &Target, folded: Folded) -> Result<()> {
         let missing = folded.missing();
         let (horizon, at) = (folded.horizon, folded.at);
         let staged = !folded.rows.is_empty();
         let deletes = folded.deletes();
         let rows = Arc::new(folded.rows);
-        let spec = MergeSpec { target: &target, horizon, at, deletes, missing, staged };
+        let spec = MergeSpec { target, horizon, at, deletes, missing, staged };
         match self.merge_rows(spec, Arc::clone(&rows)).await {
-            Err(error) => Err(self.unfit(&target, &rows, error).await),
+            Err(error) => Err(self.unfit(target, &rows, error).await),
             done => done,
         }
     }
@@ -110,7 +127,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     pub(super) async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.begin().await?;
-        self.ledger.advance(&mut self.client, &self.dialect, checkpoint, self.at).await?;
+        self.ledger.advance(&mut self.client, &self.dialect, checkpoint, self.gathered.at).await?;
         self.client.execute("COMMIT").await?;
         self.open = false;
         self.ledger.committed(checkpoint);

@@ -5,6 +5,7 @@ mod client;
 #[cfg(feature = "duckdb")]
 pub mod duckdb;
 mod fit;
+mod gathered;
 mod layouts;
 mod ledger;
 mod merge;

@@ -16,6 +16,10 @@ impl Waiting {
         self.0.extend(notes.into_iter().map(|note| (note.name.clone(), note)));
     }
 
+    pub(super) fn append(&mut self, later: Waiting) {
+        self.0.extend(later.0);
+    }
+
     /// Takes those of one time out.
     fn part(&mut self, early: bool) -> Vec<Note> {
         let (now, later) = std::mem::take(&mut self.0).into_iter().partition(|(_, note)| note.early == early);
@@ -43,7 +47,7 @@ pub(super) async fn read<C: Client>(
 impl<C: Client, D: Dialect> Worker<C, D> {
     /// Stores what has to be known before any target is altered, in a transaction of its own where none is open.
     pub(super) async fn note_early(&mut self) -> Result<()> {
-        let notes = self.notes.part(true);
+        let notes = self.gathered.notes.part(true);
         if notes.is_empty() {
             return Ok(());
         }
@@ -61,7 +65,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Stores the rest, in the transaction of the data.
     pub(super) async fn note(&mut self) -> Result<()> {
-        let notes = self.notes.part(false);
+        let notes = self.gathered.notes.part(false);
         if notes.is_empty() {
             return Ok(());
         }
@@ -83,7 +87,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     pub(super) fn part_ways(&self, changes: &[Change]) -> bool {
         changes.chunk_by(|a, b| std::sync::Arc::ptr_eq(&a.table, &b.table)).filter_map(|run| run.first()).any(
             |change| {
-                self.folds
+                self.gathered
+                    .folds
                     .iter()
                     .any(|fold| fold.table().name == change.table.name && !fold.table().same_shape(&change.table))
             },

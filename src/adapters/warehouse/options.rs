@@ -25,6 +25,10 @@ pub struct Flush {
     pub after: Duration,
 }
 
+/// What [`Options::straight`] is but for tests. Each takes a savepoint, and past 64 in one transaction every reader of a
+/// PostgreSQL pays for them.
+const STRAIGHT: usize = 2_000;
+
 /// What stops when a table can't proceed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Reach {
@@ -105,6 +109,8 @@ pub struct Options {
     pub unfit: Unfit,
     /// Whether transactions are committed one by one, until a table has its new shape.
     pub one_by_one: Arc<AtomicBool>,
+    /// How many new rows a table must have in a flush to go straight into it; fewer are merged like the others.
+    pub straight: usize,
 }
 
 /// What a view beside a table is called: a schema and a name that may hold those of the table.
@@ -160,6 +166,7 @@ impl Options {
             reread: None,
             unfit: Unfit::default(),
             one_by_one: Arc::default(),
+            straight: STRAIGHT,
         }
     }
 

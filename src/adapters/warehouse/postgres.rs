@@ -1,5 +1,7 @@
 //! PostgreSQL as a warehouse.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio_postgres::{Client as Connection, SimpleQueryMessage};
@@ -7,9 +9,9 @@ use tokio_postgres::{Client as Connection, SimpleQueryMessage};
 use super::client::Client;
 use super::options::Connect;
 use crate::codecs::copy::binary::{self, BinaryType};
-use crate::codecs::dialect::{Postgres, Target, quote};
+use crate::codecs::dialect::{Dialect, Postgres, Staged, Target, quote, table};
 use crate::logic::merge::{Misfit, NetRow, Stage};
-use crate::model::{Cell, Class, Column, Error, PgType, Result, Row};
+use crate::model::{Cell, Class, Column, Error, PgType, Result, Row, Table, TableName};
 
 /// Bytes of COPY data sent at a time.
 const CHUNK: usize = 256 * 1024;
@@ -21,6 +23,8 @@ const NUMBERS: usize = 5_000;
 /// A connection to a PostgreSQL warehouse.
 pub struct PostgresClient {
     connection: Connection,
+    /// Targets that refused rows they should not have had: their rows are merged from then on.
+    refused: HashSet<TableName>,
 }
 
 impl PostgresClient {
@@ -33,7 +37,7 @@ impl PostgresClient {
                 .remedy("use PostgreSQL 15 or later"));
         }
         connection.batch_execute(TEMPORARY).await.map_err(sql_error)?;
-        Ok(PostgresClient { connection })
+        Ok(PostgresClient { connection, refused: HashSet::new() })
     }
 
     /// Whether schemas may be created.
@@ -49,6 +53,23 @@ impl PostgresClient {
 }
 
 impl PostgresClient {
+    /// COPY; returns how many rows came in.
+    async fn copy(&mut self, into: &str, names: &[String], mut writer: Rows<'_>, rows: &[NetRow]) -> Result<u64> {
+        let copy = format!("COPY {into} ({}) FROM STDIN (FORMAT binary)", names.join(", "));
+        let sink = self.connection.copy_in::<_, Bytes>(&copy).await.map_err(sql_error)?;
+        let mut sink = std::pin::pin!(sink);
+        for row in rows {
+            writer.write(row)?;
+            if writer.out.len() >= CHUNK {
+                let chunk = std::mem::replace(&mut writer.out, Vec::with_capacity(CHUNK + CHUNK / 4));
+                sink.send(Bytes::from(chunk)).await.map_err(sql_error)?;
+            }
+        }
+        binary::trailer(&mut writer.out);
+        sink.send(Bytes::from(writer.out)).await.map_err(sql_error)?;
+        sink.finish().await.map_err(sql_error)
+    }
+
     /// Numbers beyond what somebody limited a target's columns to; the server tells only that there is one.
     async fn too_large(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
         let mut misfits = Vec::new();
@@ -117,25 +138,38 @@ impl Client for PostgresClient {
     }
 
     async fn load(&mut self, stage: Stage) -> Result<u64> {
-        let table = &stage.target.table;
+        let (table, layout) = (&stage.target.table, stage.target.layout);
         let mut names: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
         names.extend(["_tw_lsn", "_tw_seq", "_tw_op", "_tw_missing"].map(str::to_owned));
-        names.extend(stage.target.layout.staged().iter().map(|extra| extra.name().to_owned()));
+        names.extend(layout.staged().iter().map(|extra| extra.name().to_owned()));
         names.extend((1..=table.key.len()).map(|n| format!("_tw_base_{n}")));
-        let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", stage.name, names.join(", "));
-        let sink = self.connection.copy_in::<_, Bytes>(&copy).await.map_err(sql_error)?;
-        let mut sink = std::pin::pin!(sink);
-        let mut rows = Rows::new(&stage);
-        for row in stage.rows.iter() {
-            rows.write(row)?;
-            if rows.out.len() >= CHUNK {
-                let chunk = std::mem::replace(&mut rows.out, Vec::with_capacity(CHUNK + CHUNK / 4));
-                sink.send(Bytes::from(chunk)).await.map_err(sql_error)?;
+        self.copy(&stage.name, &names, Rows::staged(table, layout.staged()), &stage.rows).await
+    }
+
+    /// What is staged as its text, to be cast, has no binary form here.
+    fn takes_new(&self, target: &Target) -> bool {
+        let cast = |column: &Column| Postgres.stage_type(column) != Postgres.target_type(column);
+        !self.refused.contains(&target.name) && !target.table.columns.iter().any(cast)
+    }
+
+    async fn load_new(&mut self, target: &Target, rows: &[NetRow]) -> Result<bool> {
+        let mut names: Vec<String> = target.table.columns.iter().map(|column| quote(&column.name)).collect();
+        names.extend(["_tw_lsn", "_tw_seq"].map(str::to_owned));
+        self.execute("SAVEPOINT new_rows").await?;
+        let why = match self.copy(&table(&target.name), &names, Rows::plain(&target.table), rows).await {
+            Ok(copied) if copied == rows.len() as u64 => {
+                self.execute("RELEASE SAVEPOINT new_rows").await?;
+                return Ok(true);
             }
-        }
-        binary::trailer(&mut rows.out);
-        sink.send(Bytes::from(rows.out)).await.map_err(sql_error)?;
-        sink.finish().await.map_err(sql_error)
+            Ok(copied) => format!("it took {copied} of {} rows", rows.len()),
+            Err(error) if error.class() == Class::Blocked => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        self.execute("ROLLBACK TO SAVEPOINT new_rows").await?;
+        self.execute("RELEASE SAVEPOINT new_rows").await?;
+        tracing::info!(table = %target.name, why, "new rows do not go straight into the table: they are merged");
+        self.refused.insert(target.name.clone());
+        Ok(false)
     }
 
     async fn misfits(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
@@ -146,25 +180,33 @@ impl Client for PostgresClient {
     }
 }
 
-/// Writes staged rows in COPY's binary format.
+/// Writes rows in COPY's binary format.
 struct Rows<'a> {
-    stage: &'a Stage,
+    table: &'a Table,
+    /// What staged rows have beyond the table's columns and the change's id, in the layout's part.
+    staged: Option<&'a [Staged]>,
     types: Vec<BinaryType>,
     out: Vec<u8>,
-    missing: Vec<u8>,
+    scratch: Vec<u8>,
     width: u16,
 }
 
 impl<'a> Rows<'a> {
-    fn new(stage: &'a Stage) -> Rows<'a> {
-        let table = &stage.target.table;
+    /// As a target has them.
+    fn plain(table: &'a Table) -> Rows<'a> {
         // What has no binary form is staged as its text.
         let types = table.columns.iter().map(|c| BinaryType::of(&c.pg_type).unwrap_or(BinaryType::Text)).collect();
         let mut out = Vec::with_capacity(CHUNK + CHUNK / 4);
         binary::header(&mut out);
-        let width = u16::try_from(table.columns.len() + 4 + stage.target.layout.staged().len() + table.key.len())
-            .unwrap_or(u16::MAX);
-        Rows { stage, types, out, missing: Vec::new(), width }
+        let width = u16::try_from(table.columns.len() + 2).unwrap_or(u16::MAX);
+        Rows { table, staged: None, types, out, scratch: Vec::new(), width }
+    }
+
+    /// As a staging table has them.
+    fn staged(table: &'a Table, staged: &'a [Staged]) -> Rows<'a> {
+        let plain = Rows::plain(table);
+        let width = u16::try_from(table.columns.len() + 4 + staged.len() + table.key.len()).unwrap_or(u16::MAX);
+        Rows { staged: Some(staged), width, ..plain }
     }
 
     fn write(&mut self, row: &NetRow) -> Result<()> {
@@ -176,21 +218,22 @@ impl<'a> Rows<'a> {
             self.out.extend_from_slice(&8_i32.to_be_bytes());
             self.out.extend_from_slice(&number.to_be_bytes());
         }
+        let Some(extras) = self.staged else { return Ok(()) };
         let letter = row.op.letter();
-        let none = !row.missing(&mut self.missing);
-        let missing = (!none).then_some(self.missing.as_slice());
+        let none = !row.missing(&mut self.scratch);
+        let missing = (!none).then_some(self.scratch.as_slice());
         for text in [Some(letter.encode_utf8(&mut [0; 4]).as_bytes()), missing] {
             BinaryType::Text
                 .field(text, &mut self.out)
                 .map_err(|error| Error::bug("a mark of a staged row").because(error))?;
         }
-        for &extra in self.stage.target.layout.staged() {
-            let some = row.staged(extra, &self.stage.target.table, &mut self.missing);
+        for &extra in extras {
+            let some = row.staged(extra, self.table, &mut self.scratch);
             BinaryType::Text
-                .field(some.then_some(self.missing.as_slice()), &mut self.out)
+                .field(some.then_some(self.scratch.as_slice()), &mut self.out)
                 .map_err(|error| Error::bug("a text of a staged row").because(error))?;
         }
-        for &index in &self.stage.target.table.key {
+        for &index in &self.table.key {
             self.cell(index, row.base.as_ref().map_or(Cell::Null, |base: &Row| base.cell(index)))?;
         }
         Ok(())
@@ -204,9 +247,8 @@ impl<'a> Rows<'a> {
         };
         let kind = self.types.get(index).copied().unwrap_or(BinaryType::Text);
         kind.field(text, &mut self.out).map_err(|error| {
-            let table = &self.stage.target.table;
-            let column = table.columns.get(index).map_or("?", |column| column.name.as_str());
-            Error::blocked(format!("a value of {}, column {column}, can't be read", table.name)).because(error)
+            let column = self.table.columns.get(index).map_or("?", |column| column.name.as_str());
+            Error::blocked(format!("a value of {}, column {column}, can't be read", self.table.name)).because(error)
         })
     }
 }

@@ -33,7 +33,7 @@ type Texts = Vec<(ChangeId, String)>;
 impl<C: Client, D: Dialect> Worker<C, D> {
     /// Whether nothing is under way.
     pub(super) fn idle(&self) -> bool {
-        !self.open && self.folds.is_empty() && self.ready.is_empty() && !self.stops.in_hand()
+        !self.open && self.gathered.folds.is_empty() && self.gathered.ready.is_empty() && !self.stops.in_hand()
     }
 
     /// Merges a portion of what waits of a table whose time has come, if there is one and nothing is under way.
@@ -84,7 +84,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Ends a transaction that failed, and what is believed of the table.
     async fn undo(&mut self, told: &TableName) -> Result<()> {
-        self.folds.clear();
+        self.gathered.folds.clear();
         self.merging = None;
         if std::mem::take(&mut self.open) {
             self.client.execute("ROLLBACK").await?;

@@ -97,7 +97,7 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
             self.merge_part(part, &told).await.map_err(|error| error.within(format!("merging into {name}")))?;
         }
         self.sweep(cut.number).await?;
-        self.worker.at = newest.or(self.worker.at);
+        self.worker.gathered.at = newest.or(self.worker.gathered.at);
         let end = self.worker.ledger.forward(end, ChangeId::ZERO);
         self.worker.commit(&end).await
     }

@@ -16,44 +16,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::client::Client;
+use super::gathered::Gathered;
 use super::layouts::Layouts;
 use super::ledger::Ledger;
 use super::misfits::Replaced;
-use super::notes::{self, Waiting};
+use super::notes;
 use super::options::Options;
 use super::pace::Pace;
 use super::reread::spelled;
 use super::sink::{Command, Failure, Taken};
 use super::stops::Stops;
 use crate::codecs::dialect::Dialect;
-use crate::logic::merge::{Fold, Folded};
-use crate::model::{Change, ChangeId, Checkpoint, Error, Op, PgTimestamp, Result, Table, TableName};
+use crate::logic::merge::Fold;
+use crate::model::{Change, Checkpoint, Error, Op, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
     pub(super) client: C,
     pub(super) dialect: D,
     pub(super) options: Options,
     pub(super) ledger: Ledger,
-    /// What has been folded and not merged, in the order the tables came.
-    pub(super) folds: Vec<Fold>,
-    /// What comes before that, in the order in which it is merged.
-    pub(super) ready: Vec<Folded>,
-    /// The last change taken.
-    pub(super) seen: ChangeId,
-    /// When its transaction committed.
-    pub(super) at: Option<PgTimestamp>,
-    /// The position of the last batch, when it ends a transaction.
-    pub(super) upto: Option<Checkpoint>,
-    pub(super) offsets: BTreeMap<(String, i32), i64>,
-    pub(super) waiting: Vec<oneshot::Sender<()>>,
-    pub(super) room: Vec<OwnedSemaphorePermit>,
-    pub(super) bytes: usize,
-    pub(super) rows: usize,
-    pub(super) due: Option<Instant>,
+    /// What has been taken and is not in the warehouse.
+    pub(super) gathered: Gathered,
     pub(super) pace: Pace,
     pub(super) wanted: bool,
     /// Whether a batch waits for room.
@@ -71,8 +58,6 @@ pub(super) struct Worker<C, D> {
     pub(super) layouts: Layouts,
     /// The marks of values that did not fit.
     pub(super) replaced: Replaced,
-    /// What the source wants to be remembered.
-    pub(super) notes: Waiting,
     /// The last shape of each table that was folded, with nothing in it.
     pub(super) shapes: HashMap<TableName, Fold>,
     /// `None` while somebody gathers from it.
@@ -94,19 +79,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let worker = Worker {
             client,
             dialect,
-            seen: ledger.change(),
+            gathered: Gathered::after(ledger.change(), None),
             ledger,
             options,
-            folds: Vec::new(),
-            ready: Vec::new(),
-            at: None,
-            upto: None,
-            offsets: BTreeMap::new(),
-            waiting: Vec::new(),
-            room: Vec::new(),
-            bytes: 0,
-            rows: 0,
-            due: None,
             pace,
             wanted: false,
             pressed: false,
@@ -117,7 +92,6 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             merging: None,
             layouts: Layouts::default(),
             replaced,
-            notes: Waiting::default(),
             shapes: HashMap::new(),
             inbox: None,
             rest: VecDeque::new(),
@@ -138,7 +112,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         }
         drop(self.inbox.take());
         self.rest.clear();
-        self.waiting.clear();
+        self.gathered.waiting.clear();
         let end = async {
             if self.open || failed {
                 // The connection may be gone; then the warehouse rolls back by itself.
@@ -180,15 +154,13 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 self.flush_while_due().await?;
                 continue;
             }
-            let (due, again) = (self.due, self.stops.when().filter(|_| self.idle()));
+            let due = self.gathered.since.filter(|_| !self.wanted).map(|since| since + self.pace.pause());
+            let again = self.stops.when().filter(|_| self.idle());
             let inbox = self.inbox.as_mut().ok_or_else(|| Error::bug("the worker's inbox is gone"))?;
             tokio::select! {
                 biased;
                 // First, or a busy inbox would keep it waiting.
-                () = sleep_until(due.unwrap_or_else(far)), if due.is_some() => {
-                    self.due = None;
-                    self.wanted = true;
-                }
+                () = sleep_until(due.unwrap_or_else(far)), if due.is_some() => self.wanted = true,
                 command = inbox.recv() => match command {
                     None => return Ok(()),
                     Some(command) => self.obey(command).await?,
@@ -215,70 +187,56 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     async fn take(&mut self, taken: Taken) -> Result<()> {
-        let Taken { changes, bytes, upto, notes, room, done } = taken;
         // What came before a new shape is committed with its own position. So is the first: what is committed between
         // two transactions of one batch says where to go on from by a position that is stored.
-        let apart = self.part_ways(&changes) || self.ledger.is_new() && !self.dialect.alters_with_rows();
-        if let Some(checkpoint) = self.upto.clone().filter(|_| !self.waiting.is_empty() && apart) {
+        let apart = self.part_ways(&taken.changes) || self.ledger.is_new() && !self.dialect.alters_with_rows();
+        if let Some(checkpoint) = self.gathered.upto.clone().filter(|_| !self.gathered.waiting.is_empty() && apart) {
             self.flush(checkpoint).await?;
         }
-        self.notes.take(notes);
-        self.waiting.push(done);
-        self.room.push(room);
-        self.bytes += bytes;
-        if self.due.is_none() && !self.wanted {
-            self.due = Some(Instant::now() + self.pace.pause());
-        }
+        let (changes, upto) = self.gathered.begin(taken);
         for change in changes {
-            // What is in the tables already comes again after every restart.
-            if change.id > self.seen {
-                let at = change.origin.at;
+            if self.gathered.is_new(&change) {
+                let (id, at) = (change.id, change.origin.at);
                 self.fold(change).await?;
-                self.at = Some(at);
+                self.gathered.passed(id, at);
             }
         }
-        if let Some(checkpoint) = &upto {
-            self.ledger.hear(checkpoint.position);
-            self.seen = self.seen.max(checkpoint.change);
-            for (topic, part, next) in &checkpoint.offsets {
-                self.offsets.insert((topic.clone(), *part), *next);
-            }
-        }
-        self.upto = upto;
+        self.gathered.end(upto);
+        self.hear();
         Ok(())
+    }
+
+    /// What is said of the source's position counts as soon as the worker knows it.
+    pub(super) fn hear(&mut self) {
+        self.gathered.heard.take().into_iter().for_each(|position| self.ledger.hear(position));
     }
 
     async fn fold(&mut self, change: Change) -> Result<()> {
         if matches!(change.op, Op::Message(_) | Op::Commit { .. }) {
             // Tables have no place for it.
-            self.seen = change.id;
             return Ok(());
         }
         if self.stops.has(&change.table.name) {
             self.stops.keep(&change);
-            self.seen = change.id;
-            self.rows += 1;
+            self.gathered.rows += 1;
             return Ok(());
         }
-        let id = change.id;
-        self.add(change).await?;
-        self.seen = id;
-        Ok(())
+        self.add(change).await
     }
 
     /// Folds a change of a table that is not stopped.
     pub(super) async fn add(&mut self, change: Change) -> Result<()> {
-        let apart = !self.folds.is_empty() && self.options.one_by_one.load(Ordering::Relaxed);
-        if apart && self.seen.commit != change.id.commit {
+        let apart = !self.gathered.folds.is_empty() && self.options.one_by_one.load(Ordering::Relaxed);
+        if apart && self.gathered.seen.commit != change.id.commit {
             self.barrier().await?;
         }
-        let place = self.folds.iter().rposition(|fold| fold.table().name == change.table.name);
+        let place = self.gathered.folds.iter().rposition(|fold| fold.table().name == change.table.name);
         let fits = |fold: &Fold| Arc::ptr_eq(fold.table(), &change.table) || fold.table().same_shape(&change.table);
         let place = match place {
-            Some(place) if self.folds.get(place).is_some_and(fits) => place,
+            Some(place) if self.gathered.folds.get(place).is_some_and(fits) => place,
             other => {
                 // An open transaction holds pieces of one that is complete now.
-                if (other.is_some() || self.open) && self.seen.commit != change.id.commit {
+                if (other.is_some() || self.open) && self.gathered.seen.commit != change.id.commit {
                     self.barrier().await?;
                 }
                 self.merging = Some(change.table.name.clone());
@@ -286,12 +244,12 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 self.merging = None;
                 let fold = Fold::new(&target, spelled(&self.dialect, &change.table));
                 self.shapes.insert(change.table.name.clone(), fold.another());
-                self.folds.push(fold);
-                self.folds.len() - 1
+                self.gathered.folds.push(fold);
+                self.gathered.folds.len() - 1
             }
         };
-        self.rows += 1;
-        self.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
+        self.gathered.rows += 1;
+        self.gathered.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
     }
 
     /// A table's shape changes between two transactions: what came before is committed under the old one, so that the
@@ -299,7 +257,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     /// fold of the table, and the target is altered before the first of them is merged.
     async fn barrier(&mut self) -> Result<()> {
         self.merge().await?;
-        match self.ledger.partial(self.seen) {
+        match self.ledger.partial(self.gathered.seen) {
             Some(checkpoint) => self.commit(&checkpoint).await,
             None => Ok(()),
         }
@@ -313,11 +271,10 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Whether there was a flush.
     async fn flush_if_due(&mut self) -> Result<bool> {
-        let limits = self.options.flush;
-        let over = std::mem::take(&mut self.pressed) || self.bytes >= limits.bytes || self.rows >= limits.rows;
-        if let Some(checkpoint) = self.upto.clone() {
+        let over = std::mem::take(&mut self.pressed) || self.gathered.fills(&self.options.flush);
+        if let Some(checkpoint) = self.gathered.upto.clone() {
             let ripe = self.stops.ripe().is_some();
-            if (self.wanted || over || ripe || self.open) && !self.waiting.is_empty() {
+            if (self.wanted || over || ripe || self.open) && !self.gathered.waiting.is_empty() {
                 self.flush_and_gather(checkpoint).await?;
                 self.release().await?;
                 return Ok(true);
@@ -325,7 +282,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         } else if over {
             self.merge().await?;
         }
-        if self.waiting.is_empty() {
+        if self.gathered.waiting.is_empty() {
             self.wanted = false;
         }
         Ok(false)
@@ -333,22 +290,25 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Merges what is folded and commits it with its position.
     pub(super) async fn flush(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        checkpoint.offsets =
-            std::mem::take(&mut self.offsets).into_iter().map(|((topic, part), next)| (topic, part, next)).collect();
-        let (begin, changed) = (Instant::now(), self.rows > 0);
+        checkpoint.offsets = std::mem::take(&mut self.gathered.offsets)
+            .into_iter()
+            .map(|((topic, part), next)| (topic, part, next))
+            .collect();
+        let (begin, changed) = (Instant::now(), self.gathered.rows > 0);
         self.note_early().await?;
         self.merge().await?;
         self.note().await?;
-        let checkpoint = self.ledger.forward(checkpoint, self.seen);
+        let checkpoint = self.ledger.forward(checkpoint, self.gathered.seen);
         self.commit(&checkpoint).await?;
         if changed {
             self.pace.took(begin.elapsed());
         }
-        for done in self.waiting.drain(..) {
+        for done in self.gathered.waiting.drain(..) {
             // Nobody waits any more when the loop has ended.
             let _ = done.send(());
         }
-        (self.due, self.wanted) = (None, false);
+        self.gathered.since = None;
+        self.wanted = false;
         Ok(())
     }
 }

@@ -99,7 +99,8 @@ impl Fold {
                 let key = self.key(&new);
                 // Whatever the target has under the key is another row, or this one as it was before it went.
                 let lost = new.has_unchanged();
-                self.set(key, id, at, Filled { row: new, base: None, lost });
+                let new_key = !lost && !self.rows.contains_key(&key);
+                self.set(key, id, at, Filled { row: new, base: None, lost }, new_key);
                 Ok(())
             }
             (_, Op::Update { old, new }) => self.update(id, at, old.as_ref().map(OldRow::row), new),
@@ -149,7 +150,8 @@ impl Fold {
         if moved && let Some(old) = old {
             self.remove(old_key, id, at, old);
         }
-        self.set(new_key, id, at, filled);
+        let still = self.rows.get(&new_key).is_some_and(|row| row.new);
+        self.set(new_key, id, at, filled, still);
         Ok(())
     }
 
@@ -177,12 +179,13 @@ impl Fold {
         }
     }
 
-    fn set(&mut self, key: Vec<u8>, id: ChangeId, at: PgTimestamp, filled: Filled) {
+    /// `new`: the target has no row with this key.
+    fn set(&mut self, key: Vec<u8>, id: ChangeId, at: PgTimestamp, filled: Filled, new: bool) {
         if self.layout == Layout::History {
             return self.versions.set(key, id, at, filled, self.horizon.is_none());
         }
         let Filled { row, base, lost } = filled;
-        self.rows.insert(key, NetRow { base, lost, ..NetRow::new(id, at, NetOp::Upsert, row) });
+        self.rows.insert(key, NetRow { base, lost, new, ..NetRow::new(id, at, NetOp::Upsert, row) });
     }
 
     fn remove(&mut self, key: Vec<u8>, id: ChangeId, at: PgTimestamp, old: &Row) {
@@ -200,10 +203,14 @@ impl Fold {
     /// Ends the fold.
     pub fn finish(self) -> Folded {
         let mut rows = self.appended;
-        rows.extend(self.rows.into_values());
         rows.extend(self.versions.finish());
         // In the order of the log: what was written together lies together in the target.
         rows.sort_by_key(|row| row.id);
+        // In the keys' order, which begins with their length, so numbers too: the target's index and the pages of a
+        // large table are gone through once, not at random. New rows last.
+        let mut keyed: Vec<(Vec<u8>, NetRow)> = self.rows.into_iter().collect();
+        keyed.sort_unstable_by(|(a, left), (b, right)| left.new.cmp(&right.new).then_with(|| a.cmp(b)));
+        rows.extend(keyed.into_iter().map(|(_, row)| row));
         let (horizon, at) = self.horizon.unzip();
         Folded { table: self.table, horizon, at, rows }
     }
@@ -215,6 +222,16 @@ fn mark(row: &mut NetRow, id: ChangeId, at: PgTimestamp) {
 }
 
 impl Folded {
+    /// Takes out the rows that the target can't have, where they are so many at least and nothing has to go before them.
+    pub fn take_new(&mut self, least: usize) -> Option<Folded> {
+        let first = self.rows.partition_point(|row| !row.new);
+        if self.horizon.is_some() || first == self.rows.len() || self.rows.len() - first < least {
+            return None;
+        }
+        let rows = self.rows.split_off(first);
+        Some(Folded { table: Arc::clone(&self.table), horizon: None, at: None, rows })
+    }
+
     /// Whether some rows take rows away.
     pub fn deletes(&self) -> bool {
         self.rows.iter().any(NetRow::deletes)

@@ -60,6 +60,8 @@ pub struct NetRow {
     pub base: Option<Row>,
     /// Whether the target can't have the unchanged values: what it holds under the key is another row.
     pub lost: bool,
+    /// Whether the target has no row with this key: the first that was told of it is that it came.
+    pub new: bool,
     /// When the change committed.
     pub at: PgTimestamp,
     /// When the change committed that ended this version.
@@ -75,7 +77,7 @@ impl NetRow {
 
     /// With nothing but a row.
     pub(super) fn new(id: ChangeId, at: PgTimestamp, op: NetOp, row: Row) -> NetRow {
-        NetRow { id, op, row, base: None, lost: false, at, end: None }
+        NetRow { id, op, row, base: None, lost: false, new: false, at, end: None }
     }
 
     /// Whether it takes a row away.

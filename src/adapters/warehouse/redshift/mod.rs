@@ -1,7 +1,8 @@
 //! Amazon Redshift as a warehouse: rows go through objects on S3 and COPY.
 //!
 //! ```text
-//!  ahead   rows ──▶ Parquet ──▶ S3 ──▶ manifest      before the transaction: an upload holds no lock
+//!  ahead   rows ──▶ Parquet ──▶ S3 ──▶ manifest      of all tables side by side
+//!  near    waits for them                            before the transaction: an upload holds no lock
 //!  load    COPY manifest ──▶ temporary table, counted
 //!  COMMIT or ROLLBACK ──▶ objects are removed
 //! ```
@@ -12,28 +13,34 @@ mod failure;
 mod parquet;
 mod rows;
 mod store;
+mod upload;
 mod widths;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, block_in_place};
 use tokio_postgres::{Client as Connection, SimpleQueryMessage};
 
 use self::rows::Plan;
 use self::store::Store;
+use self::upload::Upload;
 use self::widths::Widths;
 use super::client::Client;
 use super::options::Connect;
 use super::staging::{ObjectFormat, RedshiftOptions};
 use crate::codecs::dialect::{CopyFormat, Dialect, Redshift, Target, quote};
 use crate::logic::merge::{Misfit, NetRow, Stage};
-use crate::model::{ChangeId, Error, Result};
+use crate::model::{Error, Result};
 
 /// The longest statement that Redshift takes.
 const STATEMENT: usize = 16 << 20;
+/// Objects that are written side by side, each in memory meanwhile.
+const LINES: usize = 16;
 
 /// A connection to a Redshift cluster, and the place on S3 that it loads from.
 pub struct RedshiftClient {
@@ -45,28 +52,13 @@ pub struct RedshiftClient {
     life: u32,
     number: u64,
     /// Manifests whose COPY has not come yet, by staging table.
-    ready: HashMap<String, VecDeque<Uploaded>>,
+    ready: HashMap<String, VecDeque<Upload>>,
+    /// How many objects may be on their way.
+    lines: Arc<Semaphore>,
     /// Objects of the flush that is going on.
     objects: Vec<Path>,
     removals: JoinSet<()>,
     widths: Widths,
-}
-
-/// Objects that wait for their COPY.
-struct Uploaded {
-    manifest: String,
-    folder: String,
-    /// Rows that are in none of them, since they come to nothing.
-    needless: u64,
-    /// Which rows they are.
-    of: Span,
-}
-
-/// The first and the last change, and how many rows.
-type Span = Option<(ChangeId, ChangeId, usize)>;
-
-fn span(rows: &[NetRow]) -> Span {
-    Some((rows.first()?.id, rows.last()?.id, rows.len()))
 }
 
 impl RedshiftClient {
@@ -82,6 +74,7 @@ impl RedshiftClient {
             life: rand::random(),
             number: 0,
             ready: HashMap::new(),
+            lines: Arc::new(Semaphore::new(LINES)),
             objects: Vec::new(),
             removals: JoinSet::new(),
             widths: Widths::default(),
@@ -105,15 +98,15 @@ impl RedshiftClient {
         let line = Bytes::from_static(b"1\n");
         self.store.put(&object, line.clone()).await?;
         let read = self.store.read(&object).await;
-        let manifest = self.manifest(&format!("{name}.manifest"), &[(object.clone(), line.len())]).await;
+        let list = self.store.path(&format!("{name}.manifest"));
+        let manifest = self.store.put(&list, self.store.manifest(&[(object.clone(), line.len())])).await;
         let loaded = match &manifest {
-            Ok(url) => self.load_probe(url).await,
+            Ok(()) => self.load_probe(&self.store.url(&list)).await,
             Err(_) => Ok(()),
         };
-        for object in std::mem::take(&mut self.objects) {
-            self.store.remove(&object).await?;
+        for object in [&list, &object] {
+            self.store.remove(object).await?;
         }
-        self.store.remove(&object).await?;
         if read? != line {
             return Err(Error::transient("S3 gives back another object than was written"));
         }
@@ -127,59 +120,6 @@ impl RedshiftClient {
 
     fn csv(&self) -> CopyFormat {
         CopyFormat::Csv { region: self.store.region.clone(), null: csv::NULL.to_owned() }
-    }
-
-    /// Writes rows as objects with a manifest; nothing is locked meanwhile.
-    async fn upload(&mut self, target: &Target, rows: &[NetRow]) -> Result<(Uploaded, Vec<usize>)> {
-        let folder = self.folder(target, rows);
-        let mut plan = Plan::of(&self.dialect.types, target, self.options.format);
-        let parts = Plan::parts(rows, self.options.files);
-        let extension = match self.options.format {
-            ObjectFormat::Parquet => "parquet",
-            ObjectFormat::Csv => "csv",
-        };
-        let mut uploads = JoinSet::new();
-        let mut entries = Vec::new();
-        for (number, rows) in rows.chunks(rows.len().div_ceil(parts).max(1)).enumerate() {
-            let object = block_in_place(|| plan.object(target, rows))?;
-            let path = self.store.path(&format!("{folder}/{number:04}.{extension}"));
-            entries.push((path.clone(), object.len()));
-            self.objects.push(path.clone());
-            let store = self.store.clone();
-            uploads.spawn(async move { store.put(&path, Bytes::from(object)).await });
-        }
-        while let Some(done) = uploads.join_next().await {
-            done.map_err(|error| Error::bug("an upload ended").because(error))??;
-        }
-        let manifest = self.manifest(&format!("{folder}/manifest.json"), &entries).await?;
-        Ok((Uploaded { manifest, folder, needless: plan.needless, of: span(rows) }, plan.longest))
-    }
-
-    /// Pipeline, table and range of positions: what a lifecycle rule or a person can tell objects by.
-    fn folder(&mut self, target: &Target, rows: &[NetRow]) -> String {
-        self.number += 1;
-        let lsn = |row: Option<&NetRow>| row.map_or(0, |row| row.id.commit.get());
-        format!(
-            "{}/{}.{}/{:016X}-{:016X}-{:08x}-{}",
-            plain(&self.dialect.pipeline),
-            plain(&target.name.schema),
-            plain(&target.name.name),
-            lsn(rows.first()),
-            lsn(rows.last()),
-            self.life,
-            self.number
-        )
-    }
-
-    /// A list of objects, all of which COPY has to find, as long as they were written.
-    async fn manifest(&mut self, name: &str, entries: &[(Path, usize)]) -> Result<String> {
-        let entry = |(path, length): &(Path, usize)| serde_json::json!({"url": self.store.url(path), "mandatory": true, "meta": {"content_length": length}});
-        let manifest = serde_json::json!({"entries": entries.iter().map(entry).collect::<Vec<_>>()});
-        let path = self.store.path(name);
-        self.store.put(&path, Bytes::from(manifest.to_string())).await?;
-        let url = self.store.url(&path);
-        self.objects.push(path);
-        Ok(url)
     }
 
     /// Loads what a manifest names; returns how many rows.
@@ -264,9 +204,18 @@ impl Client for RedshiftClient {
     }
 
     async fn ahead(&mut self, target: &Target, rows: &[NetRow], open: bool) -> Result<()> {
-        let (uploaded, longest) = self.upload(target, rows).await?;
-        self.ready.entry(self.dialect.stage(target)).or_default().push_back(uploaded);
+        let (upload, longest) = self.upload(target, rows).await?;
+        self.ready.entry(self.dialect.stage(target)).or_default().push_back(upload);
         self.make_room(target, &longest, open).await
+    }
+
+    async fn near(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        for upload in self.ready.values_mut().flatten() {
+            // To the end of all, or what is on its way would land after the others are removed.
+            result = result.and(upload.done().await);
+        }
+        result
     }
 
     async fn misfits(&mut self, target: &Target, rows: &[NetRow]) -> Result<Vec<Misfit>> {
@@ -277,10 +226,11 @@ impl Client for RedshiftClient {
     async fn load(&mut self, stage: Stage) -> Result<u64> {
         let waiting = self.ready.get_mut(&stage.name);
         // What stands before them is of an attempt that was given up.
-        let uploaded = waiting
-            .and_then(|all| std::iter::from_fn(|| all.pop_front()).find(|uploaded| uploaded.of == span(&stage.rows)));
-        let Uploaded { manifest, folder, needless, .. } =
-            uploaded.ok_or_else(|| Error::bug("rows are to be loaded that were not uploaded"))?;
+        let upload =
+            waiting.and_then(|all| std::iter::from_fn(|| all.pop_front()).find(|upload| upload.is_of(&stage.rows)));
+        let mut upload = upload.ok_or_else(|| Error::bug("rows are to be loaded that were not uploaded"))?;
+        upload.done().await?;
+        let Upload { manifest, folder, needless, .. } = upload;
         let format = match self.options.format {
             ObjectFormat::Parquet => CopyFormat::Parquet,
             ObjectFormat::Csv => self.csv(),
@@ -295,16 +245,4 @@ impl Client for RedshiftClient {
         while self.removals.join_next().await.is_some() {}
         Ok(())
     }
-}
-
-/// A name as part of an object's: what S3 or COPY might read otherwise becomes `!` and its number.
-fn plain(name: &str) -> String {
-    let mut out = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => out.push(char::from(byte)),
-            other => out.push_str(&format!("!{other:02X}")),
-        }
-    }
-    out
 }

@@ -81,6 +81,13 @@ impl Store {
         format!("s3://{}/{path}", self.bucket)
     }
 
+    /// A list of objects, all of which COPY has to find, as long as they were written.
+    pub(super) fn manifest(&self, entries: &[(Path, usize)]) -> Bytes {
+        let entry = |(path, length): &(Path, usize)| serde_json::json!({"url": self.url(path), "mandatory": true, "meta": {"content_length": length}});
+        let entries: Vec<_> = entries.iter().map(entry).collect();
+        Bytes::from(serde_json::json!({"entries": entries}).to_string())
+    }
+
     pub(super) async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
         self.s3.put(path, bytes.into()).await.map(|_| ()).map_err(|error| failure(error, "writing", &self.bucket))
     }
