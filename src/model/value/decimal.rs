@@ -1,5 +1,7 @@
 //! Integers of any size between decimal digits and two's complement.
 
+use std::borrow::Cow;
+
 /// Appends big-endian two's complement `bytes` without the bytes that only repeat the sign.
 pub(super) fn push_minimal(mut bytes: &[u8], out: &mut Vec<u8>) {
     while let Some((first, rest)) = bytes.split_first() {
@@ -39,19 +41,20 @@ pub(super) fn push_large(digits: impl Iterator<Item = u8>, negative: bool, out: 
     push_minimal(&bytes, out);
 }
 
-/// Whether big-endian two's complement `bytes` are negative, and the decimal digits of the absolute value.
-pub(super) fn digits(bytes: &[u8]) -> (bool, String) {
+/// Whether big-endian two's complement `bytes` are negative, and the decimal digits of the absolute value; `place` holds
+/// those of small numbers.
+pub(super) fn digits<'a>(bytes: &[u8], place: &'a mut itoa::Buffer) -> (bool, Cow<'a, str>) {
     let negative = bytes.first().is_some_and(|byte| byte >> 7 == 1);
-    if bytes.len() <= 16 {
+    if bytes.len() <= 8 {
         let start = if negative { -1 } else { 0 };
-        let value = bytes.iter().fold(start, |total: i128, byte| total << 8 | i128::from(*byte));
-        return (negative, value.unsigned_abs().to_string());
+        let value = bytes.iter().fold(start, |total: i64, byte| total << 8 | i64::from(*byte));
+        return (negative, Cow::Borrowed(place.format(value.unsigned_abs())));
     }
     let mut limbs: Vec<u32> = bytes.rchunks(4).map(|chunk| limb(chunk, negative)).collect();
     if negative {
         negate(&mut limbs);
     }
-    (negative, large_digits(limbs))
+    (negative, Cow::Owned(large_digits(limbs)))
 }
 
 /// Up to four bytes, the sign filled in above them.

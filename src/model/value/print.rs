@@ -84,7 +84,8 @@ fn point(digits: &[u8], whole: i32, out: &mut Vec<u8>) {
 
 /// A `numeric` from its value times 10^`scale` in big-endian two's complement.
 pub fn decimal(unscaled: &[u8], scale: i32, out: &mut Vec<u8>) {
-    let (negative, digits) = big::digits(unscaled);
+    let mut place = itoa::Buffer::new();
+    let (negative, digits) = big::digits(unscaled, &mut place);
     if digits == "0" || digits.is_empty() {
         point(&vec![b'0'; usize::try_from(scale.max(0)).unwrap_or(0) + 1], 1, out);
         return;

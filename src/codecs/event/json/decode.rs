@@ -16,10 +16,21 @@ use crate::model::{Cell, Origin, Row, RowWriter, Table};
 #[derive(Debug)]
 pub(in super::super) struct Decoder {
     table: Arc<Table>,
-    /// The JSON of each column's name, without its quotes, and the form of its values.
-    columns: Vec<(Vec<u8>, Option<Kind>)>,
+    columns: Vec<Column>,
+    /// What source blocks have in common.
+    source: source::Memory,
     rows: RowWriter,
     scratch: Vec<u8>,
+}
+
+/// A column as events have it.
+#[derive(Debug)]
+struct Column {
+    /// The JSON of its name, without its quotes.
+    name: Vec<u8>,
+    /// All that comes before its value, as it is nearly always written: `"name":`.
+    head: Vec<u8>,
+    kind: Option<Kind>,
 }
 
 /// The parts of an envelope.
@@ -37,12 +48,13 @@ impl Decoder {
         let column = |(at, column): (usize, &crate::model::Column)| {
             let mut name = Vec::new();
             token::string(modes.name_adjustment.field(&column.name).as_bytes(), &mut name).expect("a str is UTF-8");
-            let bare = name.get(1..name.len() - 1).unwrap_or_default().to_vec();
+            let head = [&name[..], b":"].concat();
+            let name = name.get(1..name.len() - 1).unwrap_or_default().to_vec();
             let kind = Kind::of(&column.pg_type, column.modifier, modes);
-            (bare, kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain))))
+            Column { name, head, kind: kind.or_else(|| table.key.contains(&at).then_some(Kind::Text(Named::Plain))) }
         };
         let columns = table.columns.iter().enumerate().map(column).collect();
-        Decoder { table, columns, rows: RowWriter::new(), scratch: Vec::new() }
+        Decoder { table, columns, source: source::Memory::default(), rows: RowWriter::new(), scratch: Vec::new() }
     }
 
     /// What an event says, and where it comes from.
@@ -65,7 +77,7 @@ impl Decoder {
             match name {
                 b"before" if !json.null()? => envelope.before = Some(self.row(&mut json, None)?),
                 b"after" if !json.null()? => envelope.after = Some(self.row(&mut json, stamp.unchanged)?),
-                b"source" => envelope.origin = Some(source::read(&mut json)?),
+                b"source" => envelope.origin = Some(self.source.read(&mut json)?),
                 b"op" => envelope.op = json.raw_string()?.first().copied().unwrap_or(0),
                 // Null: taken by the guard.
                 b"before" | b"after" => {}
@@ -88,13 +100,13 @@ impl Decoder {
     fn fill(&mut self, json: &mut Reader<'_>, unchanged: Option<&[u8]>) -> Result<(), DecodeError> {
         json.expect(b'{')?;
         let mut first = true;
-        for (name, kind) in &self.columns {
-            let Some(kind) = kind else {
+        for column in &self.columns {
+            let Some(kind) = &column.kind else {
                 self.rows.push(Cell::Null);
                 continue;
             };
-            field(json, std::mem::take(&mut first), name)?;
-            if unchanged.is_some_and(|names| contains(names, name)) {
+            field(json, std::mem::take(&mut first), column)?;
+            if unchanged.is_some_and(|names| contains(names, &column.name)) {
                 json.value()?;
                 self.rows.push(Cell::Unchanged);
                 continue;
@@ -114,9 +126,9 @@ impl Decoder {
         let mut texts = vec![None; self.columns.len()];
         json.expect(b'{')?;
         for (nth, &at) in self.table.key.iter().enumerate() {
-            let (name, kind) = self.columns.get(at).ok_or(DecodeError::new("a key of the table's columns"))?;
-            let kind = kind.as_ref().ok_or(DecodeError::new("a key of columns that are told"))?;
-            field(&mut json, nth == 0, name)?;
+            let column = self.columns.get(at).ok_or(DecodeError::new("a key of the table's columns"))?;
+            let kind = column.kind.as_ref().ok_or(DecodeError::new("a key of columns that are told"))?;
+            field(&mut json, nth == 0, column)?;
             let mut text = Vec::new();
             let found = read::value(kind, &mut json, &mut text)?;
             if let Some(place) = texts.get_mut(at) {
@@ -135,12 +147,15 @@ impl Decoder {
     }
 }
 
-/// Takes what comes before the value of the column `name`.
-fn field(json: &mut Reader<'_>, first: bool, name: &[u8]) -> Result<(), DecodeError> {
+/// Takes what comes before the value of the column.
+fn field(json: &mut Reader<'_>, first: bool, column: &Column) -> Result<(), DecodeError> {
     if !first {
         json.expect(b',')?;
     }
-    if json.raw_string()? != name {
+    if json.skip(&column.head) {
+        return Ok(());
+    }
+    if json.raw_string()? != column.name {
         return Err(DecodeError::new("the table's columns in their order"));
     }
     Ok(json.expect(b':')?)

@@ -63,9 +63,14 @@ fn string(kind: &Kind, raw: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> 
         }
         Kind::IsoDate | Kind::IsoTime | Kind::IsoTimestamp if raw.ends_with(b"Z") => iso(kind, raw, out),
         Kind::Decimal { scale } if raw != b"NaN" => {
-            let mut bytes = Vec::new();
-            token::unbase64(raw, &mut bytes)?;
-            print::decimal(&bytes, *scale, out);
+            match token::unbase64_short(raw, &mut [0; 16]) {
+                Some(bytes) => print::decimal(bytes, *scale, out),
+                None => {
+                    let mut bytes = Vec::new();
+                    token::unbase64(raw, &mut bytes)?;
+                    print::decimal(&bytes, *scale, out);
+                }
+            }
             Ok(())
         }
         Kind::Timestamptz { .. } if raw.ends_with(b"Z") => instant(raw, out),
@@ -124,6 +129,10 @@ fn without(out: &mut Vec<u8>, start: usize, part: &[u8]) -> Result<(), ValueErro
 fn instant(iso: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     const ERROR: ValueError = ValueError::new("an instant");
     let text = iso.strip_suffix(b"Z").ok_or(ERROR)?;
+    if let Some(plain) = plain(text, &mut [0; LONGEST]) {
+        print::pg_timestamptz(value::pg_timestamptz(plain)?, out);
+        return Ok(());
+    }
     let (before, text) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
         Some((b'+', rest)) => (false, rest),
@@ -141,6 +150,23 @@ fn instant(iso: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
     plain.extend([month, b" ", clock.get(1..).ok_or(ERROR)?, b"+00", era].concat());
     print::pg_timestamptz(value::pg_timestamptz(&plain)?, out);
     Ok(())
+}
+
+/// Letters of `yyyy-mm-dd hh:mm:ss.ffffff+00`.
+const LONGEST: usize = 29;
+
+/// A moment of a year with four digits as PostgreSQL's text, in `place`; `None` for any other.
+fn plain<'a>(text: &[u8], place: &'a mut [u8; LONGEST]) -> Option<&'a [u8]> {
+    let (day, clock) = text.split_first_chunk::<10>()?;
+    let clock = clock.strip_prefix(b"T").filter(|_| !matches!(day, [b'-' | b'+', ..]))?;
+    let whole = place.get_mut(..text.len() + 3)?;
+    let mut rest = &mut *whole;
+    for part in [&day[..], b" ", clock, b"+00"] {
+        let (here, behind) = rest.split_at_mut_checked(part.len())?;
+        here.copy_from_slice(part);
+        rest = behind;
+    }
+    Some(whole)
 }
 
 fn list(kind: &Kind, json: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {

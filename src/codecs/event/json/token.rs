@@ -76,6 +76,12 @@ pub(in super::super) fn unbase64(text: &[u8], out: &mut Vec<u8>) -> Result<(), V
     STANDARD.decode_vec(text, out).map_err(|_| ValueError::new("base64"))
 }
 
+/// The bytes that a base64 text means, in `place` where that is large enough.
+pub(super) fn unbase64_short<'a>(text: &[u8], place: &'a mut [u8]) -> Option<&'a [u8]> {
+    let length = STANDARD.decode_slice(text, place).ok()?;
+    place.get(..length)
+}
+
 /// Reads JSON from front to back. Nesting is not limited by the stack: nothing here recurses.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Reader<'a> {
@@ -88,12 +94,32 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is not white space, without taking it; 0 at the end.
+    #[inline]
     pub(in super::super) fn peek(&mut self) -> u8 {
-        self.rest = self.rest.trim_ascii_start();
-        self.rest.first().copied().unwrap_or(0)
+        match self.rest {
+            [next, ..] if *next > b' ' => *next,
+            _ => {
+                self.rest = self.rest.trim_ascii_start();
+                self.rest.first().copied().unwrap_or(0)
+            }
+        }
+    }
+
+    /// Takes `text` if it is next, exactly so.
+    #[inline]
+    pub(super) fn skip(&mut self, text: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(text);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    /// What has not been taken.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// Takes `byte` if it is next.
+    #[inline]
     pub(in super::super) fn take(&mut self, byte: u8) -> bool {
         let there = self.peek() == byte;
         if there {
