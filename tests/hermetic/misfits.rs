@@ -48,7 +48,9 @@ fn rows(target: &Target, all: &[[&str; 3]]) -> Vec<NetRow> {
         let id = ChangeId { commit: Lsn::new(9), seq };
         fold.push(Change { id, origin, table: Arc::clone(&target.table), op }).unwrap();
     }
-    fold.finish().rows
+    let mut rows = fold.finish().rows;
+    rows.sort_by_key(|row| row.id);
+    rows
 }
 
 fn present(n: &str, at: &str) -> Vec<TargetColumn> {

@@ -43,10 +43,10 @@ fn new_rows_go_straight_into_their_table_and_are_merged_where_it_has_one_already
         changes.push(change(&parcels(), 2400, 601, update("300")));
         applied(&mut sink, changes).await.unwrap();
         assert_eq!((straight(), staged()), (2, 3), "it was tried, and all were merged");
-        assert_eq!((rows("refused"), rows("updated"), rows("many")), ("200".into(), "2".into(), "199".into()));
+        assert_eq!((rows("refused"), rows("updated"), rows("many")), ("199".into(), "2".into(), "199".into()));
         applied(&mut sink, inserts(3200, 600..800, "later")).await.unwrap();
         assert_eq!((straight(), staged()), (2, 4), "it is not tried again");
-        assert_eq!(database.one("select count(*), count(distinct id) from parcels"), "701");
+        assert_eq!(database.one("select count(*), count(distinct id) from parcels"), "699");
         sink.close().await;
 
         // By a process that knows nothing of that.
@@ -55,7 +55,7 @@ fn new_rows_go_straight_into_their_table_and_are_merged_where_it_has_one_already
         assert_eq!((straight(), staged()), (3, 4));
         sink.close().await;
     });
-    assert_eq!(database.one("select count(*) from parcels"), "901");
+    assert_eq!(database.one("select count(*) from parcels"), "899");
 }
 
 #[test]

@@ -155,10 +155,11 @@ fn instant(iso: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
 /// Letters of `yyyy-mm-dd hh:mm:ss.ffffff+00`.
 const LONGEST: usize = 29;
 
-/// A moment of a year with four digits as PostgreSQL's text, in `place`; `None` for any other.
+/// A moment of the years 1 to 9999 as PostgreSQL's text, in `place`; `None` for any other.
 fn plain<'a>(text: &[u8], place: &'a mut [u8; LONGEST]) -> Option<&'a [u8]> {
     let (day, clock) = text.split_first_chunk::<10>()?;
-    let clock = clock.strip_prefix(b"T").filter(|_| !matches!(day, [b'-' | b'+', ..]))?;
+    let clock =
+        clock.strip_prefix(b"T").filter(|_| !matches!(day, [b'-' | b'+', ..] | [b'0', b'0', b'0', b'0', ..]))?;
     let whole = place.get_mut(..text.len() + 3)?;
     let mut rest = &mut *whole;
     for part in [&day[..], b" ", clock, b"+00"] {
