@@ -109,7 +109,7 @@ impl Ahead {
                     Some(Command::Room) => self.pressed = true,
                     Some(Command::Take(taken)) if self.knows(&taken.changes) => {
                         self.take(taken);
-                        if self.gathered.is_due(&self.limits) {
+                        if self.gathered.fills(&self.limits) {
                             self.gathered.ready = self.gathered.folds.drain(..).map(Fold::finish).collect();
                         }
                     }

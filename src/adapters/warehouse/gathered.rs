@@ -77,15 +77,8 @@ impl Gathered {
     }
 
     /// Whether it is as much as a flush takes.
-    fn fills(&self, limits: &Flush) -> bool {
+    pub(super) fn fills(&self, limits: &Flush) -> bool {
         self.bytes >= limits.bytes || self.rows >= limits.rows
-    }
-
-    /// Whether a flush takes it now: the end of a source transaction is waited for until it is half as much again.
-    pub(super) fn is_due(&self, limits: &Flush) -> bool {
-        let Flush { rows, bytes, after } = *limits;
-        let most = Flush { rows: rows.saturating_add(rows / 2), bytes: bytes.saturating_add(bytes / 2), after };
-        self.fills(if self.upto.is_some() { limits } else { &most })
     }
 
     /// Takes what was gathered after it.

@@ -67,7 +67,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         Ok(())
     }
 
-    /// New rows go straight into the target where it can take them back: staging and looking for each costs thrice that.
+    /// New rows go straight into the target where it can take them back: staging and looking for each costs twice that.
     async fn merge_table(&mut self, target: Target, mut folded: Folded) -> Result<()> {
         let new = match self.client.takes_new(&target) && target.layout == Layout::Mirror {
             true => folded.take_new(self.options.straight),

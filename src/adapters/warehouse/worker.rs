@@ -271,7 +271,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Whether there was a flush.
     async fn flush_if_due(&mut self) -> Result<bool> {
-        let over = std::mem::take(&mut self.pressed) || self.gathered.is_due(&self.options.flush);
+        let over = std::mem::take(&mut self.pressed) || self.gathered.fills(&self.options.flush);
         if let Some(checkpoint) = self.gathered.upto.clone() {
             let ripe = self.stops.ripe().is_some();
             if (self.wanted || over || ripe || self.open) && !self.gathered.waiting.is_empty() {
