@@ -192,7 +192,7 @@ async fn write(format: String, rows: u64) {
         let folded = fold.finish();
         let begin = Instant::now();
         client.ahead(&target, &folded.rows, false).await.unwrap();
-        client.near().await.unwrap();
+        client.arrived().await.unwrap();
         spent += begin.elapsed();
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -81,6 +81,8 @@ mod types;
 mod values;
 mod views;
 mod warehouse;
+#[cfg(feature = "duckdb")]
+mod warehouse_duckdb;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -21,8 +21,8 @@ pub trait Client: Send + 'static {
         async { Ok(()) }
     }
 
-    /// Waits until everything is near that was brought on its way.
-    fn near(&mut self) -> impl Future<Output = Result<()>> + Send {
+    /// Waits until everything is there that was brought on its way.
+    fn arrived(&mut self) -> impl Future<Output = Result<()>> + Send {
         async { Ok(()) }
     }
 

@@ -197,7 +197,11 @@ impl Client for DuckdbClient {
             "COMMIT" => self.commit().map(|()| 0),
             "ROLLBACK" => {
                 self.staged.clear();
-                self.connection.execute(sql, [])
+                match self.connection.execute(sql, []) {
+                    // A COMMIT that failed has ended it.
+                    Err(error) if error.to_string().contains("no transaction is active") => Ok(0),
+                    done => done,
+                }
             }
             _ => self.connection.execute(sql, []),
         });

@@ -25,13 +25,19 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.own(&target).await?;
         let evolved = self.evolved(&target).await;
         if evolved.is_err() {
+            if self.open {
+                self.may_alter(&target.table.name)?;
+            }
             // Its table stops, and nothing is altered.
             self.options.one_by_one.store(false, Ordering::Relaxed);
         }
         let (evolved, held) = evolved?;
         let around = around(&mut self.client, &self.dialect, &self.options, &target, &evolved, true).await?;
-        let Evolved { table, statements, held: now, notes, only_adds, .. } = evolved;
-        let altered = !statements.is_empty() && !only_adds;
+        let Evolved { table, statements, held: now, notes, .. } = evolved;
+        let (alters, apart) = (!statements.is_empty(), !self.open);
+        if alters && !apart {
+            self.altered = Some(target.table.name.clone());
+        }
         let mut note = if now == held || target.table.source().is_some() {
             Vec::new()
         } else {
@@ -40,7 +46,6 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         note.extend(around.note);
         let statements: Vec<String> = around.before.into_iter().chain(statements).chain(around.after).collect();
         if !statements.is_empty() || !note.is_empty() {
-            let apart = !self.open;
             if apart {
                 self.begin().await?;
                 // Another process may have taken over, and know a later shape.
@@ -62,7 +67,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             }
         }
         self.together().await?;
-        if altered {
+        if alters && apart {
             self.options.one_by_one.store(false, Ordering::Relaxed);
         }
         notes.iter().for_each(|note| tracing::warn!(table = %target.name, "{note}"));

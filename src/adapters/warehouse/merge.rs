@@ -7,7 +7,10 @@ use super::client::Client;
 use super::worker::Worker;
 use crate::codecs::dialect::{Dialect, Layout, MergeSpec, Target};
 use crate::logic::merge::{Fold, Folded, NetRow};
-use crate::model::{Checkpoint, Error, Result, Table};
+use crate::model::{Checkpoint, Error, Result, Table, TableName};
+
+/// Past 64 of them in one transaction every reader of a PostgreSQL pays for them, also when they are released.
+const SAVEPOINTS: usize = 60;
 
 impl<C: Client, D: Dialect> Worker<C, D> {
     /// Brings what is folded into the targets, inside the open transaction.
@@ -20,7 +23,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             let target = self.target(&folded.table).await?;
             // Rows of an earlier shape of the same transaction come first where columns get values or other names.
             if work.iter().any(|(earlier, _)| earlier.name == target.name) && !self.only_adds(&target).await? {
-                self.may_alter(&target)?;
+                self.may_alter(&target.table.name)?;
                 self.merge_all(std::mem::take(&mut work)).await?;
                 self.merging = Some(folded.table.name.clone());
             }
@@ -39,12 +42,11 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Rows of several transactions may wait together, and the last of them have another shape in a transaction that had
     /// begun with other tables. Where no open transaction can alter their table, the next attempt keeps them apart.
-    fn may_alter(&self, target: &Target) -> Result<()> {
+    pub(super) fn may_alter(&self, told: &TableName) -> Result<()> {
         if self.dialect.alters_with_rows() || self.options.one_by_one.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let name = &target.table.name;
-        Err(Error::transient(format!("{name} changed between transactions that waited together: they come one by one")))
+        Err(Error::transient(format!("{told} changed between transactions that waited together: they come one by one")))
     }
 
     /// What is brought near is for the transaction that comes next: after those that alter tables.
@@ -54,7 +56,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             self.near(target, &mut folded.rows).await?;
         }
         self.merging = None;
-        self.client.near().await?;
+        self.client.arrived().await?;
         if !work.is_empty() {
             self.begin().await?;
             self.write_marks().await?;
@@ -69,14 +71,13 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// New rows go straight into the target where it can take them back: staging and looking for each costs twice that.
     async fn merge_table(&mut self, target: Target, mut folded: Folded) -> Result<()> {
-        let new = match self.client.takes_new(&target) && target.layout == Layout::Mirror {
-            true => folded.take_new(self.options.straight),
-            false => None,
-        };
+        let can = target.layout == Layout::Mirror && self.straight < SAVEPOINTS && self.client.takes_new(&target);
+        let new = if can { folded.take_new(self.options.straight) } else { None };
         let Some(new) = new else { return self.merge_folded(&target, folded).await };
         if !folded.rows.is_empty() {
             self.merge_folded(&target, folded).await?;
         }
+        self.straight += 1;
         match self.client.load_new(&target, &new.rows).await? {
             true => Ok(()),
             false => self.merge_folded(&target, new).await,
@@ -117,7 +118,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     pub(super) async fn begin(&mut self) -> Result<()> {
         if !self.open {
             self.client.execute("BEGIN").await?;
-            self.open = true;
+            (self.open, self.altered, self.straight) = (true, None, 0);
             for statement in self.dialect.prepare() {
                 self.client.execute(&statement).await?;
             }
@@ -131,6 +132,9 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         self.client.execute("COMMIT").await?;
         self.open = false;
         self.ledger.committed(checkpoint);
+        if self.altered.take().is_some() {
+            self.options.one_by_one.store(false, Ordering::Relaxed);
+        }
         self.count_marks();
         self.options.reread.iter().for_each(|reread| reread.forget(checkpoint.position.lsn));
         Ok(())

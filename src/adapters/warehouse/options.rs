@@ -25,8 +25,7 @@ pub struct Flush {
     pub after: Duration,
 }
 
-/// What [`Options::straight`] is but for tests. Each takes a savepoint, and past 64 in one transaction every reader of a
-/// PostgreSQL pays for them.
+/// What [`Options::straight`] is but for tests: for fewer the savepoint's round trips cost as much.
 const STRAIGHT: usize = 2_000;
 
 /// What stops when a table can't proceed.

@@ -178,7 +178,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         let target = self.fit(target).await?;
         let Folded { mut rows, .. } = fold.finish();
         self.near(&target, &mut rows).await?;
-        self.client.near().await?;
+        self.client.arrived().await?;
         self.begin().await?;
         self.write_marks().await?;
         let rows = Arc::new(rows);

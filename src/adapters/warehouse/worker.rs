@@ -32,7 +32,7 @@ use super::sink::{Command, Failure, Taken};
 use super::stops::Stops;
 use crate::codecs::dialect::Dialect;
 use crate::logic::merge::Fold;
-use crate::model::{Change, Checkpoint, Error, Op, Result, Table, TableName};
+use crate::model::{Change, Checkpoint, Class, Error, Op, Result, Table, TableName};
 
 pub(super) struct Worker<C, D> {
     pub(super) client: C,
@@ -47,6 +47,10 @@ pub(super) struct Worker<C, D> {
     pub(super) pressed: bool,
     /// Whether a target transaction is open.
     pub(super) open: bool,
+    /// The table, as it is told, whose target it has made or altered last.
+    pub(super) altered: Option<TableName>,
+    /// How often new rows were brought straight into a target in it.
+    pub(super) straight: usize,
     /// The shapes that the targets fit, as they are told and as they land there.
     pub(super) fitting: HashMap<TableName, (Arc<Table>, Arc<Table>)>,
     /// Those that the staging tables have.
@@ -86,6 +90,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             wanted: false,
             pressed: false,
             open: false,
+            altered: None,
+            straight: 0,
             fitting: HashMap::new(),
             staging: HashMap::new(),
             stops,
@@ -129,7 +135,17 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// The table that was being merged is stopped, where the failure is its own; the next attempt knows of it.
     async fn stop_table(&mut self, error: Error) -> Error {
-        let Some(told) = self.merging.take().filter(|_| self.stops.concerns(&error)) else { return error };
+        let altered = self.altered.take().filter(|_| self.open && error.class() == Class::Blocked);
+        // A transaction that alters targets may be of several of the source's, none of them too large to be apart.
+        if let Some(told) = &altered {
+            if let Err(apart) = self.may_alter(told) {
+                return apart;
+            }
+            self.options.one_by_one.store(false, Ordering::Relaxed);
+        }
+        // That it was altered may count against it only when all is committed.
+        let told = self.merging.take().or(altered);
+        let Some(told) = told.filter(|_| self.stops.concerns(&error)) else { return error };
         let note = async {
             if std::mem::take(&mut self.open) {
                 self.client.execute("ROLLBACK").await?;

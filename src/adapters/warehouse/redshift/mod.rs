@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  ahead   rows ──▶ Parquet ──▶ S3 ──▶ manifest      of all tables side by side
-//!  near    waits for them                            before the transaction: an upload holds no lock
+//!  arrived waits for them                            before the transaction: an upload holds no lock
 //!  load    COPY manifest ──▶ temporary table, counted
 //!  COMMIT or ROLLBACK ──▶ objects are removed
 //! ```
@@ -209,7 +209,7 @@ impl Client for RedshiftClient {
         self.make_room(target, &longest, open).await
     }
 
-    async fn near(&mut self) -> Result<()> {
+    async fn arrived(&mut self) -> Result<()> {
         let mut result = Ok(());
         for upload in self.ready.values_mut().flatten() {
             // To the end of all, or what is on its way would land after the others are removed.
