@@ -157,7 +157,7 @@ fn a_transaction_of_a_million_rows_arrives_whole_in_postgres() {
     let equal = || assert_all_equal(&source.session(), &["public.many"], Copy::Postgres(&target.session()));
     let peak = large_transactions(&source, &[&pipeline], &whole, &equal);
     println!("peak {peak} MiB");
-    assert!(peak < 500, "{peak} MiB");
+    assert!(peak < 256, "{peak} MiB");
 }
 
 #[cfg(feature = "duckdb")]
@@ -189,7 +189,7 @@ fn a_transaction_of_a_million_rows_passes_through_kafka_whole() {
     let equal = || assert_all_equal(&source.session(), &["public.many"], Copy::Postgres(&target.session()));
     let peak = large_transactions(&source, &[&publish, &apply], &whole, &equal);
     println!("peak {peak} MiB");
-    assert!(peak < 500, "{peak} MiB");
+    assert!(peak < 256, "{peak} MiB");
 }
 
 /// A table of so many columns, the first the key, with a row by snapshot and one by stream.
