@@ -260,6 +260,9 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
         (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nview = \"a\""), "table.view"),
         (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nview = \"a.${{tabel}}\""), "table.view"),
         (format!("{GOOD}\n[[table]]\nmatch = \"s.*\"\nview = \"a.b\""), "table.view"),
+        (file("", "match = \"x\"\nflush = { rows = 10 }"), "table.flush"),
+        (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nflush = {{ seconds = 0 }}"), "table.flush.seconds"),
+        (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nflush = {{ bytes = 10 }}"), "table.flush.bytes"),
     ] {
         let found = problems(&text);
         assert!(found.iter().any(|p| p.path == path), "{path}: {found:?}");
@@ -279,6 +282,7 @@ fn what_members_cannot_do_together_is_refused() {
     for (rest, path, says) in [
         ("[sink.duckdb]\npath = \"x.db\"\n".to_owned(), "source", "one process at a time"),
         (redshift.to_owned(), "source", "not built for Redshift"),
+        (format!("{postgres}[[table]]\nmatch = \"x\"\nflush = {{ rows = 9 }}\n"), "table.flush", "share"),
         (format!("{postgres}[[table]]\nmatch = \"x\"\nsource_column = \"of\"\n"), "table.source_column", "share"),
     ] {
         let problems = Config::parse(&config(&rest)).unwrap_err();
@@ -375,4 +379,19 @@ fn what_becomes_of_values_that_do_not_fit_is_said_for_all_tables_and_for_some() 
         GOOD.replace("[sink.duckdb]\npath = \"shop.duckdb\"\n", kafka)
     );
     assert!(problems(&useless).iter().any(|problem| problem.to_string().contains("on_misfit")));
+}
+
+#[test]
+fn a_flush_has_limits_of_single_tables() {
+    use std::time::Duration;
+
+    use tailwater::logic::merge::Limits;
+
+    let text = format!(
+        "{GOOD}\n[[table]]\nmatch = \"public.a\"\nflush = {{ rows = 10, seconds = 2 }}\n\
+         [[table]]\nmatch = \"public.b\"\nmode = \"append\"\n"
+    );
+    let Sink::Duckdb(options, _) = Config::parse(&text).unwrap().sink else { panic!("DuckDB is the sink") };
+    let limits: Vec<Limits> = options.limits.into_iter().map(|(_, limits)| limits).collect();
+    assert_eq!(limits, [Limits { rows: Some(10), after: Some(Duration::from_secs(2)) }, Limits::default()]);
 }

@@ -1,5 +1,7 @@
 //! How often a warehouse is written.
 
+use std::time::Duration;
+
 use crate::support::postgres::Postgres;
 use crate::support::tailwater::Tailwater;
 
@@ -25,4 +27,39 @@ fn hundreds_of_tables_with_a_row_each_are_one_commit() {
     let rows = rows.join(" UNION ALL ");
     let told = target.one(&format!("SELECT count(*) || ' rows of ' || count(DISTINCT writer) FROM ({rows}) AS rows"));
     assert_eq!(told, format!("{TABLES} rows of 1"));
+}
+
+/// All but the urgent table and the full one would wait for ten minutes.
+#[test]
+fn a_table_may_have_less_patience_and_less_room_than_the_others() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("limits_source"), server.database("limits_target"));
+    for table in ["slow", "urgent", "narrow"] {
+        source.sql(&format!("CREATE TABLE {table} (id int PRIMARY KEY); INSERT INTO {table} VALUES (0)"));
+    }
+    let tailwater =
+        Tailwater::new("limits").source_postgres(&source.url(), &["public.*"]).sink_postgres(&target.url(), None).toml(
+            "[sink.postgres.flush]\nseconds = 600\n\
+             [[table]]\nmatch = \"public.urgent\"\nflush = { seconds = 1 }\n\
+             [[table]]\nmatch = \"public.narrow\"\nflush = { rows = 100 }",
+        );
+    tailwater.run_until_current().success();
+    let mut running = tailwater.run();
+    running.wait_ready();
+    let count = |table: &str| target.one(&format!("SELECT count(*)::text FROM {table} WHERE id > 0"));
+    let insert = |table: &str, from: u32, to: u32| {
+        source.sql(&format!("INSERT INTO {table} SELECT generate_series({from}, {to})"));
+    };
+    insert("slow", 1, 150);
+    insert("narrow", 1, 99);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!((count("slow"), count("narrow")), ("0".to_owned(), "0".to_owned()));
+    insert("narrow", 100, 100);
+    running.wait_until("the narrow table is full", |_| count("narrow") == "100");
+    assert_eq!(count("slow"), "150", "tables are committed together");
+    insert("slow", 151, 160);
+    insert("urgent", 1, 1);
+    running.wait_until("the urgent table is flushed", |_| count("urgent") == "1");
+    assert_eq!(count("slow"), "160");
+    running.terminate().success();
 }

@@ -148,16 +148,14 @@ impl Ahead {
         if matches!(change.op, Op::Message(_) | Op::Commit { .. }) {
             return Ok(());
         }
-        self.gathered.rows += 1;
         let place = self.gathered.folds.iter().rposition(|fold| fold.table().name == change.table.name);
         let place = match place {
             Some(place) => place,
             None => {
-                let shape = self.shapes.get(&change.table.name);
-                self.gathered.folds.extend(shape.map(Fold::another));
-                self.gathered.folds.len() - 1
+                let shape = self.shapes.get(&change.table.name).ok_or_else(|| Error::bug("a table's shape is gone"))?;
+                self.gathered.add(shape.another())
             }
         };
-        self.gathered.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
+        self.gathered.fold(place, change)
     }
 }

@@ -1,6 +1,7 @@
 //! What has been taken of batches and is not in the warehouse yet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use super::notes::Waiting;
 use super::options::Flush;
 use super::sink::Taken;
 use crate::logic::merge::{Fold, Folded};
-use crate::model::{Change, ChangeId, Checkpoint, PgTimestamp, SourcePosition};
+use crate::model::{Change, ChangeId, Checkpoint, Error, PgTimestamp, Result, SourcePosition};
 
 /// See the module.
 #[derive(Default)]
@@ -35,6 +36,10 @@ pub(super) struct Gathered {
     pub(super) room: Vec<OwnedSemaphorePermit>,
     pub(super) bytes: usize,
     pub(super) rows: usize,
+    /// When the first of the tables that do not wait as long as the others wants a flush.
+    soonest: Option<Instant>,
+    /// Whether there is as much of one table as its own limit allows.
+    full: bool,
 }
 
 impl Gathered {
@@ -59,6 +64,29 @@ impl Gathered {
         change.id > self.seen
     }
 
+    /// Begins with a table; its place.
+    pub(super) fn add(&mut self, fold: Fold) -> usize {
+        let due = fold.limits().after.map(|after| Instant::now() + after);
+        self.soonest = self.soonest.into_iter().chain(due).min();
+        self.folds.push(fold);
+        self.folds.len() - 1
+    }
+
+    /// Folds a change into the table at this place.
+    pub(super) fn fold(&mut self, place: usize, change: Change) -> Result<()> {
+        self.rows += 1;
+        let fold = self.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?;
+        fold.push(change)?;
+        self.full |= fold.is_full();
+        Ok(())
+    }
+
+    /// Nothing is folded any more.
+    pub(super) fn merged(&mut self) {
+        self.room.clear();
+        (self.bytes, self.rows, self.full, self.soonest) = (0, 0, false, None);
+    }
+
     /// A change was folded.
     pub(super) fn passed(&mut self, id: ChangeId, at: PgTimestamp) {
         (self.seen, self.at) = (id, Some(at));
@@ -78,7 +106,12 @@ impl Gathered {
 
     /// Whether it is as much as a flush takes.
     pub(super) fn fills(&self, limits: &Flush) -> bool {
-        self.bytes >= limits.bytes || self.rows >= limits.rows
+        self.full || self.bytes >= limits.bytes || self.rows >= limits.rows
+    }
+
+    /// When it is to be flushed, where all tables but some wait so long.
+    pub(super) fn due(&self, pause: Duration) -> Option<Instant> {
+        self.since.map(|since| self.soonest.map_or(since + pause, |soonest| soonest.min(since + pause)))
     }
 
     /// Takes what was gathered after it.
@@ -97,5 +130,7 @@ impl Gathered {
         self.room.extend(later.room);
         self.bytes += later.bytes;
         self.rows += later.rows;
+        self.soonest = self.soonest.into_iter().chain(later.soonest).min();
+        self.full |= later.full;
     }
 }

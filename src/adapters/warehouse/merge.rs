@@ -35,8 +35,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             self.begin().await?;
         }
         self.stops.store(&mut self.client, &self.dialect).await?;
-        self.gathered.room.clear();
-        (self.gathered.bytes, self.gathered.rows) = (0, 0);
+        self.gathered.merged();
         Ok(())
     }
 

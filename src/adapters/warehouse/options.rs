@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::misfits::Unfit;
 use super::reread::Reread;
 use crate::codecs::dialect::Mode;
-use crate::logic::merge::{Incompatible, OnMisfit, Policy, Renamed};
+use crate::logic::merge::{Incompatible, Limits, OnMisfit, Policy, Renamed};
 use crate::logic::project::{Origins, Rule};
 use crate::model::{Meters, Pattern, Result, TableName};
 
@@ -87,6 +87,8 @@ pub struct Options {
     pub stop: Reach,
     /// How tables that change are followed.
     pub policies: Policies,
+    /// Limits of single tables beside those of a flush: the first that matches the source's name counts.
+    pub limits: Vec<(Pattern, Limits)>,
     /// After how long a stopped table is tried again.
     pub retry: Duration,
     /// What is done with single tables before their changes come here.
@@ -155,6 +157,7 @@ impl Options {
             schema: None,
             stop: Reach::default(),
             policies: Policies::default(),
+            limits: Vec::new(),
             retry: Duration::from_secs(30),
             rules: Vec::new(),
             origins: Origins::default(),
@@ -167,6 +170,15 @@ impl Options {
             one_by_one: Arc::default(),
             straight: STRAIGHT,
         }
+    }
+
+    /// The limits of the table that is told under this name.
+    pub(super) fn limits(&self, told: &TableName) -> Limits {
+        if self.limits.is_empty() {
+            return Limits::default();
+        }
+        let name = self.origins.of(told).to_string();
+        self.limits.iter().find(|(tables, _)| tables.matches(&name)).map(|(_, limits)| *limits).unwrap_or_default()
     }
 
     /// The table that the rows of the table go to that is told under this name.

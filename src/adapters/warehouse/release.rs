@@ -85,6 +85,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     /// Ends a transaction that failed, and what is believed of the table.
     async fn undo(&mut self, told: &TableName) -> Result<()> {
         self.gathered.folds.clear();
+        self.gathered.merged();
         self.merging = None;
         if std::mem::take(&mut self.open) {
             self.client.execute("ROLLBACK").await?;

@@ -135,7 +135,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// The table that was being merged is stopped, where the failure is its own; the next attempt knows of it.
     async fn stop_table(&mut self, error: Error) -> Error {
-        let altered = self.altered.take().filter(|_| self.open && error.class() == Class::Blocked);
+        let refused = self.open && error.class() == Class::Blocked && !error.is_systemic();
+        let altered = self.altered.take().filter(|_| refused && !self.dialect.alters_with_rows());
         // A transaction that alters targets may be of several of the source's, none of them too large to be apart.
         if let Some(told) = &altered {
             if let Err(apart) = self.may_alter(told) {
@@ -170,7 +171,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 self.flush_while_due().await?;
                 continue;
             }
-            let due = self.gathered.since.filter(|_| !self.wanted).map(|since| since + self.pace.pause());
+            let due = self.gathered.due(self.pace.pause()).filter(|_| !self.wanted);
             let again = self.stops.when().filter(|_| self.idle());
             let inbox = self.inbox.as_mut().ok_or_else(|| Error::bug("the worker's inbox is gone"))?;
             tokio::select! {
@@ -258,14 +259,13 @@ impl<C: Client, D: Dialect> Worker<C, D> {
                 self.merging = Some(change.table.name.clone());
                 let target = self.target(&change.table).await?;
                 self.merging = None;
-                let fold = Fold::new(&target, spelled(&self.dialect, &change.table));
+                let limits = self.options.limits(&change.table.name);
+                let fold = Fold::new(&target, spelled(&self.dialect, &change.table)).within(limits);
                 self.shapes.insert(change.table.name.clone(), fold.another());
-                self.gathered.folds.push(fold);
-                self.gathered.folds.len() - 1
+                self.gathered.add(fold)
             }
         };
-        self.gathered.rows += 1;
-        self.gathered.folds.get_mut(place).ok_or_else(|| Error::bug("a fold is gone"))?.push(change)
+        self.gathered.fold(place, change)
     }
 
     /// A table's shape changes between two transactions: what came before is committed under the old one, so that the

@@ -17,6 +17,7 @@ use toml::de::DeTable;
 use crate::adapters::warehouse::{self, DuckdbFile, RedshiftOptions};
 use crate::adapters::{kafka, postgres};
 use crate::codecs::dialect;
+use crate::logic::merge::Limits;
 use crate::logic::project::Rule;
 
 use file::{Problems, Section};
@@ -156,12 +157,14 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
             told.pipeline = Some(&name_or);
             told.policies = Some(&mut options.policies);
             told.views = Some(&mut options.views);
+            told.limits = Some(&mut options.limits);
         }
         Some(Sink::Redshift(sink)) => {
             told.modes = Some(&mut sink.options.modes);
             told.pipeline = Some(&name_or);
             told.policies = Some(&mut sink.options.policies);
             told.views = Some(&mut sink.options.views);
+            told.limits = Some(&mut sink.options.limits);
         }
         None => told.pipeline = Some(&name_or),
     }
@@ -208,6 +211,10 @@ fn shared(to: Option<&Sink>, rules: &[Rule], root: &Section<'_>, problems: &mut 
         }
         Some(Sink::Redshift(_)) => {
             root.problem("source", "shares the work, which is not built for Redshift", standby, problems);
+        }
+        Some(Sink::Postgres(options, _)) if options.limits.iter().any(|(_, limits)| *limits != Limits::default()) => {
+            let says = "does not go with source.kafka.members = \"share\", where a leader asks for each commit";
+            root.problem("table.flush", says, "set members = \"standby\", or remove it", problems);
         }
         _ => {}
     }

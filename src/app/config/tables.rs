@@ -1,5 +1,7 @@
 //! `[[table]]`
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 
 use super::file::{Problems, Section};
@@ -11,7 +13,7 @@ use crate::adapters::warehouse::{OwnPolicy, Policies, ViewName};
 use crate::codecs::dialect::{MODES, Mode, Placement};
 use crate::codecs::event::foreign::Declared;
 use crate::codecs::event::{TopicNames, TopicTemplate};
-use crate::logic::merge::MISFITS;
+use crate::logic::merge::{Limits, MISFITS};
 use crate::logic::project::{Cast, Mask, Rule};
 use crate::model::{Oid, Pattern, PgType};
 
@@ -34,6 +36,8 @@ pub(super) struct Told<'a> {
     pub(super) policies: Option<&'a mut Policies>,
     /// The views beside tables, where changes go to a warehouse.
     pub(super) views: Option<&'a mut Vec<(Pattern, Option<ViewName>)>>,
+    /// Limits of single tables, where changes go to a warehouse.
+    pub(super) limits: Option<&'a mut Vec<(Pattern, Limits)>>,
 }
 
 /// Refuses what rules ask for beside the mode, where the tables come out of Kafka.
@@ -45,7 +49,7 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
     if !rules.iter().all(only_mode) {
         root.problem(
             "table",
-            "has no effect behind Kafka but for `mode`, `view`, `source_column` and what begins with `on_`",
+            "has no effect behind Kafka but for `mode`, `view`, `flush`, `source_column` and what begins with `on_`",
             "put it into the file of the pipeline that writes the topics",
             problems,
         );
@@ -54,8 +58,8 @@ pub(super) fn behind_kafka(rules: &[Rule], root: &Section<'_>, problems: &mut Pr
 
 /// The rules.
 pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Problems) -> Vec<Rule> {
-    let Told { mut topics, mut portions, mut modes, mut placements, pipeline, mut declared, mut policies, mut views } =
-        told;
+    let Told { mut topics, mut portions, mut modes, mut placements, .. } = told;
+    let Told { pipeline, mut declared, mut policies, mut views, mut limits, .. } = told;
     let mut rules = Vec::new();
     for mut section in root.sections("table", problems) {
         let topic = topic(&mut section, topics.is_some(), problems);
@@ -92,6 +96,7 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             }
         }
         let view = view(&mut section, views.is_some(), problems);
+        let own_limits = own_limits(&mut section, limits.is_some(), problems);
         if let Some((rule, types)) = rule(&mut section, problems) {
             let rule = Rule { source, ..rule };
             match &mut declared {
@@ -112,6 +117,9 @@ pub(super) fn read(root: &mut Section<'_>, told: Told<'_>, problems: &mut Proble
             }
             if let Some(policies) = &mut policies {
                 policies.tables.push((rule.tables.clone(), own));
+            }
+            if let Some(limits) = &mut limits {
+                limits.push((rule.tables.clone(), own_limits));
             }
             if let Some(views) = &mut views {
                 if view.as_ref().is_some_and(|view| rule.tables.as_str().contains('*') && !view.tells_tables()) {
@@ -149,6 +157,18 @@ fn mode(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Problems) 
         section.problem("mode", "has no effect on the way into Kafka", remedy, problems);
     }
     known.map(|(_, mode)| *mode)
+}
+
+/// `flush` of a table.
+fn own_limits(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Problems) -> Limits {
+    if section.has("flush") && !to_warehouse {
+        section.problem("flush", "has no effect without a warehouse", "remove it", problems);
+    }
+    let mut flush = section.section("flush", problems);
+    let rows = flush.number("rows", 1..=100_000_000, problems).and_then(|rows| usize::try_from(rows).ok());
+    let seconds = flush.number("seconds", 1..=86_400, problems).and_then(|seconds| u64::try_from(seconds).ok());
+    flush.finish(problems);
+    Limits { rows, after: seconds.map(Duration::from_secs) }
 }
 
 fn view(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Problems) -> Option<ViewName> {

@@ -19,6 +19,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::append::append;
 use super::key::{key, with_key};
@@ -37,6 +38,17 @@ pub struct Fold {
     versions: Versions,
     appended: Vec<NetRow>,
     horizon: Option<(ChangeId, PgTimestamp)>,
+    limits: Limits,
+    taken: usize,
+}
+
+/// How much of one table waits, and how long: as much as of all tables where it says nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Changes.
+    pub rows: Option<usize>,
+    /// The age of the oldest.
+    pub after: Option<Duration>,
 }
 
 /// A folded table, ready to be staged.
@@ -70,14 +82,32 @@ impl Fold {
             versions: Versions::default(),
             appended: Vec::new(),
             horizon: None,
+            limits: Limits::default(),
+            taken: 0,
         }
+    }
+
+    /// The same with limits of its own.
+    pub fn within(self, limits: Limits) -> Fold {
+        Fold { limits, ..self }
     }
 
     /// One like it, with nothing in it.
     pub fn another(&self) -> Fold {
         let (table, spelled) = (Arc::clone(&self.table), self.spelled.clone());
         let (rows, versions) = (HashMap::new(), Versions::default());
-        Fold { table, layout: self.layout, spelled, rows, versions, appended: Vec::new(), horizon: None }
+        let (layout, limits) = (self.layout, self.limits);
+        Fold { table, layout, spelled, rows, versions, appended: Vec::new(), horizon: None, limits, taken: 0 }
+    }
+
+    /// What is asked for of this table.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether as much is in it as its limits allow.
+    pub fn is_full(&self) -> bool {
+        self.limits.rows.is_some_and(|rows| self.taken >= rows)
     }
 
     /// The shape of the rows in it.
@@ -88,6 +118,7 @@ impl Fold {
     /// Takes the next change, which must have this table's shape.
     pub fn push(&mut self, change: Change) -> Result<()> {
         let (id, at) = (change.id, change.origin.at);
+        self.taken += 1;
         match (self.layout, change.op) {
             (Layout::Append, op) => self.append(id, at, op),
             (_, Op::Truncate) => {

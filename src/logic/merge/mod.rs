@@ -11,7 +11,7 @@ mod versions;
 mod view;
 
 pub use evolve::{Evolved, Incompatible, Policy, Renamed, TargetColumn, evolve};
-pub use fold::{Fold, Folded};
+pub use fold::{Fold, Folded, Limits};
 pub use key::key;
 pub use misfit::{MISFITS, Marks, Misfit, OnMisfit, replace, room};
 pub use mode::layout;
