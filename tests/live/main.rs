@@ -39,6 +39,8 @@ mod large;
 #[cfg(feature = "kafka")]
 mod messages;
 mod misfits;
+#[cfg(feature = "kafka")]
+mod missed;
 mod model;
 mod modes;
 mod names;

@@ -1,9 +1,10 @@
 //! DuckDB as a warehouse: what it does unlike the others.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tailwater::adapters::warehouse::{Options, Reach};
-use tailwater::model::{Change, ChangeId, Checkpoint, Class, Op, PgType, TableName};
+use tailwater::model::{Change, ChangeId, Checkpoint, Class, Op, PgType, Table, TableName};
 
 use crate::history::{at, batch, change, row, table};
 use crate::support::dir::Dir;
@@ -65,28 +66,38 @@ fn a_table_that_changes_between_transactions_that_wait_together_goes_on_in_duckd
     assert_eq!(plain(warehouse.rows("select id from public.other")), ["3"]);
 }
 
+/// A table before and after it gets a column, and another one.
+fn altered() -> [Arc<Table>; 3] {
+    let columns = [("id", PgType::Int8), ("v", PgType::Varchar), ("w", PgType::Varchar)];
+    let of = |name, width: usize| table(TableName::new("public", name), &columns[..width], &[0]);
+    [of("items", 2), of("items", 3), of("other", 2)]
+}
+
+/// A row of two columns.
+fn short(of: &Arc<Table>, commit: u64, id: u64) -> Change {
+    insert(of, commit, id, &[Some(&id.to_string()), Some("x")])
+}
+
+/// And of three.
+fn long(of: &Arc<Table>, commit: u64, id: u64) -> Change {
+    insert(of, commit, id, &[Some(&id.to_string()), Some("x"), Some("y")])
+}
+
 /// Together the transactions are more than a flush, and their piece is open when the last of them alters a table in it.
 #[test]
 fn transactions_that_are_one_piece_together_are_kept_apart_where_one_alters_a_table() {
     let dir = Dir::new();
-    let columns = [("id", PgType::Int8), ("v", PgType::Varchar), ("w", PgType::Varchar)];
-    let items = |width: usize| table(TableName::new("public", "items"), &columns[..width], &[0]);
-    let (before, after) = (items(2), items(3));
-    let other = table(TableName::new("public", "other"), &columns[..2], &[0]);
-    let insert = |of, commit, seq: u64| insert(of, commit, seq, &[Some(&seq.to_string()), Some("x")]);
-    let last = || {
-        let new = row(&[Some("20"), Some("x"), Some("y")]);
-        vec![change(&after, 2400, 20, Op::Insert { new })]
-    };
+    let [before, after, other] = altered();
+    let last = || vec![long(&after, 2400, 20)];
     let piece = || -> Vec<Change> {
-        let first = (1..10).map(|seq| insert(&before, 1600, seq));
-        first.chain((10..14).map(|seq| insert(&other, 2400, seq))).collect()
+        let first = (1..10).map(|id| short(&before, 1600, id));
+        first.chain((10..14).map(|id| short(&other, 2400, id))).collect()
     };
     let warehouse = Warehouse::Duckdb(dir.join("w.duckdb"));
     let options = options(10);
     runtime().block_on(async {
         let (mut sink, _) = warehouse.start(options.clone()).await.unwrap();
-        applied(&mut sink, vec![insert(&before, 800, 1)]).await.unwrap();
+        applied(&mut sink, vec![short(&before, 800, 1)]).await.unwrap();
         drop(apply(&mut sink, batch(piece(), None)).await.unwrap());
         refused(applied(&mut sink, last()).await, Class::Transient, &["public.items", "one by one"]);
         sink.close().await;
@@ -105,23 +116,18 @@ fn transactions_that_are_one_piece_together_are_kept_apart_where_one_alters_a_ta
 #[test]
 fn a_table_that_is_altered_in_a_transaction_larger_than_a_flush_stops_alone_and_goes_on_after_it() {
     let dir = Dir::new();
-    let columns = [("id", PgType::Int8), ("v", PgType::Varchar), ("w", PgType::Varchar)];
-    let items = |width: usize| table(TableName::new("public", "items"), &columns[..width], &[0]);
-    let (before, after) = (items(2), items(3));
-    let other = table(TableName::new("public", "other"), &columns[..2], &[0]);
-    let insert = |of, commit, seq: u64| insert(of, commit, seq, &[Some(&seq.to_string()), Some("x")]);
+    let [before, after, other] = altered();
     let pieces = || -> [Vec<Change>; 2] {
-        let first = (1..10).map(|seq| insert(&before, 1600, seq));
-        let new = row(&[Some("20"), Some("x"), Some("y")]);
-        let last = [change(&after, 1600, 20, Op::Insert { new }), insert(&other, 1600, 21)];
-        [first.chain((10..12).map(|seq| insert(&other, 1600, seq))).collect(), last.to_vec()]
+        let first = (1..10).map(|id| short(&before, 1600, id));
+        let first = first.chain((10..12).map(|id| short(&other, 1600, id)));
+        [first.collect(), vec![long(&after, 1600, 20), short(&other, 1600, 21)]]
     };
     let warehouse = Warehouse::Duckdb(dir.join("w.duckdb"));
     let retry = Duration::from_millis(100);
     let options = Options { stop: Reach::Table, retry, ..options(10) };
     runtime().block_on(async {
         let (mut sink, _) = warehouse.start(options.clone()).await.unwrap();
-        applied(&mut sink, vec![insert(&before, 800, 1)]).await.unwrap();
+        applied(&mut sink, vec![short(&before, 800, 1)]).await.unwrap();
         for wanted in ["one by one", "public.items is stopped"] {
             let [first, last] = pieces();
             drop(apply(&mut sink, batch(first, None)).await.unwrap());

@@ -269,6 +269,16 @@ impl Kafka {
         self.wait_ready();
     }
 
+    /// Adds lines to each node's server.properties and starts it again with them.
+    pub fn reconfigure(&self, lines: &str) {
+        for node in &self.nodes {
+            let file = node.dir.join("server.properties");
+            let before = fs::read_to_string(&file).expect("readable");
+            fs::write(file, before + lines).expect("writable");
+            self.restart(node.id);
+        }
+    }
+
     /// What a node has logged.
     pub fn log(&self, node: u32) -> String {
         self.node(node).log()
@@ -343,6 +353,12 @@ impl Kafka {
         let consumer: BaseConsumer = self.client().create().expect("a client");
         let partitions = 0..partitions(&consumer, topic);
         partitions.map(|p| consumer.fetch_watermarks(topic, p, WAIT).expect("the partition has a leader").1).collect()
+    }
+
+    /// One past the partition's last offset, where it has a leader now.
+    pub fn end_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        let consumer: BaseConsumer = self.client().create().expect("a client");
+        consumer.fetch_watermarks(topic, partition, WAIT).ok().map(|(_, end)| end)
     }
 
     /// Everything in a topic, partition by partition, each in order; nothing when the topic does not exist.

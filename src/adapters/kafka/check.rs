@@ -120,7 +120,7 @@ fn compare(options: &SinkOptions, tables: &[TableName], listing: &Listing) -> Ve
             None => missing = true,
         }
     }
-    let brokers = i32::try_from(listing.brokers).unwrap_or(i32::MAX);
+    let brokers = listing.brokers;
     if missing && (options.replication < 1 || options.replication > brokers) {
         let what = format!("{} replicas are asked for, and there are {brokers} brokers", options.replication);
         problems.push(Error::blocked(what).remedy(format!("set topic.replication to a number from 1 to {brokers}")));

@@ -9,6 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 
+use super::lifeline::{Lifeline, Seeks};
 use super::{Cluster, SourceOptions};
 use crate::model::{Class, Error, Result};
 
@@ -187,11 +188,26 @@ pub(super) fn creation(error: KafkaError) -> Error {
 #[derive(Clone, Default)]
 pub(super) struct Context {
     trouble: Arc<Mutex<Option<(Code, String)>>>,
+    lifeline: Lifeline,
 }
 
 impl Context {
-    /// A person has to act before this client can work: authentication failed, access is denied.
-    pub(super) fn blocked(&self) -> Option<Error> {
+    /// Why this client will not work by itself: authentication failed, access is denied, or it has to be replaced.
+    pub(super) fn hopeless(&self) -> Option<Error> {
+        self.blocked().or_else(|| self.lost())
+    }
+
+    /// That this client has to be replaced, if so.
+    pub(super) fn lost(&self) -> Option<Error> {
+        self.lifeline.lost()
+    }
+
+    /// Notes when the client has to be replaced.
+    pub(super) fn watch(&self, cluster: &Cluster, client: &Arc<impl Seeks>) -> Result<()> {
+        self.lifeline.watch(cluster, client)
+    }
+
+    fn blocked(&self) -> Option<Error> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let (code, reason) = trouble.as_ref().filter(|(code, _)| classify(*code) == Class::Blocked)?;
         Some(coded(format!("the brokers refuse us: {reason}"), *code))
@@ -226,6 +242,9 @@ impl ClientContext for Context {
         // That a partition has been read to its end is no trouble.
         if code == Code::PartitionEOF {
             return;
+        }
+        if code == Code::AllBrokersDown {
+            self.lifeline.down();
         }
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers down" follows each particular reason and says less.

@@ -3,7 +3,7 @@
 //! A topic's last offsets may be taken by the ends of transactions, and by records of such as were aborted: a reading
 //! ends where the client says that there is no more, not only at a record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -29,8 +29,8 @@ pub(super) struct Control {
 pub(super) struct Listing {
     /// Partitions of each topic.
     pub(super) topics: HashMap<String, i32>,
-    /// Brokers that are up.
-    pub(super) brokers: usize,
+    /// The brokers that there are: those that are up, and those that are to have a partition though they are missed.
+    pub(super) brokers: i32,
 }
 
 /// A marker and who wrote it where.
@@ -84,10 +84,13 @@ impl Control {
             .consumer
             .fetch_metadata(None, timeout)
             .map_err(|error| self.explain("asking Kafka for its topics", &error))?;
-        let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
-        let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        Ok(Listing { topics: topics.map(|(name, n)| (name, count(n))).collect(), brokers: metadata.brokers().len() })
+        let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        let topics = topics.map(|topic| (topic.name().to_owned(), count(topic.partitions().len())));
+        let replicas = metadata.topics().iter().flat_map(|topic| topic.partitions()).flat_map(|part| part.replicas());
+        let brokers: HashSet<i32> =
+            metadata.brokers().iter().map(|broker| broker.id()).chain(replicas.copied()).collect();
+        Ok(Listing { topics: topics.collect(), brokers: count(brokers.len()) })
     }
 
     /// The error of a call, with the reason that the client has told in the meantime.

@@ -402,6 +402,10 @@ impl Reports for Ledger {
         }
     }
 
+    fn given_up(&self, error: &Error) {
+        self.fail(error);
+    }
+
     fn failure(&self) -> Option<Error> {
         self.state().failure.as_ref().map(Failure::error)
     }

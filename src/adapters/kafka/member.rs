@@ -110,9 +110,12 @@ impl Member {
         let (_, progress_topic) = written(&listing, options)?;
         let (told, standing) = watch::channel(Standing::default());
         let lead = (progress_topic.clone(), 0);
-        let assigned = Assigned { context: Context::default(), told, lead: lead.clone() };
+        let context = Context::default();
+        let assigned = Assigned { context: context.clone(), told, lead: lead.clone() };
         let config = member_config(options)?;
         let consumer: BaseConsumer<Assigned> = config.create_with_context(assigned).map_err(creation)?;
+        let consumer = Arc::new(consumer);
+        context.watch(&options.cluster, &consumer)?;
         let (requests, inbox) = channel();
         let share = options.membership.as_ref().is_some_and(|membership| membership.share);
         let wanted = if share { options.topics.clone() } else { Vec::new() };
@@ -265,7 +268,7 @@ fn over(code: Code, reason: &str) -> Error {
 
 /// The thread's side of a membership.
 struct Seat {
-    consumer: BaseConsumer<Assigned>,
+    consumer: Arc<BaseConsumer<Assigned>>,
     lead: (String, i32),
     /// The topics to be shared; none where the work is not.
     wanted: Vec<Pattern>,
@@ -292,7 +295,8 @@ impl Seat {
             };
             self.look();
             let fatal = self.consumer.client().fatal_error();
-            if let Some(ended) = fatal.or(denied.map(|code| (code, code.to_string()))) {
+            let lost = || self.consumer.context().context.lost().map(|error| (Code::AllBrokersDown, error.what()));
+            if let Some(ended) = fatal.or(denied.map(|code| (code, code.to_string()))).or_else(lost) {
                 self.consumer.context().told.send_modify(|standing| {
                     standing.owned.clear();
                     standing.ended = Some(ended);

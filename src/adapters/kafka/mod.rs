@@ -24,6 +24,8 @@ mod foreign;
 mod held;
 #[cfg(feature = "kafka")]
 mod ledger;
+#[cfg(feature = "kafka")]
+mod lifeline;
 mod marker;
 #[cfg(feature = "kafka")]
 mod member;

@@ -283,7 +283,7 @@ impl Client {
                 return Err(Error::bug("a record arrived outside of its partition's queue"));
             }
         }
-        self.context.blocked().map_or(Ok(()), Err)
+        self.context.hopeless().map_or(Ok(()), Err)
     }
 }
 

@@ -79,6 +79,9 @@ pub(super) trait Reports: Send + Sync + 'static {
     /// The record with this tag is safe on all replicas in sync, or will never be.
     fn settled(&self, tag: Tag, outcome: Result<Placed, Refused>);
 
+    /// What is on its way will never be settled.
+    fn given_up(&self, error: &Error);
+
     /// Why sending more makes no sense, if so.
     fn failure(&self) -> Option<Error>;
 }
@@ -185,13 +188,17 @@ impl Producer {
         let inner: BaseProducer<Outbox> = config.create_with_context(outbox).map_err(creation)?;
         let inner = Arc::new(inner);
         let stop = Arc::new(AtomicBool::new(false));
-        let poll = (Arc::clone(&inner), Arc::clone(&stop));
+        context.watch(cluster, &inner)?;
+        let poll = (Arc::clone(&inner), Arc::clone(&stop), context.clone(), Arc::clone(&reports));
         std::thread::Builder::new()
             .name("kafka-reports".into())
             .spawn(move || {
-                let (producer, stop) = poll;
+                let (producer, stop, context, reports) = poll;
                 while !stop.load(Ordering::Relaxed) {
                     producer.poll(Duration::from_millis(100));
+                    if let Some(error) = context.lost() {
+                        reports.given_up(&error);
+                    }
                 }
             })
             .map_err(|error| Error::transient("no thread for Kafka's delivery reports").because(error))?;
@@ -307,7 +314,7 @@ impl Producer {
             if !again || begun.elapsed() > limit {
                 return Err(context.explain(doing, &error));
             }
-            if let Some(error) = context.blocked() {
+            if let Some(error) = context.hopeless() {
                 return Err(error.within(doing));
             }
         }
@@ -315,7 +322,7 @@ impl Producer {
 
     /// Fails when there will never be room.
     fn hopeless(&self) -> Result<()> {
-        match self.reports.failure().or_else(|| self.context.blocked()) {
+        match self.reports.failure().or_else(|| self.context.hopeless()) {
             Some(error) => Err(error),
             None => Ok(()),
         }

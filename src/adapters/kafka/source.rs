@@ -121,6 +121,7 @@ impl KafkaSource {
         let queue = queue_bytes(&options, &listing);
         let consumer = create(&consumer_config(&options.cluster, &options.group, queue)?, context.clone())?;
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
+        context.watch(&options.cluster, &consumer)?;
         let stop = Arc::new(AtomicBool::new(false));
         let room = Arc::new(Semaphore::new((options.buffer_bytes / 1024).max(1)));
         let (sender, batches) = mpsc::channel(1024);

@@ -65,6 +65,8 @@ pub(super) struct Topics {
     control: Arc<Control>,
     admin: AdminClient<Context>,
     known: HashMap<String, Topic>,
+    /// The most brokers that were ever there.
+    brokers: i32,
     partitions: i32,
     replication: i32,
     /// Partitions of the topics that have been written.
@@ -82,8 +84,8 @@ impl Topics {
         replication: i32,
     ) -> Result<Topics> {
         let admin = create(&admin_config(cluster)?, Context::default())?;
-        let (known, written, unsaid) = Default::default();
-        let mut topics = Topics { control, admin, known, partitions, replication, written, unsaid };
+        let (known, brokers, written, unsaid) = Default::default();
+        let mut topics = Topics { control, admin, known, brokers, partitions, replication, written, unsaid };
         topics.refresh().await?;
         Ok(topics)
     }
@@ -92,6 +94,7 @@ impl Topics {
         let control = Arc::clone(&self.control);
         let listing = blocking(move || control.list(ANSWER)).await?;
         self.known = listing.topics.into_iter().map(|(name, partitions)| (name, Topic { partitions })).collect();
+        self.brokers = self.brokers.max(listing.brokers);
         Ok(())
     }
 
@@ -173,10 +176,7 @@ impl Topics {
                     Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
                         error.remedy(format!("grant this user Create, or create {name} with {partitions} partitions"))
                     }
-                    Code::InvalidReplicationFactor => error.remedy(format!(
-                        "{} replicas are asked for; set topic.replication to at most the number of brokers",
-                        self.replication
-                    )),
+                    Code::InvalidReplicationFactor => too_few(error, self.replication, self.brokers),
                     _ => error,
                 })
             }
@@ -202,6 +202,18 @@ impl Topics {
         let config = answer.into_iter().next()?.ok()?;
         config.get("max.message.bytes")?.value.as_ref()?.parse().ok()
     }
+}
+
+/// A cluster without as many brokers as replicas are asked for says the same as one whose brokers are missed for a moment.
+fn too_few(error: Error, replication: i32, brokers: i32) -> Error {
+    if (1..=brokers).contains(&replication) {
+        let what =
+            format!("{}: {replication} replicas are asked for, and of {brokers} brokers fewer are up", error.what());
+        return Error::transient(what).remedy("look after the brokers; the topic is made when they are back");
+    }
+    error.remedy(format!(
+        "{replication} replicas are asked for, of {brokers} brokers; set topic.replication to at most their number"
+    ))
 }
 
 /// What has become of a topic since it was first written with this many partitions, where it is not what it was.
@@ -272,6 +284,7 @@ pub(super) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Class;
 
     #[test]
     fn names_that_kafka_refuses_are_refused_with_the_reason() {
@@ -296,6 +309,15 @@ mod tests {
         assert!(grown.contains("has 5 partitions, and 4 when"), "{grown}");
         let gone = altered("t", 4, None).unwrap().to_string();
         assert!(gone.contains("deleted") && gone.contains("again with 4 partitions"), "{gone}");
+    }
+
+    #[test]
+    fn brokers_that_are_missed_are_waited_for_and_a_cluster_that_is_too_small_is_not() {
+        let refused = || coded("creating topic t", Code::InvalidReplicationFactor);
+        assert_eq!(too_few(refused(), 3, 3).class(), Class::Transient);
+        assert_eq!(too_few(refused(), 3, 2).class(), Class::Blocked);
+        assert_eq!(too_few(refused(), 0, 2).class(), Class::Blocked);
+        assert!(too_few(refused(), 3, 2).to_string().contains("3 replicas are asked for, of 2 brokers"));
     }
 
     #[test]

@@ -163,6 +163,6 @@ impl Lanes {
         if let Some(Ok(_)) = self.consumer.poll(wait) {
             return Err(Error::bug("a record arrived outside of its partition's queue"));
         }
-        self.context.blocked().map_or(Ok(()), Err)
+        self.context.hopeless().map_or(Ok(()), Err)
     }
 }

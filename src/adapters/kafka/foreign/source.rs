@@ -85,6 +85,7 @@ impl ForeignSource {
         config.set("enable.partition.eof", "true");
         let consumer = create(&config, context.clone())?;
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
+        context.watch(&source.cluster, &consumer)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stored = offsets.clone().into_iter().collect();
         let lanes =
