@@ -224,7 +224,7 @@ fn postgres_sql_is_as_reviewed() {
 fn duckdb_sql_is_as_reviewed() {
     let target = target(vec![1, 0]);
     let mut text = script(&Duckdb);
-    let _ = writeln!(text, "-- parse what was staged as text\n{};", Duckdb.convert(&target));
+    let _ = writeln!(text, "-- rows as text\n{};", Duckdb.create_raw(&target));
     golden("duckdb", &text);
 }
 

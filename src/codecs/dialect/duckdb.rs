@@ -1,6 +1,8 @@
 //! DuckDB. Never MERGE, UPDATE or ON CONFLICT on a target: they rewrite what they touch at every commit, delete and
 //! insert only mark and append.
 
+use std::borrow::Cow;
+
 use super::modes::{self, Pairs};
 use super::widen::{Duck, number};
 use super::{
@@ -88,7 +90,11 @@ impl Dialect for Duckdb {
     }
 
     fn constant(&self, column: &Column, value: &str) -> String {
-        self.parse(column, &literal(value))
+        match (&column.pg_type, self.target_type(column).as_str()) {
+            (PgType::Bytea, _) => format!("unhex(substr({}, 3))", literal(value)),
+            (_, "VARCHAR") => literal(value),
+            (_, wanted) => format!("CAST({} AS {wanted})", literal(&Duckdb::readable(column, value))),
+        }
     }
 
     fn lands(&self, column: &Column, found: &str) -> Option<Column> {
@@ -154,15 +160,7 @@ impl Dialect for Duckdb {
     }
 
     fn create_stage(&self, target: &Target) -> Vec<String> {
-        let typed = |text: bool| {
-            let of = move |c: &Column| if text { "VARCHAR".to_owned() } else { self.target_type(c) };
-            let columns = target.table.columns.iter().map(|c| format!("{} {}", quote(&c.name), of(c)));
-            list(columns.chain(stage_extras(target, "VARCHAR", of)))
-        };
-        vec![
-            format!("CREATE OR REPLACE TEMP TABLE {} ({})", quote(&self.raw(target)), typed(true)),
-            format!("CREATE OR REPLACE TEMP TABLE {} ({})", quote(&target.stage()), typed(false)),
-        ]
+        vec![create_stage(&target.stage(), target, |column| self.target_type(column))]
     }
 
     /// What is deleted from a temporary table stays in memory for as long as there is the table.
@@ -234,24 +232,24 @@ impl Dialect for Duckdb {
 }
 
 impl Duckdb {
-    /// The table that takes the rows as text; DuckDB itself parses them, a column at a time.
+    /// A value's text as DuckDB reads it: PostgreSQL writes BC at the end, DuckDB in brackets behind the day.
+    pub fn readable<'a>(column: &Column, text: &'a str) -> Cow<'a, str> {
+        let dated = matches!(column.pg_type, PgType::Date | PgType::Timestamp | PgType::Timestamptz);
+        match text.strip_suffix(" BC").filter(|_| dated).map(|before| before.split_once(' ').ok_or(before)) {
+            Some(Ok((day, time))) => Cow::Owned(format!("{day} (BC) {time}")),
+            Some(Err(day)) => Cow::Owned(format!("{day} (BC)")),
+            None => Cow::Borrowed(text),
+        }
+    }
+
+    /// The table of rows as text, to find out what DuckDB can't parse.
     pub fn raw(&self, target: &Target) -> String {
         format!("{}_raw", target.stage())
     }
 
-    /// Parses the raw rows into the staging table.
-    pub fn convert(&self, target: &Target) -> String {
-        let columns = &target.table.columns;
-        let own = columns.iter().map(|c| self.parse(c, &quote(&c.name)));
-        let extras = ["_tw_lsn", "_tw_seq", "_tw_op", "_tw_missing"].map(str::to_owned).into_iter();
-        let extras = extras.chain(target.layout.staged().iter().map(|extra| extra.name().to_owned()));
-        let base = (1..).zip(target.table.key_columns()).map(|(n, c)| self.parse(c, &format!("_tw_base_{n}")));
-        format!(
-            "INSERT INTO {} SELECT {} FROM {}",
-            self.stage(target),
-            list(own.chain(extras).chain(base)),
-            quote(&self.raw(target))
-        )
+    /// Makes the table of raw rows.
+    pub fn create_raw(&self, target: &Target) -> String {
+        create_stage(&self.raw(target), target, |_| "VARCHAR".to_owned())
     }
 
     /// A query for the raw rows, as (lsn, seq, op), whose value of a column can't be parsed, nor that of `raw`, the same
@@ -262,32 +260,14 @@ impl Duckdb {
             return None;
         }
         Some(format!(
-            "SELECT _tw_lsn, _tw_seq, _tw_op FROM {} WHERE {raw} IS NOT NULL AND TRY_CAST({} AS {wanted}) IS NULL",
+            "SELECT _tw_lsn, _tw_seq, _tw_op FROM {} WHERE {raw} IS NOT NULL AND TRY_CAST({raw} AS {wanted}) IS NULL",
             quote(&self.raw(target)),
-            self.prepared(column, raw),
         ))
     }
+}
 
-    fn parse(&self, column: &Column, name: &str) -> String {
-        match column.pg_type {
-            PgType::Bytea => format!("unhex(substr({name}, 3))"),
-            _ => match self.target_type(column).as_str() {
-                "VARCHAR" => name.to_owned(),
-                wanted => format!("CAST({} AS {wanted})", self.prepared(column, name)),
-            },
-        }
-    }
-
-    /// PostgreSQL writes BC behind a date, DuckDB in brackets behind the day.
-    fn prepared(&self, column: &Column, name: &str) -> String {
-        match column.pg_type {
-            PgType::Date => format!("replace({name}, ' BC', ' (BC)')"),
-            PgType::Timestamp | PgType::Timestamptz => {
-                format!(
-                    "CASE WHEN {name} LIKE '% BC' THEN regexp_replace({name}, '^(\\S+) (.*) BC$', '\\1 (BC) \\2') ELSE {name} END"
-                )
-            }
-            _ => name.to_owned(),
-        }
-    }
+fn create_stage(name: &str, target: &Target, of: impl Fn(&Column) -> String + Copy) -> String {
+    let columns = target.table.columns.iter().map(|c| format!("{} {}", quote(&c.name), of(c)));
+    let columns = list(columns.chain(stage_extras(target, "VARCHAR", of)));
+    format!("CREATE OR REPLACE TEMP TABLE {} ({columns})", quote(name))
 }

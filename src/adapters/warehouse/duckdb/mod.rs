@@ -3,19 +3,19 @@
 //! DuckDB runs inside this process and holds its file alone: another process can't open it while we run, another part
 //! of this process can ask for a [`reader`].
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use duckdb::arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder};
-use duckdb::arrow::datatypes::{DataType, Field, Schema};
 use duckdb::types::ValueRef;
 use duckdb::{Config, Connection};
 use tokio::task::block_in_place;
 
 use super::client::Client;
 use super::options::DuckdbFile;
-use crate::codecs::dialect::{Dialect, Duckdb, Target, quote};
+use crate::codecs::dialect::{Duckdb, Target, quote};
 use crate::logic::merge::{Misfit, NetRow, Stage};
 use crate::model::{Cell, Class, Error, Result};
 
@@ -114,21 +114,24 @@ impl DuckdbClient {
 
     /// Fills the staging table, which was made for these rows.
     fn stage(&mut self, stage: &Stage) -> Result<u64> {
-        self.staged.extend([stage.target.stage(), Duckdb.raw(&stage.target)]);
-        self.append(&stage.target, &stage.rows)?;
-        let convert = Duckdb.convert(&stage.target);
-        let rows = self.connection.execute(&convert, []).map_err(|error| self.misfit(stage, error))? as u64;
-        self.rows += rows;
-        Ok(rows)
+        let Stage { target, rows, .. } = stage;
+        self.staged.insert(target.stage());
+        self.append(&target.stage(), target, rows, |error| self.misfit(stage, error))?;
+        self.rows += rows.len() as u64;
+        Ok(rows.len() as u64)
     }
 
-    /// Fills the table that takes rows as text.
-    fn append(&self, target: &Target, rows: &[NetRow]) -> Result<()> {
-        let failed = |error| failure(error, &self.path);
-        let raw = Duckdb.raw(target);
-        let mut appender = self.connection.appender(&raw).map_err(failed)?;
+    /// Fills a table with rows, whose texts DuckDB casts to the types of its columns.
+    fn append(
+        &self,
+        into: &str,
+        target: &Target,
+        rows: &[NetRow],
+        failed: impl Fn(duckdb::Error) -> Error + Copy,
+    ) -> Result<()> {
+        let mut appender = self.connection.appender(into).map_err(failed)?;
         for rows in rows.chunks(BATCH) {
-            appender.append_record_batch(batch(target, rows)?).map_err(failed)?;
+            appender.append_record_batch(rows::batch(target, rows)?).map_err(failed)?;
         }
         appender.flush().map_err(failed)
     }
@@ -145,11 +148,10 @@ impl DuckdbClient {
         if !misfits.is_empty() {
             return Ok(misfits);
         }
-        self.staged.extend([target.stage(), Duckdb.raw(target)]);
-        for statement in Duckdb.create_stage(target) {
-            self.connection.execute_batch(&statement).map_err(|error| failure(error, &self.path))?;
-        }
-        self.append(target, rows)?;
+        let (raw, failed) = (Duckdb.raw(target), |error| failure(error, &self.path));
+        self.connection.execute_batch(&Duckdb.create_raw(target)).map_err(failed)?;
+        self.staged.insert(raw.clone());
+        self.append(&raw, target, rows, failed)?;
         let table = &target.table;
         let own = (0..).zip(&table.columns).map(|(at, column)| (at, column, quote(&column.name)));
         let base =
@@ -164,24 +166,15 @@ impl DuckdbClient {
         Ok(misfits)
     }
 
-    /// Which column holds a value that its type does not take. DuckDB's own message would show the value.
+    /// Which column holds a value that its type does not take.
     fn misfit(&self, stage: &Stage, error: duckdb::Error) -> Error {
         let table = &stage.target.table;
+        let Some(column) = uncast(&error.to_string()) else { return failure(error, &self.path) };
+        let own = table.columns.get(column);
+        let column = own.map_or_else(|| "the key of before".to_owned(), |own| format!("column {}", own.name));
         let key = table.key_columns().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
-        // The failed statement has ended the transaction: its rows are gone, the next attempt brings them again.
-        tracing::debug!(table = %table.name, key, "a value does not fit");
-        let text = error.to_string();
-        if !text.contains("Conversion Error") && !text.contains("Out of Range") && !text.contains("Invalid Input") {
-            return failure(error, &self.path);
-        }
-        let wanted = |column: &&crate::model::Column| text.contains(&Duckdb.target_type(column));
-        let suspects: Vec<&str> = table.columns.iter().filter(wanted).map(|c| c.name.as_str()).collect();
-        Error::blocked(format!(
-            "a value of {} (key {key}) does not fit its DuckDB type; one of the columns {}",
-            table.name,
-            suspects.join(", ")
-        ))
-        .remedy("NaN and infinite numerics and dates beyond DuckDB's range have no place in these types: correct the row at the source, or leave the column out with columns.exclude")
+        Error::blocked(format!("a value of {} (key {key}), {column}, does not fit its DuckDB type", table.name))
+            .remedy("NaN and infinite numerics and dates beyond DuckDB's range have no place in these types: correct the row at the source, or leave the column out with columns.exclude")
     }
 }
 
@@ -226,6 +219,12 @@ impl Client for DuckdbClient {
     }
 }
 
+/// The column whose text the appender could not cast, as it says.
+fn uncast(text: &str) -> Option<usize> {
+    let (_, column) = text.split_once("type mismatch in AppendDataChunk")?.1.split_once("for column ")?;
+    column.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 /// Whether an amount as DuckDB prints it, `18.6 GiB`, is more than so many GiB.
 fn beyond(amount: &str, gib: f64) -> bool {
     match amount.split_once(' ') {
@@ -246,72 +245,6 @@ fn text(value: ValueRef<'_>) -> Option<String> {
         ValueRef::Boolean(flag) => Some(flag.to_string()),
         other => Some(format!("{other:?}")),
     }
-}
-
-/// Staged rows as columns of text, as the raw staging table has them.
-fn batch(target: &Target, rows: &[NetRow]) -> Result<RecordBatch> {
-    let table = &target.table;
-    let width = table.columns.len();
-    let mut texts: Vec<StringBuilder> =
-        (0..width).map(|_| StringBuilder::with_capacity(rows.len(), rows.len() * 16)).collect();
-    let (mut lsn, mut seq) = (Int64Builder::new(), Int64Builder::new());
-    let (mut op, mut missing) = (StringBuilder::new(), StringBuilder::new());
-    let layout = target.layout;
-    let mut extras: Vec<StringBuilder> = layout.staged().iter().map(|_| StringBuilder::new()).collect();
-    let mut base: Vec<StringBuilder> = table.key.iter().map(|_| StringBuilder::new()).collect();
-    let mut scratch = Vec::new();
-    for row in rows {
-        for ((builder, cell), column) in texts.iter_mut().zip(row.row.cells()).zip(&table.columns) {
-            builder.append_option(utf8(cell).map_err(|what| misread(target, &column.name, what))?);
-        }
-        lsn.append_value(i64::try_from(row.id.commit.get()).unwrap_or(i64::MAX));
-        seq.append_value(i64::try_from(row.id.seq).unwrap_or(i64::MAX));
-        op.append_value(row.op.letter().encode_utf8(&mut [0; 4]));
-        missing.append_option(row.missing(&mut scratch).then(|| String::from_utf8_lossy(&scratch).into_owned()));
-        for (builder, &extra) in extras.iter_mut().zip(layout.staged()) {
-            let some = row.staged(extra, table, &mut scratch);
-            builder.append_option(some.then(|| String::from_utf8_lossy(&scratch).into_owned()));
-        }
-        for (builder, &index) in base.iter_mut().zip(&table.key) {
-            let cell = row.base.as_ref().map_or(Cell::Null, |base| base.cell(index));
-            builder.append_option(utf8(cell).map_err(|what| misread(target, "the key", what))?);
-        }
-    }
-    let mut columns: Vec<ArrayRef> = texts.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef).collect();
-    columns.extend([
-        Arc::new(lsn.finish()) as ArrayRef,
-        Arc::new(seq.finish()),
-        Arc::new(op.finish()),
-        Arc::new(missing.finish()),
-    ]);
-    columns.extend(extras.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
-    columns.extend(base.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
-    let fields: Vec<Field> = columns
-        .iter()
-        .enumerate()
-        .map(|(i, column)| {
-            Field::new(
-                format!("c{i}"),
-                if *column.data_type() == DataType::Int64 { DataType::Int64 } else { DataType::Utf8 },
-                true,
-            )
-        })
-        .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-        .map_err(|error| Error::bug("staged rows do not make a batch").because(error))
-}
-
-fn utf8(cell: Cell<'_>) -> std::result::Result<Option<&str>, &'static str> {
-    match cell {
-        Cell::Null | Cell::Unchanged => Ok(None),
-        Cell::Text(text) => std::str::from_utf8(text).map(Some).map_err(|_| "is not UTF-8, which DuckDB asks for"),
-        Cell::Binary(_) => Err("came in binary form"),
-    }
-}
-
-fn misread(target: &Target, column: &str, what: &str) -> Error {
-    Error::blocked(format!("a value of {}, column {column}, {what}", target.table.name))
-        .remedy("correct the row at the source, or leave the column out with columns.exclude")
 }
 
 /// What DuckDB's refusal means. Messages about values are not repeated.
@@ -380,4 +313,16 @@ fn of_the_file(text: &str, path: &Path) -> Option<Error> {
         );
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_column_that_could_not_be_cast_is_known() {
+        let told = "Invalid Input Error: type mismatch in AppendDataChunk, expected INTEGER, got VARCHAR for column 12";
+        assert_eq!(uncast(told), Some(12));
+        assert_eq!(uncast("Constraint Error: NOT NULL constraint failed for column 3"), None);
+    }
 }
