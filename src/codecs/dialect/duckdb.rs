@@ -93,7 +93,7 @@ impl Dialect for Duckdb {
         match (&column.pg_type, self.target_type(column).as_str()) {
             (PgType::Bytea, _) => format!("unhex(substr({}, 3))", literal(value)),
             (_, "VARCHAR") => literal(value),
-            (_, wanted) => format!("CAST({} AS {wanted})", literal(&Duckdb::readable(column, value))),
+            (_, wanted) => format!("CAST({} AS {wanted})", literal(&Duckdb::readable(&column.pg_type, value))),
         }
     }
 
@@ -233,8 +233,8 @@ impl Dialect for Duckdb {
 
 impl Duckdb {
     /// A value's text as DuckDB reads it: PostgreSQL writes BC at the end, DuckDB in brackets behind the day.
-    pub fn readable<'a>(column: &Column, text: &'a str) -> Cow<'a, str> {
-        let dated = matches!(column.pg_type, PgType::Date | PgType::Timestamp | PgType::Timestamptz);
+    pub fn readable<'a>(of: &PgType, text: &'a str) -> Cow<'a, str> {
+        let dated = matches!(of, PgType::Date | PgType::Timestamp | PgType::Timestamptz);
         match text.strip_suffix(" BC").filter(|_| dated).map(|before| before.split_once(' ').ok_or(before)) {
             Some(Ok((day, time))) => Cow::Owned(format!("{day} (BC) {time}")),
             Some(Err(day)) => Cow::Owned(format!("{day} (BC)")),
@@ -270,4 +270,18 @@ fn create_stage(name: &str, target: &Target, of: impl Fn(&Column) -> String + Co
     let columns = target.table.columns.iter().map(|c| format!("{} {}", quote(&c.name), of(c)));
     let columns = list(columns.chain(stage_extras(target, "VARCHAR", of)));
     format!("CREATE OR REPLACE TEMP TABLE {} ({columns})", quote(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn years_before_christ_are_told_as_duckdb_tells_them() {
+        let of = |pg_type, text: &'static str| Duckdb::readable(&pg_type, text);
+        assert_eq!(of(PgType::Date, "2024-02-29"), "2024-02-29");
+        assert_eq!(of(PgType::Date, "0044-03-15 BC"), "0044-03-15 (BC)");
+        assert_eq!(of(PgType::Timestamptz, "0044-03-15 12:00:00.5+00 BC"), "0044-03-15 (BC) 12:00:00.5+00");
+        assert_eq!(of(PgType::Text, "44 BC"), "44 BC");
+    }
 }

@@ -69,7 +69,7 @@ impl Values {
         let text = utf8(cell)?;
         match (self, text) {
             (Values::Texts(texts), text) => {
-                texts.append_option(text.map(|text| Duckdb::readable(column, text)));
+                texts.append_option(text.map(|text| Duckdb::readable(&column.pg_type, text)));
             }
             (Values::Bytes(bytes), Some(text)) => {
                 bytes.append_value(unhex(text).ok_or("is not in hexadecimal digits")?);
