@@ -24,6 +24,8 @@ use crate::model::{Error, Result};
 const LOOK: Duration = Duration::from_secs(5);
 /// How long it may take to find the cluster.
 const FIND: Duration = Duration::from_secs(2);
+/// How long it may take when another has found it: it waits up to five seconds before it connects once more.
+const RETURN: Duration = Duration::from_secs(10);
 
 /// How long a new one waits before it asks once more.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -92,7 +94,7 @@ impl Lifeline {
         if !self.down.swap(false, Ordering::Relaxed) || client.finds(FIND) {
             return false;
         }
-        let lost = another() && !client.finds(FIND);
+        let lost = another() && !client.finds(RETURN);
         self.lost.store(lost, Ordering::Relaxed);
         self.down.store(true, Ordering::Relaxed);
         lost
