@@ -31,6 +31,8 @@ mod group;
 mod history;
 mod huge;
 mod input;
+#[cfg(feature = "kafka")]
+mod inside;
 mod join;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -71,6 +71,9 @@ impl Reader {
             return Err(late(&found.topic));
         }
         self.moved.insert(key.clone(), 0);
+        if self.only.is_none() && !self.fresh.contains(&key) {
+            self.fresh.push(key.clone());
+        }
         self.choice.met(key);
         Ok(())
     }

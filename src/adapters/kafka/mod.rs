@@ -38,6 +38,8 @@ mod parcel;
 #[cfg(feature = "kafka")]
 mod partitions;
 #[cfg(feature = "kafka")]
+mod pieces;
+#[cfg(feature = "kafka")]
 mod plans;
 #[cfg(feature = "kafka")]
 mod prefix;

@@ -14,16 +14,12 @@ use super::collect::{Hand, Versions, at_home, hands};
 use super::control::Control;
 use super::marker::Marker;
 use super::partitions::{Judge, Partitions, Span};
+use super::pieces::Pieces;
 use super::source::{Handed, Homes, TopicPosition};
 use crate::codecs::event::{Format, Shapes, Stamp, TableRecord, decode_table, version_name};
 use crate::logic::pipeline::Batch;
 use crate::logic::share::Topics;
-use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result, Table};
-
-/// Batches are cut at about this many bytes.
-const BATCH_BYTES: usize = 1 << 20;
-/// What a change takes beside its rows.
-const CHANGE_BYTES: usize = 128;
+use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result, SourcePosition, Table};
 
 /// What the reading begins with.
 pub(super) struct Start {
@@ -117,6 +113,10 @@ pub(super) struct Reader {
     /// Where the last position stands, or the last piece of a transaction.
     pub(super) at: Checkpoint,
     complete: bool,
+    /// The offset after the last marker with a position.
+    progress: i64,
+    /// Partitions of topics that are new to the warehouse and that no position has told of.
+    pub(super) fresh: Vec<(String, i32)>,
     /// The epoch of the last marker's writer: whoever has a lower one was replaced.
     pub(super) epoch: u64,
     /// Offsets that moved since the last position: inside a transaction they wait for the position that ends it.
@@ -156,6 +156,8 @@ impl Reader {
             begun: start.at.checkpoint.change,
             at: start.at.checkpoint,
             complete: true,
+            progress: start.at.progress,
+            fresh: Vec::new(),
             epoch: 0,
             moved: BTreeMap::new(),
             pipeline: None,
@@ -235,6 +237,10 @@ impl Reader {
         // What was read of a partition is in order already: the stable sort only joins such runs.
         changes.sort_by_key(|change| change.id);
         changes.dedup_by_key(|change| change.id);
+        let inside = !self.complete;
+        let position = SourcePosition { lsn: self.at.position.lsn, ..marker.checkpoint.position };
+        let checkpoint = Checkpoint { position, offsets: Vec::new(), ..self.at.clone() };
+        let before = TopicPosition { checkpoint, progress: self.progress, moved: Topics::new() };
         // A writer that began again may speak of changes that its predecessor's last marker has already told of.
         if last >= self.at.change {
             self.complete = marker.inside.is_none();
@@ -245,7 +251,7 @@ impl Reader {
         if let Some(change) = changes.last() {
             self.meters.newest_received.set(change.origin.at.unix_micros());
         }
-        self.hand(changes, progress, outlet)
+        self.hand(changes, (before, inside), progress, outlet)
     }
 
     /// Whether this process reads the events of a topic that is wanted.
@@ -268,30 +274,28 @@ impl Reader {
         }
     }
 
-    /// Cuts the changes into batches. Only the last has a position: before it, transactions may be incomplete.
-    fn hand(&mut self, changes: Vec<Change>, progress: i64, outlet: &Outlet) -> Result<bool> {
-        let mut piece = Batch { changes: Vec::new(), bytes: 0, upto: None };
-        for change in changes {
-            let bytes = change.size() + CHANGE_BYTES;
-            if piece.bytes + bytes > BATCH_BYTES && !piece.changes.is_empty() {
-                let full = std::mem::replace(&mut piece, Batch { changes: Vec::new(), bytes: 0, upto: None });
-                if !outlet.hand(full) {
-                    return Ok(false);
-                }
-            }
-            piece.bytes += bytes;
-            piece.changes.push(change);
-        }
+    /// Hands on the changes; `before` is where the marker before stands, `inside` whether that is in a transaction.
+    fn hand(
+        &mut self,
+        changes: Vec<Change>,
+        (before, inside): (TopicPosition, bool),
+        progress: i64,
+        outlet: &Outlet,
+    ) -> Result<bool> {
+        let mut pieces = Pieces { before: self.only.is_none().then_some(before), inside, fresh: &mut self.fresh };
+        let Some(mut last) = pieces.cut(changes, |piece| outlet.hand(piece)) else { return Ok(false) };
         if self.complete {
             let moved = std::mem::take(&mut self.moved).into_iter();
             let offsets = moved.map(|((topic, partition), next)| (topic, partition, next)).collect();
             let moved = std::mem::take(&mut self.touched);
-            piece.upto = Some(TopicPosition { checkpoint: Checkpoint { offsets, ..self.at.clone() }, progress, moved });
+            last.upto = Some(TopicPosition { checkpoint: Checkpoint { offsets, ..self.at.clone() }, progress, moved });
+            self.progress = progress;
+            self.fresh.clear();
         }
-        if piece.upto.is_none() && piece.changes.is_empty() {
+        if last.upto.is_none() && last.changes.is_empty() {
             return Ok(true);
         }
-        Ok(outlet.hand(piece))
+        Ok(outlet.hand(last))
     }
 
     /// Reads the table versions until the event's is there. Event and version may be of one transaction, whose end

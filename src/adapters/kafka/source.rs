@@ -9,8 +9,9 @@
 //! up to X is missing. What lies there beyond X, or up to the marker before, is a writing that was never marked and
 //! comes (or came) again under its own marker: it is dropped by its change id. So every change is yielded once, in
 //! order, whatever the writers' crashes left behind. A position is yielded where a marker is complete, and carries the
-//! offsets that the warehouse stores beside the data: after a restart reading goes on exactly there. The group's
-//! offsets are only for display.
+//! offsets that the warehouse stores beside the data: after a restart reading goes on exactly there. Positions inside
+//! of a marker carry the offsets of the one before, and the last change (see `pieces`). The group's offsets are only
+//! for display.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,7 +124,9 @@ impl KafkaSource {
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
         context.watch(&options.cluster, &consumer)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let room = Arc::new(Semaphore::new((options.buffer_bytes / 1024).max(1)));
+        // What comes next is read while this waits; more would only wait longer.
+        let kbytes = (options.buffer_bytes / 4 / 1024).max(1);
+        let room = Arc::new(Semaphore::new(kbytes));
         let (sender, batches) = mpsc::channel(1024);
         let start = Start {
             consumer: Arc::clone(&consumer),
@@ -146,7 +149,7 @@ impl KafkaSource {
         let outlet = super::reader::Outlet {
             batches: sender,
             room: Arc::clone(&room),
-            kbytes: u32::try_from(options.buffer_bytes / 1024).unwrap_or(u32::MAX).max(1),
+            kbytes: u32::try_from(kbytes).unwrap_or(u32::MAX),
             runtime: tokio::runtime::Handle::current(),
         };
         std::thread::Builder::new()

@@ -104,6 +104,12 @@ impl Gathered {
         self.upto = upto;
     }
 
+    /// The offsets of all positions that were told, to be stored.
+    pub(super) fn take_offsets(&mut self) -> Vec<(String, i32, i64)> {
+        let offsets = std::mem::take(&mut self.offsets).into_iter();
+        offsets.map(|((topic, part), next)| (topic, part, next)).collect()
+    }
+
     /// Whether it is as much as a flush takes.
     pub(super) fn fills(&self, limits: &Flush) -> bool {
         self.full || self.bytes >= limits.bytes || self.rows >= limits.rows

@@ -20,6 +20,11 @@ impl Waiting {
         self.0.extend(later.0);
     }
 
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes those of one time out.
     fn part(&mut self, early: bool) -> Vec<Note> {
         let (now, later) = std::mem::take(&mut self.0).into_iter().partition(|(_, note)| note.early == early);

@@ -274,7 +274,12 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     async fn barrier(&mut self) -> Result<()> {
         self.merge().await?;
         match self.ledger.partial(self.gathered.seen) {
-            Some(checkpoint) => self.commit(&checkpoint).await,
+            Some(checkpoint) => {
+                // Notes belong to positions, and may be of one that is not reached: offsets wait with them.
+                let told = self.gathered.notes.is_empty();
+                let offsets = if told { self.gathered.take_offsets() } else { Vec::new() };
+                self.commit(&Checkpoint { offsets, ..checkpoint }).await
+            }
             None => Ok(()),
         }
     }
@@ -306,10 +311,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
 
     /// Merges what is folded and commits it with its position.
     pub(super) async fn flush(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        checkpoint.offsets = std::mem::take(&mut self.gathered.offsets)
-            .into_iter()
-            .map(|((topic, part), next)| (topic, part, next))
-            .collect();
+        checkpoint.offsets = self.gathered.take_offsets();
         let (begin, changed) = (Instant::now(), self.gathered.rows > 0);
         self.note_early().await?;
         self.merge().await?;
