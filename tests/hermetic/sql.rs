@@ -189,8 +189,9 @@ fn script(dialect: &impl Dialect) -> String {
             say("empty it", vec![dialect.clear_stage(&target)]);
         }
         say("staging table", dialect.create_stage(&target));
-        let spec =
-            MergeSpec { target: &target, horizon: None, at: None, deletes: true, missing: vec![4], staged: true };
+        let since = Some(Lsn::new(200));
+        let (horizon, at, missing) = (None, None, vec![4]);
+        let spec = MergeSpec { target: &target, horizon, at, deletes: true, missing, staged: true, since };
         if layout.by_key() {
             say("keep marks", dialect.keep_marks("it's", &spec));
         }
@@ -200,7 +201,8 @@ fn script(dialect: &impl Dialect) -> String {
         }
         let horizon = Some(ChangeId { commit: Lsn::new(150), seq: 0 });
         let at = Some(PgTimestamp(1_500_000));
-        say("merge", dialect.merge(&MergeSpec { target: &target, horizon, at, deletes: true, missing, staged: true }));
+        let spec = MergeSpec { horizon, at, missing, ..spec };
+        say("merge", dialect.merge(&spec));
     }
     out
 }
@@ -272,7 +274,8 @@ fn a_truncate_takes_away_the_rows_of_its_own_source_alone() {
     fn horizon<D: Dialect>(dialect: &D, target: &Target) -> Vec<String> {
         let horizon = Some(ChangeId { commit: Lsn::new(150), seq: 0 });
         let at = Some(PgTimestamp(1_500_000));
-        let spec = MergeSpec { target, horizon, at, deletes: false, missing: Vec::new(), staged: false };
+        let (missing, since) = (Vec::new(), None);
+        let spec = MergeSpec { target, horizon, at, deletes: false, missing, staged: false, since };
         dialect.merge(&spec)
     }
     for layout in [Layout::Mirror, Layout::SoftDelete, Layout::History] {

@@ -84,25 +84,32 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     async fn merge_folded(&mut self, target: &Target, folded: Folded) -> Result<()> {
-        let missing = folded.missing();
+        let (missing, since) = (folded.missing(), folded.since());
         let (horizon, at) = (folded.horizon, folded.at);
         let staged = !folded.rows.is_empty();
         let deletes = folded.deletes();
-        let rows = Arc::new(folded.rows);
-        let spec = MergeSpec { target, horizon, at, deletes, missing, staged };
-        match self.merge_rows(spec, Arc::clone(&rows)).await {
+        let mut spec = MergeSpec { target, horizon, at, deletes, missing, staged, since };
+        let mut rows = Arc::new(folded.rows);
+        let mut done = self.stage(&mut spec, &rows).await;
+        if done.is_ok() {
+            if self.dialect.stages_as_kept() {
+                rows = Arc::default();
+            }
+            done = self.merge_staged(&spec).await;
+        }
+        match done {
             Err(error) => Err(self.unfit(target, &rows, error).await),
             done => done,
         }
     }
 
-    async fn merge_rows(&mut self, mut spec: MergeSpec<'_>, rows: Arc<Vec<NetRow>>) -> Result<()> {
+    async fn stage(&mut self, spec: &mut MergeSpec<'_>, rows: &Arc<Vec<NetRow>>) -> Result<()> {
         if spec.missing.is_empty() && spec.staged {
-            self.load(spec.target, rows).await?;
+            self.load(spec.target, Arc::clone(rows)).await?;
         } else if spec.staged {
-            spec.deletes = self.load_mended(spec.target, rows).await?;
+            spec.deletes = self.load_mended(spec.target, Arc::clone(rows)).await?;
         }
-        self.merge_staged(&spec).await
+        Ok(())
     }
 
     /// Brings what is in a target's staging table into the target.

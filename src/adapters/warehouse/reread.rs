@@ -185,8 +185,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         if let Err(error) = self.load(&target, Arc::clone(&rows)).await {
             return Err(self.unfit(&target, &rows, error).await);
         }
-        let spec =
-            MergeSpec { target: &target, horizon: None, at: None, deletes: false, missing: Vec::new(), staged: true };
+        let (horizon, at, missing, since) = (None, None, Vec::new(), None);
+        let spec = MergeSpec { target: &target, horizon, at, deletes: false, missing, staged: true, since };
         self.merge_staged(&spec).await?;
         if let Some(checkpoint) = self.ledger.partial(self.ledger.change()) {
             self.ledger.advance(&mut self.client, &self.dialect, &checkpoint, None).await?;

@@ -171,6 +171,7 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
             deletes: part.deletes,
             missing: part.missing,
             staged: part.target.shared_stage.is_some(),
+            since: None,
         };
         self.worker.refuse_orphans(&spec).await?;
         self.worker.merge_staged(&spec).await

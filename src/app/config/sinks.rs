@@ -18,10 +18,8 @@ use crate::model::{Pattern, Patterns};
 
 /// Bytes of records on their way to the brokers.
 const BUFFER: usize = 16 << 20;
-/// As much as merges well at once; it waits as long as flushes cost, up to ten seconds.
-const FLUSH: warehouse::Flush = warehouse::Flush { rows: 100_000, bytes: 32 << 20, after: Duration::from_secs(10) };
-/// In PostgreSQL half of that merges as well, and takes half the memory.
-const POSTGRES_FLUSH: warehouse::Flush = warehouse::Flush { bytes: 16 << 20, ..FLUSH };
+/// As much as merges well at once, twice of it does no better; it waits as long as flushes cost, up to ten seconds.
+const FLUSH: warehouse::Flush = warehouse::Flush { rows: 100_000, bytes: 16 << 20, after: Duration::from_secs(10) };
 
 pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems: &mut Problems) -> Option<Sink> {
     let mut to_kafka = sink.section("kafka", problems);
@@ -55,7 +53,7 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
         sink
     } else if to_postgres.present() {
         let endpoint = endpoint(&mut to_postgres, problems);
-        let options = warehouse_options(&mut to_postgres, name, POSTGRES_FLUSH, problems);
+        let options = warehouse_options(&mut to_postgres, name, FLUSH, problems);
         to_postgres.finish(problems);
         endpoint.map(|endpoint| Sink::Postgres(options, endpoint))
     } else {

@@ -22,6 +22,11 @@ impl Dialect for Duckdb {
         false
     }
 
+    /// It has the same types.
+    fn stages_as_kept(&self) -> bool {
+        true
+    }
+
     fn target_type(&self, column: &Column) -> String {
         let plain = match &column.pg_type {
             PgType::Int2 => "SMALLINT",
@@ -204,7 +209,7 @@ impl Dialect for Duckdb {
         match target.layout {
             Layout::Log | Layout::Multiset | Layout::Append => return modes::append(self, spec),
             Layout::SoftDelete => {
-                return modes::soft_delete(self, spec, |pairs| modes::replace(self, target, &pairs, false));
+                return modes::soft_delete(self, spec, |pairs| modes::replace(self, spec, &pairs, false));
             }
             Layout::History => return modes::history(self, spec),
             Layout::Mirror => {}
@@ -212,7 +217,7 @@ impl Dialect for Duckdb {
         let mut all: Vec<String> = spec.horizon.map(|horizon| modes::clear(target, horizon)).into_iter().collect();
         if spec.staged {
             all.extend(modes::fill(self, spec));
-            all.extend(modes::replace(self, target, &Pairs::of(self, target), true));
+            all.extend(modes::replace(self, spec, &Pairs::of(self, target), true));
         }
         all
     }

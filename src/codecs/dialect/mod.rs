@@ -24,7 +24,7 @@ mod widen;
 use std::sync::Arc;
 
 use crate::model::value::{Finite, print};
-use crate::model::{ChangeId, Checkpoint, Column, Membership, PgTimestamp, Table, TableName};
+use crate::model::{ChangeId, Checkpoint, Column, Lsn, Membership, PgTimestamp, Table, TableName};
 
 pub use columns::Held;
 pub use control::{CONTROL_SCHEMA, Progress};
@@ -86,6 +86,8 @@ pub struct MergeSpec<'a> {
     pub missing: Vec<usize>,
     /// Whether there are staged rows at all.
     pub staged: bool,
+    /// None of them is older than this, where that is known.
+    pub since: Option<Lsn>,
 }
 
 /// How a warehouse says what the merge needs.
@@ -98,6 +100,11 @@ pub trait Dialect: Clone + Send + Sync + 'static {
     /// Whether a target that a transaction has brought rows into can be altered in it.
     fn alters_with_rows(&self) -> bool {
         true
+    }
+
+    /// Whether what the staging table has taken fits the target.
+    fn stages_as_kept(&self) -> bool {
+        false
     }
 
     /// The type of a column in the target.

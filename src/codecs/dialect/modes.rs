@@ -146,16 +146,24 @@ pub(super) fn soft_delete<D: Dialect>(
 }
 
 /// Delete and insert: for warehouses where that is the cheapest way to replace rows.
-pub(super) fn replace<D: Dialect>(dialect: &D, target: &Target, pairs: &Pairs, deletes: bool) -> Vec<String> {
+///
+/// What a staged row still meets after the delete is not older than it. So where it is known since when the staged rows
+/// are, the second look goes through the parts of the target alone that hold rows as new, or without a version.
+pub(super) fn replace<D: Dialect>(dialect: &D, spec: &MergeSpec<'_>, pairs: &Pairs, deletes: bool) -> Vec<String> {
+    let target = spec.target;
     let (t, s) = (table(&target.name), dialect.stage(target));
     let on = key_match(target, |column, staged| dialect.staged(column, staged));
     let kept = if deletes { "" } else { "s._tw_op <> 'd' AND " };
+    let recent = spec.since.map(|since| i64::try_from(since.get()).unwrap_or(i64::MAX));
+    let recent = recent.map(|since| format!(" WHERE _tw_lsn >= {since} OR _tw_lsn IS NULL"));
+    let keys = list(target.table.key_columns().map(|column| quote(&column.name)));
     vec![
         format!("DELETE FROM {t} AS t USING {s} AS s WHERE {kept}{on} AND {OLDER}"),
         format!(
-            "INSERT INTO {t} ({}) SELECT {} FROM {s} AS s WHERE s._tw_op <> 'd' AND NOT EXISTS (SELECT 1 FROM {t} AS t WHERE {on})",
+            "INSERT INTO {t} ({}) SELECT {} FROM {s} AS s ANTI JOIN (SELECT {keys} FROM {t}{}) AS t ON {on} WHERE s._tw_op <> 'd'",
             pairs.names(),
-            pairs.values()
+            pairs.values(),
+            recent.unwrap_or_default()
         ),
     ]
 }

@@ -26,7 +26,7 @@ use super::key::{key, with_key};
 use super::versions::Versions;
 use super::{NetOp, NetRow};
 use crate::codecs::dialect::{Layout, Target};
-use crate::model::{Cell, Change, ChangeId, OldRow, Op, PgTimestamp, Result, Row, Table};
+use crate::model::{Cell, Change, ChangeId, Lsn, OldRow, Op, PgTimestamp, Result, Row, Table};
 
 /// What a table's changes come to.
 #[derive(Debug)]
@@ -266,6 +266,11 @@ impl Folded {
     /// Whether some rows take rows away.
     pub fn deletes(&self) -> bool {
         self.rows.iter().any(NetRow::deletes)
+    }
+
+    /// The transaction of the oldest row.
+    pub fn since(&self) -> Option<Lsn> {
+        self.rows.iter().map(|row| row.id.commit).min()
     }
 
     /// The columns that some rows lack because the value did not change.

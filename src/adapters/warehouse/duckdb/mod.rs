@@ -26,6 +26,9 @@ const MEMORY_GIB: f64 = 2.0;
 const BATCH: usize = 16 * 1024;
 /// Rows in one commit after which memory is given back: fewer leave little behind.
 const MANY: u64 = 10_000;
+/// The size of the log from which on it is brought into the file: after the commit and what that frees, where DuckDB
+/// by itself would do it before.
+const LOG: u64 = 16 << 20;
 
 static READERS: Mutex<BTreeMap<PathBuf, Connection>> = Mutex::new(BTreeMap::new());
 
@@ -41,6 +44,8 @@ pub struct DuckdbClient {
     path: PathBuf,
     /// The memory that DuckDB may take, as it is told.
     limit: String,
+    /// The log beside the file.
+    log: PathBuf,
     /// The staging tables that there are.
     staged: BTreeSet<String>,
     /// Rows that were staged since the last commit.
@@ -72,7 +77,7 @@ impl DuckdbClient {
             .and_then(|c| c.with("preserve_insertion_order", "false"))
             .map_err(failed)?;
         let connection = Connection::open_with_flags(&path, config).map_err(failed)?;
-        connection.execute_batch("SET TimeZone = 'UTC'").map_err(failed)?;
+        connection.execute_batch("SET TimeZone = 'UTC'; SET wal_autocheckpoint = '1 TiB'").map_err(failed)?;
         let limit = "SELECT current_setting('memory_limit')";
         let mut limit: String = connection.query_row(limit, [], |row| row.get(0)).map_err(failed)?;
         if beyond(&limit, MEMORY_GIB) {
@@ -82,7 +87,8 @@ impl DuckdbClient {
         if let Ok(second) = connection.try_clone() {
             READERS.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), second);
         }
-        Ok(DuckdbClient { connection, path, limit, staged: BTreeSet::new(), rows: 0 })
+        let log = path.with_added_extension("wal");
+        Ok(DuckdbClient { connection, path, limit, log, staged: BTreeSet::new(), rows: 0 })
     }
 
     /// Commits without the staging tables, whose memory goes with them.
@@ -91,13 +97,25 @@ impl DuckdbClient {
             self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", quote(&stage)))?;
         }
         self.connection.execute_batch("COMMIT")?;
-        // DuckDB gives back what its allocators keep for later, which may be more than all it uses, when the limit is set.
-        if std::mem::take(&mut self.rows) >= MANY
-            && let Err(error) = self.connection.execute_batch(&format!("SET memory_limit = '{}'", self.limit))
-        {
-            tracing::debug!(%error, "DuckDB keeps its memory");
+        if std::mem::take(&mut self.rows) >= MANY {
+            self.give_back();
+        }
+        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() >= LOG) {
+            match self.connection.execute_batch("CHECKPOINT") {
+                // Somebody reads; the next commit tries again.
+                Err(error) if error.to_string().contains("Cannot CHECKPOINT") => {}
+                done => done?,
+            }
+            self.give_back();
         }
         Ok(())
+    }
+
+    /// DuckDB gives back what its allocators keep for later, which may be more than all it uses, when the limit is set.
+    fn give_back(&self) {
+        if let Err(error) = self.connection.execute_batch(&format!("SET memory_limit = '{}'", self.limit)) {
+            tracing::debug!(%error, "DuckDB keeps its memory");
+        }
     }
 
     fn rows(&self, sql: &str) -> duckdb::Result<Vec<Vec<Option<String>>>> {
@@ -132,8 +150,10 @@ impl DuckdbClient {
         let mut appender = self.connection.appender(into).map_err(failed)?;
         for rows in rows.chunks(BATCH) {
             appender.append_record_batch(rows::batch(target, rows)?).map_err(failed)?;
+            // It would keep hundreds of thousands otherwise, beside those in the table.
+            appender.flush().map_err(failed)?;
         }
-        appender.flush().map_err(failed)
+        Ok(())
     }
 
     /// The values that DuckDB can't parse, or those that are not UTF-8, which come first.
@@ -285,7 +305,8 @@ fn of_the_file(text: &str, path: &Path) -> Option<Error> {
                 .remedy("make room; nothing is lost, it goes on by itself"),
         );
     }
-    if has("Out of Memory") || has("could not allocate") {
+    // A checkpoint's and a commit's refusal do not say that it is memory but in what was asked for.
+    if has("Out of Memory") || has("could not allocate") || has("failed to pin block") {
         return Some(Error::blocked(format!("DuckDB has too little memory for what is to be merged into {file}")).remedy(
             "lower sink.duckdb.flush.bytes and flush.rows, or run where there is more memory (it takes up to 2 GiB)",
         ));
