@@ -32,7 +32,7 @@ mod history;
 mod huge;
 mod input;
 #[cfg(feature = "kafka")]
-mod inside;
+mod inside_marker;
 mod join;
 #[cfg(feature = "kafka")]
 mod kafka;

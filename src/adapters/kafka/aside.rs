@@ -70,10 +70,8 @@ impl Reader {
         if self.choice.stored.is_some() && !self.moved.contains_key(&key) && found.since <= self.begun {
             return Err(late(&found.topic));
         }
-        self.moved.insert(key.clone(), 0);
-        if self.only.is_none() && !self.fresh.contains(&key) {
-            self.fresh.push(key.clone());
-        }
+        self.moved.entry(key.clone()).or_insert(0);
+        self.tell_later(&found.topic, 0);
         self.choice.met(key);
         Ok(())
     }

@@ -81,9 +81,7 @@ impl Reader {
                 let (from, new) = self.choice.from(topic, partition);
                 starts.push((topic, partition, from));
                 fresh.extend(new.then_some((topic, partition)));
-                if self.only.is_none() && !self.choice.knows(topic) {
-                    self.fresh.push((topic.to_owned(), partition));
-                }
+                self.tell_later(topic, partition);
             }
         }
         self.partitions.join_all(&starts)?;

@@ -21,6 +21,8 @@ mod fit;
 #[cfg(feature = "kafka")]
 mod foreign;
 #[cfg(feature = "kafka")]
+mod handover;
+#[cfg(feature = "kafka")]
 mod held;
 #[cfg(feature = "kafka")]
 mod ledger;

@@ -279,7 +279,7 @@ pub struct SourceOptions {
     pub membership: Option<MembershipOptions>,
     /// Which of the topics this process reads; `None`: all.
     pub only: Option<Only>,
-    /// Bytes of changes that may wait for the sink.
+    /// Bytes that are fetched ahead, topics of others apart; a quarter as much may wait for the sink as changes.
     pub buffer_bytes: usize,
 }
 

@@ -7,6 +7,8 @@
 //! A topic that is new to the warehouse is told of with the first transaction of such a marker, before anything that could
 //! be committed alone: after a restart inside the marker it would look like one that `topics` did not match before.
 
+use std::collections::BTreeSet;
+
 use super::source::TopicPosition;
 use crate::logic::pipeline::Batch;
 use crate::logic::share::Topics;
@@ -24,7 +26,7 @@ pub(super) struct Pieces<'a> {
     /// Whether that ends inside a transaction.
     pub(super) inside: bool,
     /// Partitions of topics that are new to the warehouse and that it was not told of.
-    pub(super) fresh: &'a mut Vec<(String, i32)>,
+    pub(super) untold: &'a mut BTreeSet<(String, i32)>,
 }
 
 impl Pieces<'_> {
@@ -43,7 +45,8 @@ impl Pieces<'_> {
             let last = piece.changes.last().map(|last| last.id).or(open.take());
             let full = |limit: usize| piece.bytes + bytes > limit;
             let ended = last.filter(|last| last.commit != change.id.commit);
-            piece.upto = ended.filter(|_| full(BATCH_BYTES) || !self.fresh.is_empty()).and_then(|at| self.position(at));
+            piece.upto =
+                ended.filter(|_| full(BATCH_BYTES) || !self.untold.is_empty()).and_then(|at| self.position(at));
             let cut = piece.upto.is_some() || !piece.changes.is_empty() && full(2 * BATCH_BYTES);
             if cut && !hand(std::mem::replace(&mut piece, empty())) {
                 return None;
@@ -57,7 +60,7 @@ impl Pieces<'_> {
     /// Where the warehouse stands with this change, the last of a transaction.
     fn position(&mut self, change: ChangeId) -> Option<TopicPosition> {
         let before = self.before.as_ref()?;
-        let offsets = self.fresh.drain(..).map(|(topic, partition)| (topic, partition, 0)).collect();
+        let offsets = std::mem::take(self.untold).into_iter().map(|(topic, partition)| (topic, partition, 0)).collect();
         let checkpoint = Checkpoint { change, offsets, ..before.checkpoint.clone() };
         Some(TopicPosition { checkpoint, progress: before.progress, moved: Topics::new() })
     }
@@ -105,8 +108,8 @@ mod tests {
     type Told = (Vec<(u64, u64)>, Option<(ChangeId, Vec<(String, i32, i64)>)>);
 
     /// The batches: their changes and what is told with each. The last has no position yet.
-    fn cut(changes: Vec<Change>, before: Option<TopicPosition>, inside: bool, fresh: &[&str]) -> Vec<Told> {
-        let mut fresh = fresh.iter().map(|topic| ((*topic).to_owned(), 0)).collect();
+    fn cut(changes: Vec<Change>, before: Option<TopicPosition>, inside: bool, new: &[&str]) -> Vec<Told> {
+        let mut untold = new.iter().map(|topic| ((*topic).to_owned(), 0)).collect();
         let told = std::cell::RefCell::new(Vec::new());
         let tell = |batch: Batch<TopicPosition>| {
             let ids = batch.changes.iter().map(|change| (change.id.commit.get(), change.id.seq)).collect();
@@ -116,7 +119,7 @@ mod tests {
             told.borrow_mut().push((ids, batch.upto.map(|upto| (upto.checkpoint.change, upto.checkpoint.offsets))));
             true
         };
-        let last = Pieces { before, inside, fresh: &mut fresh }.cut(changes, tell);
+        let last = Pieces { before, inside, untold: &mut untold }.cut(changes, tell);
         tell(last.unwrap());
         told.into_inner()
     }

@@ -1,23 +1,22 @@
 //! The reading thread: marker by marker, partitions to batches.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::{BorrowedHeaders, Headers, Message};
-use tokio::sync::{Semaphore, mpsc};
 
 use super::Only;
 use super::client::Context;
 use super::collect::{Hand, Versions, at_home, hands};
 use super::control::Control;
+use super::handover::Outlet;
 use super::marker::Marker;
 use super::partitions::{Judge, Partitions, Span};
 use super::pieces::Pieces;
-use super::source::{Handed, Homes, TopicPosition};
+use super::source::{Homes, TopicPosition};
 use crate::codecs::event::{Format, Shapes, Stamp, TableRecord, decode_table, version_name};
-use crate::logic::pipeline::Batch;
 use crate::logic::share::Topics;
 use crate::model::{Change, ChangeId, Checkpoint, Error, Meters, Pattern, Result, SourcePosition, Table};
 
@@ -38,24 +37,6 @@ pub(super) struct Start {
     pub(super) only: Option<Only>,
     pub(super) homes: Homes,
     pub(super) meters: Arc<Meters>,
-}
-
-/// Where batches go.
-pub(super) struct Outlet {
-    pub(super) batches: mpsc::Sender<Handed>,
-    /// Kilobytes that may wait.
-    pub(super) room: Arc<Semaphore>,
-    pub(super) kbytes: u32,
-    pub(super) runtime: tokio::runtime::Handle,
-}
-
-impl Outlet {
-    /// Hands a batch over when there is room; `false` when nobody wants it any more.
-    fn hand(&self, batch: Batch<TopicPosition>) -> bool {
-        let kbytes = u32::try_from(batch.bytes / 1024).unwrap_or(u32::MAX).clamp(1, self.kbytes);
-        let room = self.runtime.block_on(Arc::clone(&self.room).acquire_many_owned(kbytes));
-        room.is_ok_and(|room| self.batches.blocking_send(Ok((batch, room))).is_ok())
-    }
 }
 
 /// Which topics are read, and from where.
@@ -116,7 +97,7 @@ pub(super) struct Reader {
     /// The offset after the last marker with a position.
     progress: i64,
     /// Partitions of topics that are new to the warehouse and that no position has told of.
-    pub(super) fresh: Vec<(String, i32)>,
+    pub(super) untold: BTreeSet<(String, i32)>,
     /// The epoch of the last marker's writer: whoever has a lower one was replaced.
     pub(super) epoch: u64,
     /// Offsets that moved since the last position: inside a transaction they wait for the position that ends it.
@@ -157,7 +138,7 @@ impl Reader {
             at: start.at.checkpoint,
             complete: true,
             progress: start.at.progress,
-            fresh: Vec::new(),
+            untold: BTreeSet::new(),
             epoch: 0,
             moved: BTreeMap::new(),
             pipeline: None,
@@ -170,16 +151,16 @@ impl Reader {
     }
 
     /// Reads until something fails or nobody takes the batches any more.
-    pub(super) fn run(mut self, outlet: &Outlet) {
+    pub(super) fn run(mut self, outlet: &Outlet<TopicPosition>) {
         loop {
             match self.marker() {
                 Ok(None) => {}
                 Ok(Some((marker, progress))) => match self.follow(marker, progress, outlet) {
                     Ok(true) => {}
                     Ok(false) => return,
-                    Err(error) => return drop(outlet.batches.blocking_send(Err(error))),
+                    Err(error) => return outlet.fail(error),
                 },
-                Err(error) => return drop(outlet.batches.blocking_send(Err(error))),
+                Err(error) => return outlet.fail(error),
             }
         }
     }
@@ -208,7 +189,7 @@ impl Reader {
     }
 
     /// Yields what the marker promises; `false` when nobody wants it any more.
-    fn follow(&mut self, marker: Marker, progress: i64, outlet: &Outlet) -> Result<bool> {
+    fn follow(&mut self, marker: Marker, progress: i64, outlet: &Outlet<TopicPosition>) -> Result<bool> {
         self.check_system(&marker.checkpoint)?;
         let writer = marker.writer.epoch;
         if writer < self.epoch {
@@ -267,6 +248,13 @@ impl Reader {
         }
     }
 
+    /// Notes a partition that the next position tells of, where its topic is new to the warehouse.
+    pub(super) fn tell_later(&mut self, topic: &str, partition: i32) {
+        if self.only.is_none() && !self.choice.knows(topic) {
+            self.untold.insert((topic.to_owned(), partition));
+        }
+    }
+
     /// Notes where the changes' tables have their events.
     pub(super) fn home(&self, topic: &str, changes: &[Change]) {
         if self.only.is_some() {
@@ -280,9 +268,9 @@ impl Reader {
         changes: Vec<Change>,
         (before, inside): (TopicPosition, bool),
         progress: i64,
-        outlet: &Outlet,
+        outlet: &Outlet<TopicPosition>,
     ) -> Result<bool> {
-        let mut pieces = Pieces { before: self.only.is_none().then_some(before), inside, fresh: &mut self.fresh };
+        let mut pieces = Pieces { before: self.only.is_none().then_some(before), inside, untold: &mut self.untold };
         let Some(mut last) = pieces.cut(changes, |piece| outlet.hand(piece)) else { return Ok(false) };
         if self.complete {
             let moved = std::mem::take(&mut self.moved).into_iter();
@@ -290,7 +278,7 @@ impl Reader {
             let moved = std::mem::take(&mut self.touched);
             last.upto = Some(TopicPosition { checkpoint: Checkpoint { offsets, ..self.at.clone() }, progress, moved });
             self.progress = progress;
-            self.fresh.clear();
+            self.untold.clear();
         }
         if last.upto.is_none() && last.changes.is_empty() {
             return Ok(true);

@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::SourceOptions;
 use super::client::{ANSWER, Context, consumer_config, create};
 use super::control::{Control, Listing};
+use super::handover::{Inlet, handover};
 use super::member::Display;
 use super::partitions::Judge;
 use super::prefix::written;
@@ -78,13 +78,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The topic of each table.
 pub(super) type Homes = Arc<Mutex<HashMap<TableName, String>>>;
 
-/// A batch on its way from the reading thread, with its share of the memory.
-pub(super) type Handed = Result<(Batch<TopicPosition>, OwnedSemaphorePermit)>;
-
 /// Follows the topics of one prefix. See the module.
 pub struct KafkaSource {
-    batches: mpsc::Receiver<Handed>,
-    room: Arc<Semaphore>,
+    inlet: Inlet<TopicPosition>,
     stop: Arc<AtomicBool>,
     consumer: Arc<BaseConsumer<Context>>,
     options: SourceOptions,
@@ -124,10 +120,6 @@ impl KafkaSource {
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
         context.watch(&options.cluster, &consumer)?;
         let stop = Arc::new(AtomicBool::new(false));
-        // What comes next is read while this waits; more would only wait longer.
-        let kbytes = (options.buffer_bytes / 4 / 1024).max(1);
-        let room = Arc::new(Semaphore::new(kbytes));
-        let (sender, batches) = mpsc::channel(1024);
         let start = Start {
             consumer: Arc::clone(&consumer),
             control: Arc::new(control),
@@ -146,19 +138,13 @@ impl KafkaSource {
             meters,
         };
         let reader = blocking(move || Reader::start(start)).await?;
-        let outlet = super::reader::Outlet {
-            batches: sender,
-            room: Arc::clone(&room),
-            kbytes: u32::try_from(kbytes).unwrap_or(u32::MAX),
-            runtime: tokio::runtime::Handle::current(),
-        };
+        let (outlet, inlet) = handover(options.buffer_bytes);
         std::thread::Builder::new()
             .name("kafka-reader".into())
             .spawn(move || reader.run(&outlet))
             .map_err(|error| Error::transient("no thread for reading Kafka").because(error))?;
         Ok(KafkaSource {
-            batches,
-            room,
+            inlet,
             stop,
             consumer,
             options,
@@ -232,7 +218,6 @@ impl KafkaSource {
 impl Drop for KafkaSource {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.room.close();
     }
 }
 
@@ -243,8 +228,7 @@ impl Source for KafkaSource {
         if std::mem::take(&mut self.repeat) {
             return Ok(Batch { changes: Vec::new(), bytes: 0, upto: Some(self.at.clone()) });
         }
-        let handed = self.batches.recv().await;
-        let (mut batch, _room) = handed.ok_or_else(|| Error::transient("the reading of Kafka has ended"))??;
+        let mut batch = self.inlet.next().await?;
         if let Some(upto) = &mut batch.upto {
             let offsets = std::mem::take(&mut upto.checkpoint.offsets);
             self.moved.extend(offsets.into_iter().map(|(topic, partition, next)| ((topic, partition), next)));

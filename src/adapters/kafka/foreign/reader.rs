@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::message::Message;
-use tokio::sync::{Semaphore, mpsc};
 
+use super::super::handover::Outlet;
 use super::ends::end;
 use super::lanes::{Lanes, Place};
-use super::source::{ForeignPosition, Handed};
+use super::source::ForeignPosition;
 use super::take::{Taken, Taker};
 use crate::codecs::event::foreign::{Mark, Verdict};
 use crate::logic::pipeline::Batch;
@@ -25,14 +25,6 @@ const TURN: usize = 2000;
 const WINDOW: i64 = 1000;
 /// How long the reading rests where nothing came.
 const REST: Duration = Duration::from_millis(20);
-
-/// Where batches go.
-pub(super) struct Outlet {
-    pub(super) batches: mpsc::Sender<Handed>,
-    pub(super) room: Arc<Semaphore>,
-    pub(super) kbytes: u32,
-    pub(super) runtime: tokio::runtime::Handle,
-}
 
 /// See the module.
 pub(super) struct Reader {
@@ -55,18 +47,18 @@ struct Piece {
 
 impl Reader {
     /// Reads until something fails or nobody takes the batches any more.
-    pub(super) fn run(mut self, outlet: &Outlet) {
+    pub(super) fn run(mut self, outlet: &Outlet<ForeignPosition>) {
         loop {
             match self.round(outlet) {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => return drop(outlet.batches.blocking_send(Err(error))),
+                Err(error) => return outlet.fail(error),
             }
         }
     }
 
     /// A turn for each topic; `false` when nobody wants it any more.
-    fn round(&mut self, outlet: &Outlet) -> Result<bool> {
+    fn round(&mut self, outlet: &Outlet<ForeignPosition>) -> Result<bool> {
         for (place, from) in self.lanes.look()? {
             self.moved.insert(place, from);
         }
@@ -83,7 +75,7 @@ impl Reader {
         }
         if piece.taken.is_empty() && self.moved.is_empty() {
             self.lanes.serve(REST)?;
-            return Ok(!outlet.batches.is_closed());
+            return Ok(outlet.is_wanted());
         }
         self.lanes.serve(Duration::ZERO)?;
         self.hand(piece, outlet)
@@ -257,7 +249,7 @@ impl Reader {
     }
 
     /// Makes changes of what was read and hands them over with their offsets.
-    fn hand(&mut self, piece: Piece, outlet: &Outlet) -> Result<bool> {
+    fn hand(&mut self, piece: Piece, outlet: &Outlet<ForeignPosition>) -> Result<bool> {
         let mut changes = Vec::with_capacity(piece.taken.len());
         for taken in &piece.taken {
             changes.push(self.taker.change(taken)?);
@@ -274,9 +266,7 @@ impl Reader {
             notes: self.taker.notes(),
         };
         let batch = Batch { changes, bytes: piece.bytes, upto: Some(upto) };
-        let kbytes = u32::try_from(batch.bytes / 1024).unwrap_or(u32::MAX).clamp(1, outlet.kbytes);
-        let room = outlet.runtime.block_on(Arc::clone(&outlet.room).acquire_many_owned(kbytes));
-        Ok(room.is_ok_and(|room| outlet.batches.blocking_send(Ok((batch, room))).is_ok()))
+        Ok(outlet.hand(batch))
     }
 }
 

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::super::ForeignOptions;
 use super::super::client::{Context, consumer_config, create};
 use super::super::control::Control;
+use super::super::handover::{Inlet, handover};
 use super::super::topics::blocking;
 use super::ends::ends;
 use super::lanes::{Lanes, Place};
-use super::reader::{Outlet, Reader, checkpoint, resume};
+use super::reader::{Reader, checkpoint, resume};
 use super::take::Taker;
 use crate::logic::pipeline::{Batch, Source};
 use crate::model::{Checkpoint, Error, Meters, Note, Position, Result};
@@ -46,13 +46,9 @@ impl Position for ForeignPosition {
     }
 }
 
-/// A batch on its way from the reading thread, with its share of the memory.
-pub(super) type Handed = Result<(Batch<ForeignPosition>, OwnedSemaphorePermit)>;
-
 /// Follows topics that others write. See the module.
 pub struct ForeignSource {
-    batches: mpsc::Receiver<Handed>,
-    room: Arc<Semaphore>,
+    inlet: Inlet<ForeignPosition>,
     stop: Arc<AtomicBool>,
     consumer: Arc<BaseConsumer<Context>>,
     options: ForeignOptions,
@@ -90,14 +86,7 @@ impl ForeignSource {
         let stored = offsets.clone().into_iter().collect();
         let lanes =
             Lanes::new(Arc::clone(&consumer), context, control, source.topics.clone(), Arc::clone(&stop), stored);
-        let room = Arc::new(Semaphore::new((source.buffer_bytes / 1024).max(1)));
-        let (sender, batches) = mpsc::channel(64);
-        let outlet = Outlet {
-            batches: sender,
-            room: Arc::clone(&room),
-            kbytes: u32::try_from(source.buffer_bytes / 1024).unwrap_or(u32::MAX).max(1),
-            runtime: tokio::runtime::Handle::current(),
-        };
+        let (outlet, inlet) = handover(source.buffer_bytes);
         let next = Arc::new(offsets);
         let at =
             ForeignPosition { checkpoint: checkpoint(number, Vec::new()), next: Arc::clone(&next), notes: Vec::new() };
@@ -107,14 +96,13 @@ impl ForeignSource {
             .name("kafka-reader".into())
             .spawn(move || reader.run(&outlet))
             .map_err(|error| Error::transient("no thread for reading Kafka").because(error))?;
-        Ok(ForeignSource { batches, room, stop, consumer, options, at, repeat: false })
+        Ok(ForeignSource { inlet, stop, consumer, options, at, repeat: false })
     }
 }
 
 impl Drop for ForeignSource {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.room.close();
     }
 }
 
@@ -126,8 +114,7 @@ impl Source for ForeignSource {
             let at = ForeignPosition { notes: Vec::new(), ..self.at.clone() };
             return Ok(Batch { changes: Vec::new(), bytes: 0, upto: Some(at) });
         }
-        let handed = self.batches.recv().await;
-        let (batch, _room) = handed.ok_or_else(|| Error::transient("the reading of Kafka has ended"))??;
+        let batch = self.inlet.next().await?;
         if let Some(upto) = &batch.upto {
             let stands = Checkpoint { offsets: Vec::new(), ..upto.checkpoint.clone() };
             self.at = ForeignPosition { checkpoint: stands, next: Arc::clone(&upto.next), notes: Vec::new() };
