@@ -262,7 +262,7 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
         (format!("{GOOD}\n[[table]]\nmatch = \"s.*\"\nview = \"a.b\""), "table.view"),
         (file("", "match = \"x\"\nflush = { rows = 10 }"), "table.flush"),
         (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nflush = {{ seconds = 0 }}"), "table.flush.seconds"),
-        (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nflush = {{ bytes = 10 }}"), "table.flush.bytes"),
+        (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nflush = {{ bytes = 0 }}"), "table.flush.bytes"),
     ] {
         let found = problems(&text);
         assert!(found.iter().any(|p| p.path == path), "{path}: {found:?}");
@@ -388,10 +388,11 @@ fn a_flush_has_limits_of_single_tables() {
     use tailwater::logic::merge::Limits;
 
     let text = format!(
-        "{GOOD}\n[[table]]\nmatch = \"public.a\"\nflush = {{ rows = 10, seconds = 2 }}\n\
+        "{GOOD}\n[[table]]\nmatch = \"public.a\"\nflush = {{ rows = 10, bytes = 4096, seconds = 2 }}\n\
          [[table]]\nmatch = \"public.b\"\nmode = \"append\"\n"
     );
     let Sink::Duckdb(options, _) = Config::parse(&text).unwrap().sink else { panic!("DuckDB is the sink") };
     let limits: Vec<Limits> = options.limits.into_iter().map(|(_, limits)| limits).collect();
-    assert_eq!(limits, [Limits { rows: Some(10), after: Some(Duration::from_secs(2)) }, Limits::default()]);
+    let own = Limits { rows: Some(10), bytes: Some(4096), after: Some(Duration::from_secs(2)) };
+    assert_eq!(limits, [own, Limits::default()]);
 }

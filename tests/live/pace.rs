@@ -34,14 +34,15 @@ fn hundreds_of_tables_with_a_row_each_are_one_commit() {
 fn a_table_may_have_less_patience_and_less_room_than_the_others() {
     let server = Postgres::shared(17);
     let (source, target) = (server.database("limits_source"), server.database("limits_target"));
-    for table in ["slow", "urgent", "narrow"] {
-        source.sql(&format!("CREATE TABLE {table} (id int PRIMARY KEY); INSERT INTO {table} VALUES (0)"));
+    for table in ["slow", "urgent", "narrow", "wide"] {
+        source.sql(&format!("CREATE TABLE {table} (id int PRIMARY KEY, note text); INSERT INTO {table} VALUES (0)"));
     }
     let tailwater =
         Tailwater::new("limits").source_postgres(&source.url(), &["public.*"]).sink_postgres(&target.url(), None).toml(
             "[sink.postgres.flush]\nseconds = 600\n\
              [[table]]\nmatch = \"public.urgent\"\nflush = { seconds = 1 }\n\
-             [[table]]\nmatch = \"public.narrow\"\nflush = { rows = 100 }",
+             [[table]]\nmatch = \"public.narrow\"\nflush = { rows = 100 }\n\
+             [[table]]\nmatch = \"public.wide\"\nflush = { bytes = 100000 }",
         );
     tailwater.run_until_current().success();
     let mut running = tailwater.run();
@@ -57,6 +58,12 @@ fn a_table_may_have_less_patience_and_less_room_than_the_others() {
     insert("narrow", 100, 100);
     running.wait_until("the narrow table is full", |_| count("narrow") == "100");
     assert_eq!(count("slow"), "150", "tables are committed together");
+    insert("wide", 1, 500);
+    source.sql("INSERT INTO wide VALUES (501, repeat('x', 50000))");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(count("wide"), "0");
+    source.sql("INSERT INTO wide VALUES (502, repeat('x', 50000))");
+    running.wait_until("the wide table is full", |_| count("wide") == "502");
     insert("slow", 151, 160);
     insert("urgent", 1, 1);
     running.wait_until("the urgent table is flushed", |_| count("urgent") == "1");

@@ -165,10 +165,11 @@ fn own_limits(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Prob
         section.problem("flush", "has no effect without a warehouse", "remove it", problems);
     }
     let mut flush = section.section("flush", problems);
-    let rows = flush.number("rows", 1..=100_000_000, problems).and_then(|rows| usize::try_from(rows).ok());
+    let mut amount = |key, upto| flush.number(key, 1..=upto, problems).and_then(|n| usize::try_from(n).ok());
+    let (rows, bytes) = (amount("rows", 100_000_000), amount("bytes", 1 << 34));
     let seconds = flush.number("seconds", 1..=86_400, problems).and_then(|seconds| u64::try_from(seconds).ok());
     flush.finish(problems);
-    Limits { rows, after: seconds.map(Duration::from_secs) }
+    Limits { rows, bytes, after: seconds.map(Duration::from_secs) }
 }
 
 fn view(section: &mut Section<'_>, to_warehouse: bool, problems: &mut Problems) -> Option<ViewName> {

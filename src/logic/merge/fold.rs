@@ -40,6 +40,7 @@ pub struct Fold {
     horizon: Option<(ChangeId, PgTimestamp)>,
     limits: Limits,
     taken: usize,
+    bytes: usize,
 }
 
 /// How much of one table waits, and how long: as much as of all tables where it says nothing.
@@ -47,6 +48,8 @@ pub struct Fold {
 pub struct Limits {
     /// Changes.
     pub rows: Option<usize>,
+    /// Bytes of their rows.
+    pub bytes: Option<usize>,
     /// The age of the oldest.
     pub after: Option<Duration>,
 }
@@ -84,6 +87,7 @@ impl Fold {
             horizon: None,
             limits: Limits::default(),
             taken: 0,
+            bytes: 0,
         }
     }
 
@@ -97,7 +101,7 @@ impl Fold {
         let (table, spelled) = (Arc::clone(&self.table), self.spelled.clone());
         let (rows, versions) = (HashMap::new(), Versions::default());
         let (layout, limits) = (self.layout, self.limits);
-        Fold { table, layout, spelled, rows, versions, appended: Vec::new(), horizon: None, limits, taken: 0 }
+        Fold { table, layout, spelled, rows, versions, appended: Vec::new(), horizon: None, limits, taken: 0, bytes: 0 }
     }
 
     /// What is asked for of this table.
@@ -107,7 +111,8 @@ impl Fold {
 
     /// Whether as much is in it as its limits allow.
     pub fn is_full(&self) -> bool {
-        self.limits.rows.is_some_and(|rows| self.taken >= rows)
+        let Limits { rows, bytes, .. } = self.limits;
+        rows.is_some_and(|rows| self.taken >= rows) || bytes.is_some_and(|bytes| self.bytes >= bytes)
     }
 
     /// The shape of the rows in it.
@@ -119,6 +124,7 @@ impl Fold {
     pub fn push(&mut self, change: Change) -> Result<()> {
         let (id, at) = (change.id, change.origin.at);
         self.taken += 1;
+        self.bytes += change.size();
         match (self.layout, change.op) {
             (Layout::Append, op) => self.append(id, at, op),
             (_, Op::Truncate) => {
