@@ -18,8 +18,10 @@ use crate::model::{Pattern, Patterns};
 
 /// Bytes of records on their way to the brokers.
 const BUFFER: usize = 16 << 20;
-/// As much as merges well at once, twice of it does no better; it waits as long as flushes cost, up to ten seconds.
+/// As much as merges well at once; it waits as long as flushes cost, up to ten seconds.
 const FLUSH: warehouse::Flush = warehouse::Flush { rows: 100_000, bytes: 16 << 20, after: Duration::from_secs(10) };
+/// DuckDB's memory is this process's.
+const DUCKDB: warehouse::Flush = warehouse::Flush { bytes: 12 << 20, ..FLUSH };
 
 pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems: &mut Problems) -> Option<Sink> {
     let mut to_kafka = sink.section("kafka", problems);
@@ -65,7 +67,7 @@ pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems:
         if path.as_deref().is_some_and(|path| path.trim().is_empty() || path.starts_with(":memory:")) {
             to_duckdb.problem("path", "names no file", "write it as in path = \"warehouse.duckdb\"", problems);
         }
-        let options = warehouse_options(&mut to_duckdb, name, FLUSH, problems);
+        let options = warehouse_options(&mut to_duckdb, name, DUCKDB, problems);
         to_duckdb.finish(problems);
         path.map(|path| Sink::Duckdb(options, DuckdbFile { path: path.into() }))
     }

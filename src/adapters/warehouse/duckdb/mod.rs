@@ -3,53 +3,52 @@
 //! DuckDB runs inside this process and holds its file alone: another process can't open it while we run, another part
 //! of this process can ask for a [`reader`].
 
+mod failure;
+mod file;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 
+use duckdb::Connection;
+use duckdb::arrow::array::RecordBatch;
 use duckdb::types::ValueRef;
-use duckdb::{Config, Connection};
 use tokio::task::block_in_place;
 
+use self::failure::{failure, uncast};
+use self::file::File;
 use super::client::Client;
 use super::options::DuckdbFile;
 use crate::codecs::dialect::{Duckdb, Target, quote};
 use crate::logic::merge::{Misfit, NetRow, Stage};
-use crate::model::{Cell, Class, Error, Result};
+use crate::model::{Cell, Error, Result};
 
-/// What DuckDB may take of memory at most, where it would take more by itself (80 % of the machine's). A merge needs far
-/// less, but a row of 1,600 columns needs a block for each, and a value of 50 MB several copies.
-const MEMORY_GIB: f64 = 2.0;
 /// Rows handed over at a time.
 const BATCH: usize = 16 * 1024;
-/// Rows in one commit after which memory is given back: fewer leave little behind.
-const MANY: u64 = 10_000;
-/// The size of the log from which on it is brought into the file: after the commit and what that frees, where DuckDB
-/// by itself would do it before.
-const LOG: u64 = 16 << 20;
 
-static READERS: Mutex<BTreeMap<PathBuf, Connection>> = Mutex::new(BTreeMap::new());
+/// Connections for readers, and whether one was asked for.
+static READERS: Mutex<BTreeMap<PathBuf, (Connection, bool)>> = Mutex::new(BTreeMap::new());
 
-/// A second connection to a file that a sink of this process holds.
+/// A second connection to a file that a sink of this process holds. From then on the sink keeps more memory: what it would
+/// do about that would disturb who reads.
 pub fn reader(path: &Path) -> Option<Connection> {
-    let readers = READERS.lock().unwrap_or_else(PoisonError::into_inner);
-    readers.get(path).and_then(|connection| connection.try_clone().ok())
+    let mut readers = READERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (connection, asked) = readers.get_mut(path)?;
+    *asked = true;
+    connection.try_clone().ok()
 }
 
 /// A connection to a DuckDB file.
 pub struct DuckdbClient {
-    connection: Connection,
-    path: PathBuf,
-    /// The memory that DuckDB may take, as it is told.
-    limit: String,
-    /// The log beside the file.
-    log: PathBuf,
+    file: File,
     /// The staging tables that there are.
     staged: BTreeSet<String>,
     /// Rows that were staged since the last commit.
     rows: u64,
+    /// Those of the last table, until they are in it.
+    last_staged: usize,
 }
 
 impl DuckdbClient {
@@ -69,57 +68,27 @@ impl DuckdbClient {
     }
 
     fn open(file: &DuckdbFile) -> Result<DuckdbClient> {
-        let path = file.path.clone();
-        let failed = |error| failure(error, &path);
-        let config = Config::default()
-            .with("autoinstall_known_extensions", "false")
-            .and_then(|c| c.with("autoload_known_extensions", "false"))
-            .and_then(|c| c.with("preserve_insertion_order", "false"))
-            .map_err(failed)?;
-        let connection = Connection::open_with_flags(&path, config).map_err(failed)?;
-        connection.execute_batch("SET TimeZone = 'UTC'; SET wal_autocheckpoint = '1 TiB'").map_err(failed)?;
-        let limit = "SELECT current_setting('memory_limit')";
-        let mut limit: String = connection.query_row(limit, [], |row| row.get(0)).map_err(failed)?;
-        if beyond(&limit, MEMORY_GIB) {
-            limit = format!("{MEMORY_GIB} GiB");
-            connection.execute_batch(&format!("SET memory_limit = '{limit}'")).map_err(failed)?;
+        let file = File::open(&file.path).map_err(|error| failure(error, &file.path))?;
+        if let Ok(second) = file.connection.try_clone() {
+            READERS.lock().unwrap_or_else(PoisonError::into_inner).insert(file.path.clone(), (second, false));
         }
-        if let Ok(second) = connection.try_clone() {
-            READERS.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), second);
-        }
-        let log = path.with_added_extension("wal");
-        Ok(DuckdbClient { connection, path, limit, log, staged: BTreeSet::new(), rows: 0 })
+        Ok(DuckdbClient { file, staged: BTreeSet::new(), rows: 0, last_staged: 0 })
     }
 
     /// Commits without the staging tables, whose memory goes with them.
     fn commit(&mut self) -> duckdb::Result<()> {
         for stage in std::mem::take(&mut self.staged) {
-            self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", quote(&stage)))?;
+            self.file.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", quote(&stage)))?;
         }
-        self.connection.execute_batch("COMMIT")?;
-        if std::mem::take(&mut self.rows) >= MANY {
-            self.give_back();
-        }
-        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() >= LOG) {
-            match self.connection.execute_batch("CHECKPOINT") {
-                // Somebody reads; the next commit tries again.
-                Err(error) if error.to_string().contains("Cannot CHECKPOINT") => {}
-                done => done?,
-            }
-            self.give_back();
-        }
-        Ok(())
-    }
-
-    /// DuckDB gives back what its allocators keep for later, which may be more than all it uses, when the limit is set.
-    fn give_back(&self) {
-        if let Err(error) = self.connection.execute_batch(&format!("SET memory_limit = '{}'", self.limit)) {
-            tracing::debug!(%error, "DuckDB keeps its memory");
-        }
+        self.file.connection.execute_batch("COMMIT")?;
+        let readers = READERS.lock().unwrap_or_else(PoisonError::into_inner);
+        self.file.shared = readers.get(&self.file.path).is_some_and(|(_, asked)| *asked);
+        drop(readers);
+        self.file.committed(std::mem::take(&mut self.rows))
     }
 
     fn rows(&self, sql: &str) -> duckdb::Result<Vec<Vec<Option<String>>>> {
-        let mut statement = self.connection.prepare(sql)?;
+        let mut statement = self.file.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         let mut all = Vec::new();
         while let Some(row) = rows.next()? {
@@ -134,6 +103,8 @@ impl DuckdbClient {
     fn stage(&mut self, stage: &Stage) -> Result<u64> {
         let Stage { target, rows, .. } = stage;
         self.staged.insert(target.stage());
+        self.last_staged = rows.len();
+        self.file.alone(rows.len() > BATCH).map_err(|error| failure(error, &self.file.path))?;
         self.append(&target.stage(), target, rows, |error| self.misfit(stage, error))?;
         self.rows += rows.len() as u64;
         Ok(rows.len() as u64)
@@ -147,13 +118,21 @@ impl DuckdbClient {
         rows: &[NetRow],
         failed: impl Fn(duckdb::Error) -> Error + Copy,
     ) -> Result<()> {
-        let mut appender = self.connection.appender(into).map_err(failed)?;
-        for rows in rows.chunks(BATCH) {
-            appender.append_record_batch(rows::batch(target, rows)?).map_err(failed)?;
+        let mut appender = self.file.connection.appender(into).map_err(failed)?;
+        let mut append = |batch: RecordBatch| {
+            appender.append_record_batch(batch).map_err(failed)?;
             // It would keep hundreds of thousands otherwise, beside those in the table.
-            appender.flush().map_err(failed)?;
+            appender.flush().map_err(failed)
+        };
+        if rows.len() <= BATCH {
+            return append(rows::batch(target, rows)?);
         }
-        Ok(())
+        thread::scope(|scope| {
+            // The next batch is made while one is cast.
+            let (made, batches) = mpsc::sync_channel(1);
+            scope.spawn(move || rows.chunks(BATCH).try_for_each(|rows| made.send(rows::batch(target, rows))));
+            batches.into_iter().try_for_each(|batch| append(batch?))
+        })
     }
 
     /// The values that DuckDB can't parse, or those that are not UTF-8, which come first.
@@ -168,8 +147,8 @@ impl DuckdbClient {
         if !misfits.is_empty() {
             return Ok(misfits);
         }
-        let (raw, failed) = (Duckdb.raw(target), |error| failure(error, &self.path));
-        self.connection.execute_batch(&Duckdb.create_raw(target)).map_err(failed)?;
+        let (raw, failed) = (Duckdb.raw(target), |error| failure(error, &self.file.path));
+        self.file.connection.execute_batch(&Duckdb.create_raw(target)).map_err(failed)?;
         self.staged.insert(raw.clone());
         self.append(&raw, target, rows, failed)?;
         let table = &target.table;
@@ -180,7 +159,7 @@ impl DuckdbClient {
             rows.iter().enumerate().map(|(at, row)| (row.told_by(), at)).collect();
         for (column, typed, raw) in own.chain(base) {
             let Some(query) = Duckdb.unparsed(target, typed, &raw) else { continue };
-            let found = self.rows(&query).map_err(|error| failure(error, &self.path))?;
+            let found = self.rows(&query).map_err(|error| failure(error, &self.file.path))?;
             misfits.extend(found.iter().filter_map(|id| Some(Misfit { row: *places.get(id)?, column })));
         }
         Ok(misfits)
@@ -189,7 +168,7 @@ impl DuckdbClient {
     /// Which column holds a value that its type does not take.
     fn misfit(&self, stage: &Stage, error: duckdb::Error) -> Error {
         let table = &stage.target.table;
-        let Some(column) = uncast(&error.to_string()) else { return failure(error, &self.path) };
+        let Some(column) = uncast(&error.to_string()) else { return failure(error, &self.file.path) };
         let own = table.columns.get(column);
         let column = own.map_or_else(|| "the key of before".to_owned(), |own| format!("column {}", own.name));
         let key = table.key_columns().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -200,7 +179,7 @@ impl DuckdbClient {
 
 impl Drop for DuckdbClient {
     fn drop(&mut self) {
-        READERS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+        READERS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.file.path);
     }
 }
 
@@ -210,19 +189,23 @@ impl Client for DuckdbClient {
             "COMMIT" => self.commit().map(|()| 0),
             "ROLLBACK" => {
                 self.staged.clear();
-                match self.connection.execute(sql, []) {
+                (self.rows, self.last_staged) = (0, 0);
+                match self.file.connection.execute(sql, []) {
                     // A COMMIT that failed has ended it.
                     Err(error) if error.to_string().contains("no transaction is active") => Ok(0),
                     done => done,
                 }
             }
-            _ => self.connection.execute(sql, []),
+            _ => {
+                let brings = sql.starts_with("INSERT INTO") && std::mem::take(&mut self.last_staged) > BATCH;
+                self.file.alone(brings).and_then(|()| self.file.connection.execute(sql, []))
+            }
         });
-        done.map(|rows| rows as u64).map_err(|error| failure(error, &self.path))
+        done.map(|rows| rows as u64).map_err(|error| failure(error, &self.file.path))
     }
 
     async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
-        block_in_place(|| self.rows(sql)).map_err(|error| failure(error, &self.path))
+        block_in_place(|| self.rows(sql)).map_err(|error| failure(error, &self.file.path))
     }
 
     async fn load(&mut self, stage: Stage) -> Result<u64> {
@@ -233,24 +216,8 @@ impl Client for DuckdbClient {
         block_in_place(|| self.unfit(target, rows))
     }
 
-    /// Moves the log into the file, so that a reader needs only that.
     async fn close(&mut self) -> Result<()> {
-        block_in_place(|| self.connection.execute_batch("CHECKPOINT")).map_err(|error| failure(error, &self.path))
-    }
-}
-
-/// The column whose text the appender could not cast, as it says.
-fn uncast(text: &str) -> Option<usize> {
-    let (_, column) = text.split_once("type mismatch in AppendDataChunk")?.1.split_once("for column ")?;
-    column.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// Whether an amount as DuckDB prints it, `18.6 GiB`, is more than so many GiB.
-fn beyond(amount: &str, gib: f64) -> bool {
-    match amount.split_once(' ') {
-        Some((number, "GiB")) => number.parse::<f64>().is_ok_and(|number| number > gib),
-        Some((_, unit)) => unit == "TiB",
-        None => false,
+        block_in_place(|| self.file.close()).map_err(|error| failure(error, &self.file.path))
     }
 }
 
@@ -264,86 +231,5 @@ fn text(value: ValueRef<'_>) -> Option<String> {
         ValueRef::UBigInt(number) => Some(number.to_string()),
         ValueRef::Boolean(flag) => Some(flag.to_string()),
         other => Some(format!("{other:?}")),
-    }
-}
-
-/// What DuckDB's refusal means. Messages about values are not repeated.
-fn failure(error: duckdb::Error, path: &Path) -> Error {
-    let text = error.to_string();
-    if let Some(error) = of_the_file(&text, path) {
-        return error.systemic();
-    }
-    if text.contains("has altered this table") {
-        return Error::blocked(
-            "a table's shape changed inside a source transaction too large for one flush, which DuckDB can't apply",
-        )
-        .remedy("raise sink.duckdb.flush.bytes above the transaction's size and start again");
-    }
-    let kind = text.split(':').next().unwrap_or_default();
-    let has = |part: &str| kind.contains(part);
-    let class = if has("IO Error") || has("TransactionContext") { Class::Transient } else { Class::Blocked };
-    let quiet = has("Conversion") || has("Constraint") || has("Invalid Input");
-    let single = quiet || ["Catalog", "Binder", "Out of Range", "Not implemented", "Dependency"].into_iter().any(has);
-    let detail = if quiet { kind.to_owned() } else { text.clone() };
-    let error = Error::new(class, format!("DuckDB ({}) says: {detail}", path.display()));
-    if single { error } else { error.systemic() }
-}
-
-/// What is amiss with the whole file, or with what DuckDB needs for it.
-fn of_the_file(text: &str, path: &Path) -> Option<Error> {
-    let file = path.display();
-    let has = |part: &str| text.contains(part);
-    if has("Conflicting lock") || has("Could not set lock") {
-        return Some(
-            Error::blocked(format!("another process holds {file}"))
-                .remedy("stop it: DuckDB lets one process at a time open a file for writing"),
-        );
-    }
-    if has("No space left") || has("Disk full") || has("could not write all bytes") {
-        return Some(
-            Error::transient(format!("the disk of {file} is full"))
-                .remedy("make room; nothing is lost, it goes on by itself"),
-        );
-    }
-    // A checkpoint's and a commit's refusal do not say that it is memory but in what was asked for.
-    if has("Out of Memory") || has("could not allocate") || has("failed to pin block") {
-        return Some(Error::blocked(format!("DuckDB has too little memory for what is to be merged into {file}")).remedy(
-            "lower sink.duckdb.flush.bytes and flush.rows, or run where there is more memory (it takes up to 2 GiB)",
-        ));
-    }
-    if has("Permission denied") || has("Read-only file system") || has("read-only") {
-        return Some(
-            Error::blocked(format!("{file} can't be written")).remedy("check the rights of the file and its directory"),
-        );
-    }
-    if path.is_dir() {
-        return Some(
-            Error::blocked(format!("{file} is a directory"))
-                .remedy("name a file in it, as in path = \"warehouse.duckdb\""),
-        );
-    }
-    if has("Cannot open file") || has("No such file") {
-        return Some(
-            Error::blocked(format!("{file} can't be opened"))
-                .remedy("check that its directory exists and may be written"),
-        );
-    }
-    if has("not a valid DuckDB database") || has("different version") || has("newer version") {
-        return Some(
-            Error::blocked(format!("{file} is not a DuckDB file of this version")).remedy("name another path"),
-        );
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_column_that_could_not_be_cast_is_known() {
-        let told = "Invalid Input Error: type mismatch in AppendDataChunk, expected INTEGER, got VARCHAR for column 12";
-        assert_eq!(uncast(told), Some(12));
-        assert_eq!(uncast("Constraint Error: NOT NULL constraint failed for column 3"), None);
     }
 }
