@@ -16,7 +16,7 @@ mod store;
 mod upload;
 mod widths;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use tokio_postgres::{Client as Connection, SimpleQueryMessage};
 
 use self::rows::Plan;
 use self::store::Store;
-use self::upload::Upload;
+use self::upload::{Upload, span};
 use self::widths::Widths;
 use super::client::Client;
 use super::options::Connect;
@@ -52,7 +52,7 @@ pub struct RedshiftClient {
     life: u32,
     number: u64,
     /// Manifests whose COPY has not come yet, by staging table.
-    ready: HashMap<String, VecDeque<Upload>>,
+    ready: HashMap<String, Vec<Upload>>,
     /// How many objects may be on their way.
     lines: Arc<Semaphore>,
     /// Objects of the flush that is going on.
@@ -205,7 +205,7 @@ impl Client for RedshiftClient {
 
     async fn ahead(&mut self, target: &Target, rows: &[NetRow], open: bool) -> Result<()> {
         let (upload, longest) = self.upload(target, rows).await?;
-        self.ready.entry(self.dialect.stage(target)).or_default().push_back(upload);
+        self.ready.entry(self.dialect.stage(target)).or_default().push(upload);
         self.make_room(target, &longest, open).await
     }
 
@@ -225,10 +225,9 @@ impl Client for RedshiftClient {
 
     async fn load(&mut self, stage: Stage) -> Result<u64> {
         let waiting = self.ready.get_mut(&stage.name);
-        // What stands before them is of an attempt that was given up.
-        let upload =
-            waiting.and_then(|all| std::iter::from_fn(|| all.pop_front()).find(|upload| upload.is_of(&stage.rows)));
-        let mut upload = upload.ok_or_else(|| Error::bug("rows are to be loaded that were not uploaded"))?;
+        let mut upload = waiting
+            .and_then(|all| upload::take(all, span(&stage.rows)))
+            .ok_or_else(|| Error::bug("rows are to be loaded that were not uploaded"))?;
         upload.done().await?;
         let Upload { manifest, folder, needless, .. } = upload;
         let format = match self.options.format {

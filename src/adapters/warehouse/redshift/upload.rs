@@ -25,18 +25,20 @@ pub(super) struct Upload {
 }
 
 /// Which rows: the first and the last change, and how many.
-type Span = Option<(ChangeId, ChangeId, usize)>;
+pub(super) type Span = Option<(ChangeId, ChangeId, usize)>;
 
-fn span(rows: &[NetRow]) -> Span {
+pub(super) fn span(rows: &[NetRow]) -> Span {
     Some((rows.first()?.id, rows.last()?.id, rows.len()))
 }
 
-impl Upload {
-    /// Whether it is of these rows.
-    pub(super) fn is_of(&self, rows: &[NetRow]) -> bool {
-        self.of == span(rows)
-    }
+/// Takes the newest upload of these rows; an older one has values that did not fit. Those of the same table's other
+/// shapes stay, whatever their order: rows that were mended are uploaded again, behind them.
+pub(super) fn take(waiting: &mut Vec<Upload>, of: Span) -> Option<Upload> {
+    let place = waiting.iter().rposition(|upload| upload.of == of)?;
+    Some(waiting.remove(place))
+}
 
+impl Upload {
     /// Waits until all of it is there.
     pub(super) async fn done(&mut self) -> Result<()> {
         match &mut self.task {
@@ -117,4 +119,29 @@ fn plain(name: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Lsn;
+
+    #[test]
+    fn rows_that_are_uploaded_again_do_not_cost_the_next_shape_its_upload() {
+        let of = |commit: u64| {
+            let id = ChangeId { commit: Lsn::new(commit), seq: 0 };
+            Some((id, id, 1))
+        };
+        let upload = |manifest: &str, of: Span| {
+            let (manifest, folder) = (manifest.to_owned(), String::new());
+            Upload { manifest, folder, needless: 0, of, task: None }
+        };
+        let mut waiting = vec![upload("did not fit", of(1)), upload("first", of(1)), upload("second", of(2))];
+        let taken = |waiting: &mut Vec<Upload>, commit| take(waiting, of(commit)).map(|upload| upload.manifest);
+        assert_eq!(taken(&mut waiting, 1).as_deref(), Some("first"));
+        waiting.push(upload("mended", of(1)));
+        assert_eq!(taken(&mut waiting, 1).as_deref(), Some("mended"));
+        assert_eq!(taken(&mut waiting, 2).as_deref(), Some("second"));
+        assert_eq!(taken(&mut waiting, 3), None);
+    }
 }
