@@ -263,6 +263,7 @@ fn topics_are_named_by_templates_of_the_pipeline_and_of_tables() {
         (file("", "match = \"x\"\nflush = { rows = 10 }"), "table.flush"),
         (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nflush = {{ seconds = 0 }}"), "table.flush.seconds"),
         (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nflush = {{ bytes = 0 }}"), "table.flush.bytes"),
+        (format!("{GOOD}\n[[table]]\nmatch = \"x\"\nflush = {{ megabytes = 10 }}"), "table.flush.megabytes"),
     ] {
         let found = problems(&text);
         assert!(found.iter().any(|p| p.path == path), "{path}: {found:?}");

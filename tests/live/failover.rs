@@ -102,6 +102,8 @@ fn changes_that_a_failover_lost_stop_with_the_range_and_everything_is_read_again
         writer.stop();
         standby.promote();
         let after = Session::connect(&behind(&standby.address(), source.name())).unwrap();
+        let kept = after.one("select count(*) from ledger").parse::<u32>().unwrap();
+        assert!(kept < ledger(&target, "true"), "the standby lost nothing");
         after.sql("insert into rows values (-1, 'after'); insert into ledger values (-1)");
         front.target(&standby.address());
         running.wait().code(3).says(&[

@@ -1,7 +1,7 @@
 //! The harness itself: what the other tests stand on.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -169,6 +169,21 @@ fn a_proxy_forwards_delays_stalls_cuts_and_refuses() {
     assert!(TcpStream::connect(proxy.address()).is_err());
     proxy.set(Mode::Forward);
     eventually("it listens again", Duration::from_secs(2), || Session::connect(&url).ok());
+}
+
+/// Nothing would cut what is joined with the target after that.
+#[test]
+fn a_proxy_that_refuses_serves_nobody_who_came_before_and_waits() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    target.set_nonblocking(true).unwrap();
+    let proxy = Proxy::to(&target.local_addr().unwrap().to_string());
+    proxy.set(Mode::Blackhole);
+    let mut waits = TcpStream::connect(proxy.address()).unwrap();
+    waits.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    proxy.set(Mode::Refuse);
+    assert!(matches!(waits.read(&mut [0]), Ok(0)), "it is cut");
+    assert!(target.accept().is_err(), "the target was reached");
 }
 
 #[test]

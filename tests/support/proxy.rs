@@ -146,7 +146,7 @@ fn serve(client: TcpStream, state: &Arc<Mutex<State>>) {
     let target = loop {
         let state = state.lock().unwrap();
         match (state.target, state.mode, state.ended) {
-            (_, _, true) => return,
+            (_, _, true) | (_, Mode::Refuse, _) => return,
             (Some(target), mode, _) if mode != Mode::Blackhole => break target,
             _ => drop(state),
         }
@@ -156,6 +156,10 @@ fn serve(client: TcpStream, state: &Arc<Mutex<State>>) {
     let pairs = [(client.try_clone(), server.try_clone(), false), (server.try_clone(), client.try_clone(), true)];
     let of = {
         let mut state = state.lock().unwrap();
+        if state.mode == Mode::Refuse {
+            // It was accepted before, and would be cut by nobody.
+            return;
+        }
         state.connections.extend([client, server]);
         state.strandings
     };

@@ -30,47 +30,29 @@ pub(super) fn failure(error: duckdb::Error, path: &Path) -> Error {
 fn of_the_file(text: &str, path: &Path) -> Option<Error> {
     let file = path.display();
     let has = |part: &str| text.contains(part);
-    if has("Conflicting lock") || has("Could not set lock") {
-        return Some(
-            Error::blocked(format!("another process holds {file}"))
-                .remedy("stop it: DuckDB lets one process at a time open a file for writing"),
-        );
-    }
-    if has("No space left") || has("Disk full") || has("could not write all bytes") {
-        return Some(
-            Error::transient(format!("the disk of {file} is full"))
-                .remedy("make room; nothing is lost, it goes on by itself"),
-        );
-    }
-    // A checkpoint's and a commit's refusal do not say that it is memory but in what was asked for.
-    if has("Out of Memory") || has("could not allocate") || has("failed to pin block") {
-        return Some(Error::blocked(format!("DuckDB has too little memory for what is to be merged into {file}")).remedy(
+    let error = if has("Conflicting lock") || has("Could not set lock") {
+        Error::blocked(format!("another process holds {file}"))
+            .remedy("stop it: DuckDB lets one process at a time open a file for writing")
+    } else if has("No space left") || has("Disk full") || has("could not write all bytes") {
+        Error::transient(format!("the disk of {file} is full"))
+            .remedy("make room; nothing is lost, it goes on by itself")
+    } else if has("Out of Memory") || has("could not allocate") || has("failed to pin block") {
+        // A checkpoint's and a commit's refusal do not say that it is memory but in what was asked for.
+        Error::blocked(format!("DuckDB has too little memory for what is to be merged into {file}")).remedy(
             "lower sink.duckdb.flush.bytes and flush.rows, or run where there is more memory (it takes up to 2 GiB)",
-        ));
-    }
-    if has("Permission denied") || has("Read-only file system") || has("read-only") {
-        return Some(
-            Error::blocked(format!("{file} can't be written")).remedy("check the rights of the file and its directory"),
-        );
-    }
-    if path.is_dir() {
-        return Some(
-            Error::blocked(format!("{file} is a directory"))
-                .remedy("name a file in it, as in path = \"warehouse.duckdb\""),
-        );
-    }
-    if has("Cannot open file") || has("No such file") {
-        return Some(
-            Error::blocked(format!("{file} can't be opened"))
-                .remedy("check that its directory exists and may be written"),
-        );
-    }
-    if has("not a valid DuckDB database") || has("different version") || has("newer version") {
-        return Some(
-            Error::blocked(format!("{file} is not a DuckDB file of this version")).remedy("name another path"),
-        );
-    }
-    None
+        )
+    } else if has("Permission denied") || has("Read-only file system") || has("read-only") {
+        Error::blocked(format!("{file} can't be written")).remedy("check the rights of the file and its directory")
+    } else if path.is_dir() {
+        Error::blocked(format!("{file} is a directory")).remedy("name a file in it, as in path = \"warehouse.duckdb\"")
+    } else if has("Cannot open file") || has("No such file") {
+        Error::blocked(format!("{file} can't be opened")).remedy("check that its directory exists and may be written")
+    } else if has("not a valid DuckDB database") || has("different version") || has("newer version") {
+        Error::blocked(format!("{file} is not a DuckDB file of this version")).remedy("name another path")
+    } else {
+        return None;
+    };
+    Some(error)
 }
 
 /// The column whose text the appender could not cast, as it says.
