@@ -209,21 +209,36 @@ async fn stopped(config: &Config) -> Result<Vec<(TableName, StoppedTable)>> {
         #[cfg(feature = "duckdb")]
         Sink::Duckdb(_, file) => {
             let Ok(mut client) = warehouse::DuckdbClient::start(file).await else { return Ok(Vec::new()) };
-            Ok(told(config, warehouse::stopped(&mut client, &dialect::Duckdb, &config.name).await?))
+            in_warehouse(&mut client, &dialect::Duckdb, config).await
         }
         Sink::Postgres(_, endpoint) => {
             let client = PostgresClient::start(&wiring::connector(endpoint, &config.name)).await;
             let Ok(mut client) = client else { return Ok(Vec::new()) };
-            Ok(told(config, warehouse::stopped(&mut client, &dialect::Postgres, &config.name).await?))
+            in_warehouse(&mut client, &dialect::Postgres, config).await
         }
         #[cfg(feature = "redshift")]
         Sink::Redshift(sink) => {
             let Ok(mut client) = wiring::redshift(sink, &config.name).await else { return Ok(Vec::new()) };
-            Ok(told(config, warehouse::stopped(&mut client, &sink.dialect, &config.name).await?))
+            in_warehouse(&mut client, &sink.dialect, config).await
         }
         #[allow(unreachable_patterns)]
         _ => Ok(Vec::new()),
     }
+}
+
+/// Those that a warehouse knows of, and the topics that can't be read on.
+async fn in_warehouse<C: warehouse::Client>(
+    client: &mut C,
+    dialect: &impl dialect::Dialect,
+    config: &Config,
+) -> Result<Vec<(TableName, StoppedTable)>> {
+    let mut stopped = warehouse::stopped(client, dialect, &config.name).await?;
+    #[cfg(feature = "kafka")]
+    if matches!(config.source, Source::Foreign(_)) {
+        let notes = warehouse::noted(client, dialect, &config.name).await?;
+        stopped.extend(crate::adapters::kafka::StoppedTopics::noted(&notes));
+    }
+    Ok(told(config, stopped))
 }
 
 /// Stopped tables by the names they are told under.

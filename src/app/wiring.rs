@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::config::{Config, Sink, Source};
 use super::projected::Projected;
 #[cfg(feature = "kafka")]
-use crate::adapters::kafka::{Display, ForeignSource, KafkaSink, KafkaSource, SinkOptions};
+use crate::adapters::kafka::{Display, ForeignSource, KafkaSink, KafkaSource, SinkOptions, StoppedTopics};
 use crate::adapters::postgres::{self, Endpoint, PostgresSource, SnapshotMode};
 use crate::adapters::warehouse::{self, Connect, PostgresClient, Reread, WarehouseSink};
 use crate::codecs::dialect;
@@ -79,6 +79,9 @@ pub(super) struct Attempts {
     /// Who shows progress to the consumer group, for a member of it.
     #[cfg(feature = "kafka")]
     pub(super) display: Option<Display>,
+    /// Topics that can't be read on.
+    #[cfg(feature = "kafka")]
+    topics: Option<StoppedTopics>,
     /// The fence of the warehouse that was taken last.
     fence: Arc<AtomicU64>,
     /// What the sink had at the first.
@@ -94,6 +97,15 @@ impl Attempts {
         let stored = stored.map(|stored| stored.position);
         let first = *self.first.get_or_insert(stored);
         postgres::Options { resnapshot: from.resnapshot && stored == first, ..from }
+    }
+
+    #[cfg(feature = "kafka")]
+    fn topics(&mut self, config: &Config) -> StoppedTopics {
+        let topics = self.topics.get_or_insert_with(|| {
+            let sink = config.sink.warehouse().filter(|options| options.stop == warehouse::Reach::Table);
+            StoppedTopics::new(sink.map(|options| options.retry), config.rules.clone())
+        });
+        topics.clone()
     }
 }
 
@@ -266,8 +278,8 @@ async fn into_warehouse(
         },
         #[cfg(feature = "kafka")]
         Source::Foreign(from) => {
-            let notes = sink.notes().clone();
-            match ForeignSource::start((**from).clone(), stored, notes, Arc::clone(&run.meters)).await {
+            let (notes, stopped) = (sink.notes().clone(), attempts.topics(config));
+            match ForeignSource::start((**from).clone(), stored, notes, stopped, Arc::clone(&run.meters)).await {
                 Ok(source) => {
                     attempts.started = true;
                     let mut source = Projected::new(source, config.rules.clone(), origins);

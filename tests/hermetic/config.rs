@@ -344,6 +344,9 @@ fn topics_of_others_are_read_as_their_origin_says() {
         ("origin = \"debezium\"\nformat = \"protobuf\"", "", "source.kafka.format"),
         ("origin = \"rows\"\nformat = \"avro\"\nregistry = \"http://r:8081\"", "", "source.kafka.format"),
         ("origin = \"rows\"\nprefix = \"x\"", "", "source.kafka.prefix"),
+        ("origin = \"rows\"\nskip_records = [\"t[0]@1\", \"t@1\"]", "", "source.kafka.skip_records"),
+        ("origin = \"rows\"\nskip_records = [\"t[0]@-1\"]", "", "source.kafka.skip_records"),
+        ("skip_records = [\"t[0]@1\"]", "", "source.kafka.skip_records"),
         ("origin = \"rows\"\nmembers = \"standby\"", "", "source.kafka.members"),
         ("origin = \"rows\"", "[[table]]\nmatch = \"a.*\"\ncolumns.types = { x = \"money\" }", "table.columns.types.x"),
     ] {

@@ -16,13 +16,13 @@ use crate::support::registry::Registry;
 use crate::support::tailwater::Tailwater;
 use crate::support::{eventually, runtime};
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A record's key, value and headers.
-type Filed<'a> = (Option<&'a str>, Option<&'a str>, &'a [(&'a str, &'a str)]);
+pub type Filed<'a> = (Option<&'a str>, Option<&'a str>, &'a [(&'a str, &'a str)]);
 
 /// Writes records to a topic, each to the partition of its key.
-fn file(topic: &str, records: &[Filed<'_>]) {
+pub fn file(topic: &str, records: &[Filed<'_>]) {
     let producer: BaseProducer = Kafka::shared().client().create().unwrap();
     for (key, value, headers) in records {
         let all = headers
@@ -35,7 +35,7 @@ fn file(topic: &str, records: &[Filed<'_>]) {
     producer.flush(LIMIT).unwrap();
 }
 
-fn reader(name: &str, topics: &str, origin: &str) -> Tailwater {
+pub fn reader(name: &str, topics: &str, origin: &str) -> Tailwater {
     Tailwater::new(name)
         .source_kafka(&Kafka::shared().bootstrap(), &[topics], name)
         .toml(&format!("origin = {origin:?}"))
@@ -154,33 +154,6 @@ fn rows_in_transactions_of_their_writer_are_filed_once_into_duckdb() {
 }
 
 #[test]
-fn what_is_no_row_stops_at_its_place_and_what_was_removed_with_its_range() {
-    let (server, kafka) = (Postgres::shared(17), Kafka::shared());
-    let (prefix, target) = (kafka.prefix("broken"), server.database("broken"));
-    let topic = format!("{prefix}.app.t");
-    kafka.create_topic(&topic, 1, &[]);
-    let pipeline = reader("broken", &format!("{prefix}.*"), "rows").sink_postgres(&target.url(), None);
-    file(&topic, &[(None, Some(r#"{"a":1}"#), &[])]);
-    pipeline.run_until_current().success();
-    file(&topic, &[(None, Some(r#"{"a":"#), &[])]);
-    pipeline.run_until_current().code(4).says(&[&format!("{topic}[0] at offset 1: expected JSON")]);
-    remove(&topic, 0, 2);
-    pipeline.run_until_current().code(3).says(&[&format!("{topic}[0] begins at offset 2, and offset 1 is needed")]);
-    // As if the pipeline had never met the topic.
-    target.sql("delete from _tailwater.offsets");
-    file(&topic, &[(None, Some(r#"{"a":"secret"}"#), &[])]);
-    pipeline
-        .run_until_current()
-        .code(3)
-        .says(&[
-            &format!("{topic}[0] at offset 2: column a of app.t is bigint so far, and this record has text"),
-            "columns.types",
-        ])
-        .hides(&["secret"]);
-    assert_eq!(target.one("select string_agg(a::text, ',') from app.t"), "1");
-}
-
-#[test]
 fn what_was_removed_before_a_topic_was_met_is_not_missed_and_a_name_that_is_too_long_stops_its_table_alone() {
     let (server, kafka) = (Postgres::shared(17), Kafka::shared());
     let (prefix, target) = (kafka.prefix("begun"), server.database("begun"));
@@ -202,7 +175,7 @@ fn what_was_removed_before_a_topic_was_met_is_not_missed_and_a_name_that_is_too_
 }
 
 /// Removes a topic's records before an offset, as retention does.
-fn remove(topic: &str, partition: i32, before: i64) {
+pub fn remove(topic: &str, partition: i32, before: i64) {
     let admin: AdminClient<DefaultClientContext> = Kafka::shared().client().create().unwrap();
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(before)).unwrap();

@@ -27,6 +27,8 @@ mod filter;
 #[cfg(feature = "kafka")]
 mod foreign;
 #[cfg(feature = "kafka")]
+mod foreign_stops;
+#[cfg(feature = "kafka")]
 mod group;
 mod history;
 mod huge;

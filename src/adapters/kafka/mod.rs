@@ -76,7 +76,7 @@ mod transaction;
 #[cfg(feature = "kafka")]
 pub use check::{check_sink, check_source, stored};
 #[cfg(feature = "kafka")]
-pub use foreign::{ForeignPosition, ForeignSource, check_foreign};
+pub use foreign::{ForeignPosition, ForeignSource, StoppedTopics, check_foreign};
 #[cfg(feature = "kafka")]
 pub use held::stopped;
 #[cfg(feature = "kafka")]
@@ -86,7 +86,8 @@ pub use marker::{Marker, Writer};
 pub use member::{Display, Member, Owned};
 pub use options::{
     Cluster, ForeignOptions, GUARANTEES, Guarantee, LARGE_RECORDS, LargeRecords, Login, MembershipOptions, Only,
-    Origin, OutboxOptions, OutboxSource, Properties, RegistryOptions, SUBJECTS, SinkOptions, SourceOptions, Subjects,
+    Origin, OutboxOptions, OutboxSource, Properties, RecordPlace, RegistryOptions, SUBJECTS, SinkOptions,
+    SourceOptions, Subjects,
 };
 #[cfg(feature = "kafka")]
 pub use sink::KafkaSink;

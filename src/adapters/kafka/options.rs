@@ -1,6 +1,6 @@
 //! What the Kafka adapters have to be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -292,6 +292,9 @@ pub enum Origin {
     Rows,
 }
 
+/// Where a record is: topic, partition, offset.
+pub type RecordPlace = (String, i32, i64);
+
 /// What the source of such topics has to be told.
 #[derive(Clone, Debug)]
 pub struct ForeignOptions {
@@ -305,6 +308,8 @@ pub struct ForeignOptions {
     pub placeholder: String,
     /// Types of columns that are not left to their values.
     pub declared: Vec<Declared>,
+    /// Records that are left out.
+    pub skipped: BTreeSet<RecordPlace>,
 }
 
 #[cfg(all(test, feature = "kafka"))]

@@ -109,9 +109,9 @@ impl Registry {
         }
     }
 
-    /// The text of the schema with this number.
+    /// The text of the schema with this number. A registry that refuses us is of no single topic.
     pub(super) fn schema(&mut self, number: u32) -> Result<String> {
-        let answer = self.call(&format!("schemas/ids/{number}"), None)?;
+        let answer = self.call(&format!("schemas/ids/{number}"), None).map_err(Error::systemic)?;
         let text = |key: &str| answer.body.get(key).and_then(Value::as_str);
         match (answer.status, text("schemaType"), text("schema")) {
             (200, None | Some("AVRO"), Some(schema)) => Ok(schema.to_owned()),
@@ -121,7 +121,7 @@ impl Registry {
             }
             (404, ..) => Err(Error::blocked(format!("the registry has no schema {number}"))
                 .remedy("the topics were written with another registry's schemas: correct source.kafka.registry")),
-            _ => Err(refusal("", &answer)),
+            _ => Err(refusal("", &answer).systemic()),
         }
     }
 

@@ -33,6 +33,7 @@ pub use client::Client;
 pub use duckdb::DuckdbClient;
 pub use ledger::stored;
 pub use misfits::Unfit;
+pub use notes::noted;
 pub use options::{Connect, DuckdbFile, Flush, Options, OwnPolicy, Policies, Reach, ViewName};
 pub use postgres::PostgresClient;
 pub use preview::{Preview, preview};

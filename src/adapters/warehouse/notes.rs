@@ -49,6 +49,18 @@ pub(super) async fn read<C: Client>(
     })
 }
 
+/// The notes of a pipeline by name, without changing anything.
+pub async fn noted<C: Client>(
+    client: &mut C,
+    dialect: &impl Dialect,
+    pipeline: &str,
+) -> Result<BTreeMap<String, String>> {
+    if client.query(&dialect.columns(&dialect.control_table("notes"))).await?.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    read(client, dialect, pipeline).await
+}
+
 impl<C: Client, D: Dialect> Worker<C, D> {
     /// Stores what has to be known before any target is altered, in a transaction of its own where none is open.
     pub(super) async fn note_early(&mut self) -> Result<()> {

@@ -51,6 +51,17 @@ pub enum Sink {
     Redshift(Box<RedshiftSink>),
 }
 
+impl Sink {
+    /// What a warehouse is told.
+    pub fn warehouse(&self) -> Option<&warehouse::Options> {
+        match self {
+            Sink::Kafka(_) => None,
+            Sink::Postgres(options, _) | Sink::Duckdb(options, _) => Some(options),
+            Sink::Redshift(sink) => Some(&sink.options),
+        }
+    }
+}
+
 /// A Redshift cluster and the bucket that it loads from.
 #[derive(Clone, Debug)]
 pub struct RedshiftSink {

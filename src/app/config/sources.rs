@@ -1,5 +1,6 @@
 //! `[source.*]`
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::file::{Problems, Section};
@@ -143,6 +144,7 @@ fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -
             None
         }
     };
+    let skipped = skipped(section, origin.is_some(), problems);
     let pipeline = name.to_owned();
     let (cluster, topics) = (cluster?, topics?);
     if told.is_some() && membership.is_some() {
@@ -163,10 +165,33 @@ fn from_topics(section: &mut Section<'_>, name: &str, problems: &mut Problems) -
     Some(match told {
         None => Source::Kafka(source),
         Some((origin, (registry, placeholder))) => {
-            let declared = Vec::new();
-            Source::Foreign(Box::new(kafka::ForeignOptions { source, origin, registry, placeholder, declared }))
+            let (declared, skipped) = (Vec::new(), skipped.unwrap_or_default());
+            let options = kafka::ForeignOptions { source, origin, registry, placeholder, declared, skipped };
+            Source::Foreign(Box::new(options))
         }
     })
+}
+
+/// `skip_records`
+fn skipped(section: &mut Section<'_>, foreign: bool, problems: &mut Problems) -> Option<BTreeSet<kafka::RecordPlace>> {
+    let texts = section.texts("skip_records", problems)?;
+    if !foreign {
+        let remedy = "remove it: a table that can't be merged stops alone, and what it waits for can be mended";
+        section.problem("skip_records", "has no effect on topics that Tailwater writes", remedy, problems);
+        return None;
+    }
+    let record = |text: &String| {
+        let (topic, rest) = text.split_once('[')?;
+        let (partition, offset) = rest.split_once("]@")?;
+        let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
+        (!topic.is_empty() && partition >= 0 && offset >= 0).then(|| (topic.to_owned(), partition, offset))
+    };
+    let records: Option<BTreeSet<_>> = texts.iter().map(record).collect();
+    if records.is_none() {
+        let remedy = "write each as topic[partition]@offset, as in skip_records = [\"app.orders[0]@17\"]";
+        section.problem("skip_records", "does not name records", remedy, problems);
+    }
+    records
 }
 
 /// What topics of others need to be told beside.

@@ -17,8 +17,8 @@ pub(super) fn wanted(control: &Control, patterns: &[Pattern]) -> Result<BTreeMap
     Ok(topics.filter(|(topic, _)| !ours(topic) && patterns.iter().any(|pattern| pattern.matches(topic))).collect())
 }
 
-/// The offset behind the last record that is committed, of each partition that has one. Refuses where what is read next
-/// is not there any more.
+/// The offset behind the last record that is committed, of each partition that has one. Where what is read next is not
+/// there any more it is one that is never reached: the topic has to stop.
 pub(super) fn ends(
     control: &Control,
     patterns: &[Pattern],
@@ -28,11 +28,13 @@ pub(super) fn ends(
     for (topic, partitions) in wanted(control, patterns)? {
         for partition in 0..partitions {
             let place = (topic.clone(), partition);
-            if let Some(&next) = next.get(&place) {
-                check_range(&topic, partition, next, control.range_of(&topic, partition)?)?;
-            }
             if let Some(end) = end(control, &topic, partition)? {
-                ends.insert(place, end);
+                ends.insert(place.clone(), end);
+            }
+            let range = control.range_of(&topic, partition)?;
+            let gone = next.get(&place).filter(|next| check_range(&topic, partition, **next, range).is_err());
+            if let Some(next) = gone {
+                ends.entry(place).and_modify(|end| *end = (*end).max(next + 1)).or_insert(next + 1);
             }
         }
     }

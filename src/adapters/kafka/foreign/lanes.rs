@@ -76,8 +76,8 @@ impl Lanes {
         self.lanes.keys().filter(|other| other.0 == place.0 && *other != place).cloned().collect()
     }
 
-    /// Joins what has appeared since the last look, where it is time for one: each with the offset it begins at.
-    pub(super) fn look(&mut self) -> Result<Vec<(Place, i64)>> {
+    /// What has appeared since the last look, where it is time for one: each partition with the offset it begins at.
+    pub(super) fn look(&mut self) -> Result<Vec<(Place, Option<i64>)>> {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
             return Ok(Vec::new());
         }
@@ -89,38 +89,37 @@ impl Lanes {
             }
             found => found?,
         };
-        let mut joined = Vec::new();
+        let mut appeared = Vec::new();
         for (topic, partitions) in found {
-            // A partition that is added later has been there from its own beginning.
+            // A partition that is added later is read from its very first record, and not from what is left of it.
             let known = self.stored.keys().chain(self.lanes.keys()).any(|(known, _)| *known == topic);
             for partition in 0..partitions {
                 let place = (topic.clone(), partition);
                 if !self.lanes.contains_key(&place) {
-                    let from = self.join(&place, known)?;
-                    joined.push((place, from));
+                    let from = self.stored.get(&place).copied().or(known.then_some(0));
+                    appeared.push((place, from));
                 }
             }
         }
         self.looked = Some(Instant::now());
-        Ok(joined)
+        Ok(appeared)
     }
 
-    /// Starts to read a partition where the warehouse stands, or at its beginning; of a topic that is `known`, at the very
-    /// first record.
-    fn join(&mut self, (topic, partition): &Place, known: bool) -> Result<i64> {
+    /// Starts to read a partition from an offset, or from its beginning; again, where it is read already.
+    pub(super) fn join(&mut self, (topic, partition): &Place, from: Option<i64>) -> Result<i64> {
         let doing = format!("reading {topic}[{partition}]");
         let (low, high) = self.control.range_of(topic, *partition)?;
         let place = (topic.clone(), *partition);
-        let from = match self.stored.get(&place) {
-            Some(&next) => next,
-            None if known => 0,
-            None => low,
-        };
+        let from = from.unwrap_or(low);
         check_range(topic, *partition, from, (low, high))?;
         let queue = self.consumer.split_partition_queue(topic, *partition);
         let queue = queue.ok_or_else(|| Error::transient(format!("{doing}: there is no such partition yet")))?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, *partition, Offset::Offset(from)).map_err(|error| failed(&doing, &error))?;
+        if self.lanes.remove(&place).is_some() {
+            self.ended.remove(&place);
+            self.consumer.incremental_unassign(&list).map_err(|error| failed(&doing, &error))?;
+        }
         self.consumer.incremental_assign(&list).map_err(|error| failed(&doing, &error))?;
         tracing::info!(topic, partition, from, "reading");
         self.lanes.insert(place, queue);
@@ -152,7 +151,20 @@ impl Lanes {
             Ok((low, high)) => format!("reading {topic}[{partition}], which has the offsets {low} to {high}: {code}"),
             Err(_) => format!("reading {topic}[{partition}]: {code}"),
         };
-        coded(what, code)
+        let error = coded(what, code);
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::TopicAuthorizationFailed => error,
+            _ => error.systemic(),
+        }
+    }
+
+    /// How many records of a topic lie behind these offsets; roughly, for ends of transactions count too.
+    pub(super) fn behind(&self, topic: &str, next: impl Fn(&Place) -> Option<i64>) -> u64 {
+        let of = |place: &Place| {
+            let (low, high) = self.control.range_of(&place.0, place.1).ok()?;
+            u64::try_from(high - next(place).unwrap_or(low)).ok()
+        };
+        self.lanes.keys().filter(|place| place.0 == topic).filter_map(of).sum()
     }
 
     /// Hears what the client says outside of the partitions, for this long.

@@ -16,7 +16,9 @@ mod ends;
 mod lanes;
 mod reader;
 mod source;
+mod stops;
 mod take;
 
 pub use ends::check_foreign;
 pub use source::{ForeignPosition, ForeignSource};
+pub use stops::StoppedTopics;

@@ -10,6 +10,7 @@ use super::super::handover::Outlet;
 use super::ends::end;
 use super::lanes::{Lanes, Place};
 use super::source::ForeignPosition;
+use super::stops::Stops;
 use super::take::{Taken, Taker};
 use crate::codecs::event::foreign::{Mark, Verdict};
 use crate::logic::pipeline::Batch;
@@ -30,6 +31,7 @@ const REST: Duration = Duration::from_millis(20);
 pub(super) struct Reader {
     pub(super) lanes: Lanes,
     pub(super) taker: Taker,
+    pub(super) stops: Stops,
     pub(super) meters: Arc<Meters>,
     /// The next offset of each partition that is read.
     pub(super) next: Arc<BTreeMap<Place, i64>>,
@@ -59,9 +61,7 @@ impl Reader {
 
     /// A turn for each topic; `false` when nobody wants it any more.
     fn round(&mut self, outlet: &Outlet<ForeignPosition>) -> Result<bool> {
-        for (place, from) in self.lanes.look()? {
-            self.moved.insert(place, from);
-        }
+        self.join()?;
         let mut piece = Piece::default();
         for topic in self.lanes.topics() {
             for _ in 0..TURN {
@@ -73,7 +73,12 @@ impl Reader {
                 }
             }
         }
-        if piece.taken.is_empty() && self.moved.is_empty() {
+        let (lanes, ahead) = (&self.lanes, &self.ahead);
+        let at = |place: &Place| self.moved.get(place).or_else(|| self.next.get(place)).copied();
+        // Where nothing is left to be read, the record has been removed.
+        let ended = |place: &Place| lanes.is_current(place) && ahead.get(place).is_none_or(VecDeque::is_empty);
+        self.stops.go_on(|place, offset| at(place).is_some_and(|next| next > offset) || ended(place));
+        if piece.taken.is_empty() && self.moved.is_empty() && !self.stops.has_news() {
             self.lanes.serve(REST)?;
             return Ok(outlet.is_wanted());
         }
@@ -81,13 +86,65 @@ impl Reader {
         self.hand(piece, outlet)
     }
 
+    /// Begins with partitions that have appeared, and goes on with those that may be read again.
+    fn join(&mut self) -> Result<()> {
+        for (place, from) in self.lanes.look()? {
+            if self.stops.holds(&place.0) {
+                continue;
+            }
+            match self.lanes.join(&place, from) {
+                Ok(from) => drop(self.moved.insert(place, from)),
+                Err(error) => self.wait_before(&place, from.unwrap_or(0), error)?,
+            }
+        }
+        for (place, offset) in self.stops.ripe() {
+            if let Err(error) = self.lanes.join(&place, Some(offset)) {
+                self.wait_before(&place, offset, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The topic stops before a record that can't be read, where that is of this topic alone.
+    fn wait_before(&mut self, place: &Place, offset: i64, error: Error) -> Result<()> {
+        if !self.stops.concerns(&error) {
+            return Err(error);
+        }
+        self.stops.stop(place, offset, &error, true);
+        self.hold(&place.0);
+        Ok(())
+    }
+
+    /// Nothing more of a topic is taken.
+    fn hold(&mut self, topic: &str) {
+        let at = |place: &Place| self.moved.get(place).or_else(|| self.next.get(place)).copied();
+        let behind = self.lanes.behind(topic, at);
+        self.stops.hold(topic, behind);
+    }
+
+    /// What ends the attempt where a record that was taken can't become a row: the next one stops before it.
+    fn apart(&mut self, place: &Place, offset: i64, error: Error) -> Error {
+        if !self.stops.concerns(&error) {
+            return error;
+        }
+        self.stops.stop(place, offset, &error, false);
+        Error::transient(format!("topic {} is stopped and the others go on", place.0))
+    }
+
     /// Takes a topic's next record, if it is there: of its partitions' records the one that the source's log has first.
     fn step(&mut self, topic: &[Place], piece: &mut Piece) -> Result<bool> {
         for place in topic {
+            // Nor after one of its partitions stopped.
+            if self.stops.holds(&place.0) {
+                return Ok(false);
+            }
             // What was written long ago is read in its order, whichever partition arrives first.
             if !self.fill(place)? && topic.len() > 1 && !self.lanes.is_current(place) {
                 return Ok(false);
             }
+        }
+        if topic.first().is_some_and(|place| self.stops.holds(&place.0)) {
+            return Ok(false);
         }
         let Some(place) = self.first(topic).cloned() else { return Ok(false) };
         self.keep(topic, &place, piece)?;
@@ -103,9 +160,30 @@ impl Reader {
             if ahead.len() >= wanted {
                 break;
             }
-            let Some(message) = self.lanes.poll(place, Duration::ZERO)? else { break };
-            let next = message.offset() + 1;
-            match (self.taker.read(&message)?, ahead.back_mut()) {
+            let message = match self.lanes.poll(place, Duration::ZERO) {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(error) => {
+                    let at = ahead.back().map(|(_, next)| *next);
+                    let at = at.or_else(|| self.moved.get(place).or_else(|| self.next.get(place)).copied());
+                    self.wait_before(place, at.unwrap_or(0), error)?;
+                    break;
+                }
+            };
+            let offset = message.offset();
+            if self.stops.bars(place, offset) {
+                self.hold(&place.0);
+                break;
+            }
+            let next = offset + 1;
+            let read = match self.taker.read(&message) {
+                Ok(read) => read,
+                Err(error) => {
+                    self.wait_before(place, offset, error)?;
+                    break;
+                }
+            };
+            match (read, ahead.back_mut()) {
                 (Some(taken), _) => ahead.push_back((taken, next)),
                 (None, Some((_, behind))) => *behind = next,
                 (None, None) => drop(self.moved.insert(place.clone(), next)),
@@ -153,8 +231,21 @@ impl Reader {
 
     /// Takes a partition's record that has been read ahead.
     fn keep(&mut self, topic: &[Place], place: &Place, piece: &mut Piece) -> Result<()> {
+        let Some((taken, next)) = self.ahead.get_mut(place).and_then(VecDeque::pop_front) else { return Ok(()) };
+        let (place, offset) = taken.at();
+        let kept = self.keep_this(topic, &place, taken, next, piece);
+        kept.map_err(|error| self.apart(&place, offset, error))
+    }
+
+    fn keep_this(
+        &mut self,
+        topic: &[Place],
+        place: &Place,
+        mut taken: Taken,
+        next: i64,
+        piece: &mut Piece,
+    ) -> Result<()> {
         let several = topic.len() > 1;
-        let Some((mut taken, next)) = self.ahead.get_mut(place).and_then(VecDeque::pop_front) else { return Ok(()) };
         if !self.taker.is_new(&taken)? {
             self.moved.insert(place.clone(), next);
             return Ok(());
@@ -238,6 +329,9 @@ impl Reader {
                         break;
                     }
                     self.keep(topic, other, piece)?;
+                } else if self.stops.holds(&other.0) {
+                    // What that partition would bring from before can't be waited for.
+                    return Err(self.stops.reason(&other.0));
                 } else if self.moved.get(other).or_else(|| self.next.get(other)).is_some_and(|&at| at >= upto) {
                     break;
                 } else {
@@ -252,7 +346,13 @@ impl Reader {
     fn hand(&mut self, piece: Piece, outlet: &Outlet<ForeignPosition>) -> Result<bool> {
         let mut changes = Vec::with_capacity(piece.taken.len());
         for taken in &piece.taken {
-            changes.push(self.taker.change(taken)?);
+            match self.taker.change(taken) {
+                Ok(change) => changes.push(change),
+                Err(error) => {
+                    let (place, offset) = taken.at();
+                    return Err(self.apart(&place, offset, error));
+                }
+            }
         }
         if let Some(change) = changes.last() {
             self.meters.newest_received.set(change.origin.at.unix_micros());
@@ -263,7 +363,8 @@ impl Reader {
         let upto = ForeignPosition {
             checkpoint: checkpoint(self.taker.number, offsets),
             next: Arc::clone(&self.next),
-            notes: self.taker.notes(),
+            notes: self.taker.notes().into_iter().chain(self.stops.notes()).collect(),
+            held: self.stops.held(),
         };
         let batch = Batch { changes, bytes: piece.bytes, upto: Some(upto) };
         Ok(outlet.hand(batch))

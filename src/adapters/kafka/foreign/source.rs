@@ -1,6 +1,6 @@
 //! The source: starts the reading and hands its batches on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,6 +15,7 @@ use super::super::topics::blocking;
 use super::ends::ends;
 use super::lanes::{Lanes, Place};
 use super::reader::{Reader, checkpoint, resume};
+use super::stops::{StoppedTopics, Stops};
 use super::take::Taker;
 use crate::logic::pipeline::{Batch, Source};
 use crate::model::{Checkpoint, Error, Meters, Note, Position, Result};
@@ -30,6 +31,8 @@ pub struct ForeignPosition {
     /// The next offset of each partition that is read.
     pub(super) next: Arc<BTreeMap<Place, i64>>,
     pub(super) notes: Vec<Note>,
+    /// Topics that wait before a record.
+    pub(super) held: Arc<BTreeSet<String>>,
 }
 
 impl Position for ForeignPosition {
@@ -38,7 +41,9 @@ impl Position for ForeignPosition {
     }
 
     fn reaches(&self, goal: &ForeignPosition) -> bool {
-        goal.next.iter().all(|(place, end)| self.next.get(place).is_some_and(|next| next >= end))
+        let has =
+            |place: &Place, end| self.held.contains(&place.0) || self.next.get(place).is_some_and(|next| next >= end);
+        goal.next.iter().all(|(place, end)| has(place, end))
     }
 
     fn notes(&self) -> Vec<Note> {
@@ -59,11 +64,13 @@ pub struct ForeignSource {
 }
 
 impl ForeignSource {
-    /// Connects and goes on where `stored` says, with what was noted; without it from the beginning.
+    /// Connects and goes on where `stored` says, with what was noted; without it from the beginning. Topics that can't be
+    /// read on are `stopped`.
     pub async fn start(
         options: ForeignOptions,
         stored: Option<Checkpoint>,
         notes: BTreeMap<String, String>,
+        stopped: StoppedTopics,
         meters: Arc<Meters>,
     ) -> Result<ForeignSource> {
         let number = resume(stored.as_ref())?;
@@ -88,10 +95,15 @@ impl ForeignSource {
             Lanes::new(Arc::clone(&consumer), context, control, source.topics.clone(), Arc::clone(&stop), stored);
         let (outlet, inlet) = handover(source.buffer_bytes);
         let next = Arc::new(offsets);
-        let at =
-            ForeignPosition { checkpoint: checkpoint(number, Vec::new()), next: Arc::clone(&next), notes: Vec::new() };
+        let stops = Stops::begin(stopped, &notes, Arc::clone(&meters));
+        let at = ForeignPosition {
+            checkpoint: checkpoint(number, Vec::new()),
+            next: Arc::clone(&next),
+            notes: Vec::new(),
+            held: stops.held(),
+        };
         let (moved, ahead) = Default::default();
-        let reader = Reader { lanes, taker, meters, next, moved, ahead };
+        let reader = Reader { lanes, taker, stops, meters, next, moved, ahead };
         std::thread::Builder::new()
             .name("kafka-reader".into())
             .spawn(move || reader.run(&outlet))
@@ -117,7 +129,8 @@ impl Source for ForeignSource {
         let batch = self.inlet.next().await?;
         if let Some(upto) = &batch.upto {
             let stands = Checkpoint { offsets: Vec::new(), ..upto.checkpoint.clone() };
-            self.at = ForeignPosition { checkpoint: stands, next: Arc::clone(&upto.next), notes: Vec::new() };
+            let (next, held) = (Arc::clone(&upto.next), Arc::clone(&upto.held));
+            self.at = ForeignPosition { checkpoint: stands, next, notes: Vec::new(), held };
         }
         Ok(batch)
     }

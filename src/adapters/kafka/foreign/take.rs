@@ -7,7 +7,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::super::reader::place;
 use super::super::registry::Registry;
-use super::super::{ForeignOptions, Origin};
+use super::super::{ForeignOptions, Origin, RecordPlace};
 use super::lanes::Place;
 use crate::codecs::event::foreign::{AvroSchema, Debezium, Filed, ForeignError, Mark, Raw, Shapes, Verdict, rows};
 use crate::model::{Change, ChangeId, Error, Lsn, Note, PgTimestamp, Result, TableName};
@@ -33,6 +33,15 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// Its partition and its offset there.
+    pub(super) fn at(&self) -> (Place, i64) {
+        (self.place.clone(), self.offset)
+    }
+
+    fn record(&self) -> RecordPlace {
+        (self.place.0.clone(), self.place.1, self.offset)
+    }
+
     /// Whose turn it is, of records in several partitions: where the log has them; of the two halves of a key change, which
     /// share a place there, first the one that needs the other's row; and without a place there, by their time.
     pub(super) fn turn(&self) -> ((u64, u64), bool, i64) {
@@ -80,6 +89,8 @@ pub(super) struct Taker {
     advanced: BTreeSet<TableName>,
     /// The number of the last change.
     pub(super) number: u64,
+    /// Records that are left out.
+    skipped: BTreeSet<RecordPlace>,
 }
 
 impl Taker {
@@ -94,6 +105,8 @@ impl Taker {
                 Some(("horizon", table)) => horizon(table, value).map(|horizon| horizons.extend([horizon])),
                 Some(("newest", table)) => horizon(table, value).map(|version| newest.extend([version])),
                 Some(("log", table)) => table_of(table).map(|table| logs.extend([(table, value.clone())])),
+                // Read by whom it concerns.
+                Some(("stopped", _)) => Some(()),
                 _ => None,
             };
             read.ok_or_else(|| {
@@ -115,6 +128,7 @@ impl Taker {
             logs,
             advanced: BTreeSet::new(),
             number,
+            skipped: options.skipped.clone(),
         })
     }
 
@@ -130,17 +144,21 @@ impl Taker {
             value: message.payload(),
             headers: &headers,
         };
-        let at = || place(raw.topic, raw.partition, message.offset());
+        let record = || (raw.topic.to_owned(), raw.partition, message.offset());
+        if !self.skipped.is_empty() && self.skipped.contains(&record()) {
+            tracing::warn!("{} is left out, as skip_records says", at(&record()));
+            return Ok(None);
+        }
         let filed = match self.origin {
             Origin::Rows => rows(&raw).map(Some),
             Origin::Debezium => {
                 while let Some(number) = self.debezium.lacks(&raw) {
-                    self.learn(number).map_err(|error| error.within(at()))?;
+                    self.learn(number).map_err(|error| error.within(at(&record())))?;
                 }
                 self.debezium.read(&raw)
             }
         };
-        let Some(filed) = filed.map_err(|error| refusal(error, &at()))? else { return Ok(None) };
+        let Some(filed) = filed.map_err(|error| refusal(error, &record()))? else { return Ok(None) };
         let millis = message.timestamp().to_millis();
         let time = millis.map_or_else(PgTimestamp::now, |ms| PgTimestamp::from_unix_micros(ms.saturating_mul(1000)));
         let place = (raw.topic.to_owned(), raw.partition);
@@ -172,7 +190,7 @@ impl Taker {
                 return Err(Error::blocked(format!(
                     "{}: the source's log goes back while its time goes on: the connector reads another database \
                      cluster, or a restored one",
-                    place(&taken.place.0, taken.place.1, taken.offset)
+                    at(&taken.record())
                 ))
                 .remedy("rows of two histories would be mixed: read the topics into empty tables under another pipeline name"));
             }
@@ -224,9 +242,8 @@ impl Taker {
 
     /// Makes the tables fit; whether there is anything to be done. `several`: the topic has other partitions.
     pub(super) fn meet(&mut self, taken: &Taken, several: bool) -> Result<bool> {
-        let at = || place(&taken.place.0, taken.place.1, taken.offset);
         let table = taken.filed.table().clone();
-        self.of_one_log(&taken.filed, &table).map_err(|error| error.within(at()))?;
+        self.of_one_log(&taken.filed, &table).map_err(|error| error.within(at(&taken.record())))?;
         if let Some(order) = taken.filed.order {
             if taken.filed.truncates() {
                 self.horizons.insert(table.clone(), order.version);
@@ -241,7 +258,7 @@ impl Taker {
             // The other half says it, later in this partition.
             return Ok(false);
         }
-        self.shapes.meet(&taken.filed).map_err(|error| refusal(error, &at()))
+        self.shapes.meet(&taken.filed).map_err(|error| refusal(error, &taken.record()))
     }
 
     /// Refuses a table that another connector's source has, too: their rows and their logs would be mixed.
@@ -269,10 +286,7 @@ impl Taker {
 
     /// The change, with the next number.
     pub(super) fn change(&mut self, taken: &Taken) -> Result<Change> {
-        let (table, op) = self
-            .shapes
-            .op(&taken.filed)
-            .map_err(|error| refusal(error, &place(&taken.place.0, taken.place.1, taken.offset)))?;
+        let (table, op) = self.shapes.op(&taken.filed).map_err(|error| refusal(error, &taken.record()))?;
         self.number += STEP;
         let id = ChangeId { commit: Lsn::new(self.number), seq: 0 };
         let origin =
@@ -309,12 +323,24 @@ impl Taker {
     }
 }
 
-fn refusal(error: ForeignError, place: &str) -> Error {
-    match error {
-        ForeignError::Unreadable(expected) => Error::corrupt(format!("{place}: expected {expected}"))
-            .remedy("the record is not what `origin` says: correct `origin` or `topics`, or mend what writes it; nothing is skipped"),
-        ForeignError::Refused { what, remedy } => Error::blocked(format!("{place}: {what}")).remedy(remedy),
-    }
+fn at((topic, partition, offset): &RecordPlace) -> String {
+    place(topic, *partition, *offset)
+}
+
+fn refusal(error: ForeignError, record: &RecordPlace) -> Error {
+    let (error, remedy) = match error {
+        ForeignError::Unreadable(expected) => (
+            Error::corrupt(format!("{}: expected {expected}", at(record))),
+            "the record is not what `origin` says: correct `origin` or `topics`, or mend what writes it; nothing is \
+             skipped"
+                .to_owned(),
+        ),
+        ForeignError::Refused { what, remedy } => (Error::blocked(format!("{}: {what}", at(record))), remedy),
+    };
+    let (topic, partition, offset) = record;
+    error.remedy(format!(
+        "{remedy}. Where it can be done without, name it in [source.kafka]: skip_records = [\"{topic}[{partition}]@{offset}\"]"
+    ))
 }
 
 fn mark(at: &str, value: &str) -> Option<(Lane, Mark)> {
