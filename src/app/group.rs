@@ -36,7 +36,7 @@ async fn take_part(
     }
     attempts.started = true;
     if options.membership.as_ref().is_some_and(|membership| membership.share) {
-        return super::share::share(config, run, options, member).await;
+        return super::share::share(config, run, attempts, options, member).await;
     }
     standing_by(&run.meters);
     let term = tokio::select! {

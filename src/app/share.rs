@@ -1,4 +1,5 @@
-//! The members of a consumer group at one warehouse: each stages its own tables, the leader merges them all.
+//! The members of a consumer group at one warehouse: each stages its own tables, the leader merges them all. While tables
+//! are stopped it does all the work, as a process that is alone would.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -7,19 +8,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::config::{Config, Sink};
-use super::wiring::connector;
+use super::wiring::{self, Attempts, connector};
 use crate::adapters::kafka::{KafkaSource, Member, Only, SourceOptions, TopicPosition};
 use crate::adapters::postgres::Endpoint;
-use crate::adapters::warehouse::{Options, PostgresClient, StageLeader, StageMember};
+use crate::adapters::warehouse::{self, Options, PostgresClient, StageLeader, StageMember};
 use crate::codecs::dialect;
 use crate::logic::pipeline::{Goal, Run, Source};
 use crate::logic::share::{Cut, Event, Lead, Limits, Mark, Order, Stager, Step, Topics};
 use crate::model::meters::OpCounts;
 use crate::model::role::Role;
-use crate::model::{Error, PgTimestamp, Position, Result, TableName};
+use crate::model::{Checkpoint, Error, PgTimestamp, Position, Result, TableName};
 
 /// How often the control tables are looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// And, while tables are stopped, whether they go on.
+const LOOK_STOPPED: Duration = Duration::from_secs(1);
 /// Cuts that are staged at a time: one is merged while the next is read.
 const OPEN: usize = 2;
 
@@ -31,37 +34,43 @@ type Staging = StageMember<PostgresClient, dialect::Postgres>;
 
 /// What both sides of a process need.
 struct Work<'a> {
+    config: &'a Config,
     run: &'a Run,
     from: &'a SourceOptions,
-    to: &'a Options,
+    to: Options,
     endpoint: &'a Endpoint,
-    name: &'a str,
     member: &'a Member,
 }
 
 /// Takes part until the run is stopped, its goal is reached, or something fails.
-pub(super) async fn share(config: &Config, run: &Run, from: &SourceOptions, member: &Member) -> Result<()> {
+pub(super) async fn share(
+    config: &Config,
+    run: &Run,
+    attempts: &mut Attempts,
+    from: &SourceOptions,
+    member: &Member,
+) -> Result<()> {
     let Sink::Postgres(to, endpoint) = &config.sink else {
         return Err(Error::bug("the work is shared for a warehouse that takes one process only"));
     };
     run.meters.play(Role::Sharing);
     tracing::info!("sharing the work with the other members of the consumer group");
     let name = format!("{:016x}", rand::random::<u64>());
-    let client = PostgresClient::start(&connector(endpoint, &config.name)).await?;
-    let warehouse = StageMember::start(client, dialect::Postgres, to.clone(), name).await?;
-    let work = Work { run, from, to, endpoint, name: &config.name, member };
+    let to = Options { rules: config.rules.clone(), meters: run.meters.clone(), ..to.clone() };
+    let work = Work { config, run, from, to, endpoint, member };
+    let client = work.connect().await?;
+    let warehouse = StageMember::start(client, dialect::Postgres, work.to.clone(), name).await?;
     tokio::select! {
         biased;
         () = run.stop.cancelled() => Ok(()),
         done = work.stage(warehouse) => done,
-        // It only ends by failing.
-        error = work.lead_in_turn() => Err(error),
+        done = work.lead_in_turn(attempts) => done,
     }
 }
 
 impl Work<'_> {
     async fn connect(&self) -> Result<PostgresClient> {
-        PostgresClient::start(&connector(self.endpoint, self.name)).await
+        PostgresClient::start(&connector(self.endpoint, &self.config.name)).await
     }
 
     /// Reads what the group has given us and stages it, cut by cut.
@@ -76,6 +85,18 @@ impl Work<'_> {
             let view = warehouse.view(topic).await?;
             if let Some(view) = &view {
                 self.tell(&mut counted, view.stored);
+                if self.run.goal == Goal::Current && goal.is_none() {
+                    goal = Some(self.scout(warehouse.stored().await?).await?.current().await?);
+                }
+                if view.stopped {
+                    // Nothing is staged meanwhile. Who does all the work knows when it is done.
+                    drop(source.take());
+                    if self.run.meters.role() == Some(Role::Leader) {
+                        tokio::time::sleep(LOOK_STOPPED).await;
+                        continue;
+                    }
+                    warehouse.tell_stopped().await?;
+                }
                 if goal.as_ref().is_some_and(|goal| view.stored >= goal.progress()) {
                     return Ok(());
                 }
@@ -93,11 +114,7 @@ impl Work<'_> {
                     let mine = owned.clone();
                     let only = Only::new(move |topic: &str| mine.owns(topic));
                     let options = SourceOptions { only: Some(only), ..self.from.clone() };
-                    let mut started = KafkaSource::start(options, stored, self.run.meters.clone()).await?;
-                    if self.run.goal == Goal::Current && goal.is_none() {
-                        goal = Some(started.current().await?);
-                    }
-                    source = Some(started);
+                    source = Some(KafkaSource::start(options, stored, self.run.meters.clone()).await?);
                     stager.began(view.fence, owned.assignment, at);
                     self.run.meters.flowing.store(true, Ordering::Relaxed);
                 }
@@ -112,6 +129,7 @@ impl Work<'_> {
                     tables.retain(|table, _| source.topic_of(table).is_some_and(|topic| topics.contains(&topic)));
                     counted.push_back((cut.upto, tables));
                 }
+                _ if view.as_ref().is_some_and(|view| view.stopped) => tokio::time::sleep(LOOK_STOPPED).await,
                 _ => tokio::time::sleep(LOOK).await,
             }
         }
@@ -166,34 +184,72 @@ impl Work<'_> {
         }
     }
 
-    /// Leads whenever the group says so; ends by an error.
-    async fn lead_in_turn(&self) -> Error {
+    /// Leads whenever the group says so; ends by an error, or when the goal was reached while it did all the work.
+    async fn lead_in_turn(&self, attempts: &mut Attempts) -> Result<()> {
         loop {
-            let term = match self.member.leads().await {
-                Ok(term) => term,
-                Err(error) => return error,
-            };
+            let term = self.member.leads().await?;
             tracing::info!("this process leads its consumer group");
             self.run.meters.play(Role::Leader);
             let error = tokio::select! {
                 biased;
                 over = self.member.deposed(term) => over,
-                done = self.lead() => match done {
-                    Ok(()) => Error::bug("a leader has ended without a reason"),
+                done = self.lead_until_done(attempts) => match done {
+                    Ok(()) => return Ok(()),
                     Err(error) => error,
                 },
             };
+            attempts.display = None;
             self.run.meters.play(Role::Sharing);
             if self.member.leads_now(term) {
-                return self.member.judge(term, error).await;
+                return Err(self.member.judge(term, error).await);
             }
             tracing::info!(%error, "this process does not lead any more");
         }
     }
 
+    /// Leads, or does all the work while tables are stopped.
+    async fn lead_until_done(&self, attempts: &mut Attempts) -> Result<()> {
+        let mut client = self.connect().await?;
+        while !self.none_stopped(&mut client).await? {
+            tracing::info!("tables are stopped: this process does all the work until they go on");
+            attempts.display = Some(self.member.display());
+            let over = self.run.stop.child_token();
+            let run = Run { stop: over.clone(), ..self.run.clone() };
+            let mut all = std::pin::pin!(wiring::work(self.config, &run, attempts));
+            loop {
+                tokio::select! {
+                    done = &mut all => {
+                        done?;
+                        if !over.is_cancelled() {
+                            return Ok(());
+                        }
+                        break;
+                    }
+                    () = tokio::time::sleep(LOOK_STOPPED), if !over.is_cancelled() => {
+                        if self.none_stopped(&mut client).await? {
+                            tracing::info!("no table is stopped any more: the work is shared again");
+                            over.cancel();
+                        }
+                    }
+                }
+            }
+        }
+        self.lead(client).await
+    }
+
+    async fn none_stopped(&self, client: &mut PostgresClient) -> Result<bool> {
+        let stopped = warehouse::stopped(client, &dialect::Postgres, &self.config.name).await?;
+        Ok(stopped.is_empty())
+    }
+
+    /// Reads markers alone.
+    async fn scout(&self, stored: Option<Checkpoint>) -> Result<KafkaSource> {
+        let options = SourceOptions { only: Some(Only::new(|_: &str| false)), ..self.from.clone() };
+        KafkaSource::start(options, stored, self.run.meters.clone()).await
+    }
+
     /// Announces cuts and merges them.
-    async fn lead(&self) -> Result<()> {
-        let client = self.connect().await?;
+    async fn lead(&self, client: PostgresClient) -> Result<()> {
         let (mut warehouse, stored) = StageLeader::start(client, dialect::Postgres, self.to.clone()).await?;
         let topic = self.member.progress_topic();
         let offsets = stored.as_ref().map(|stored| stored.offsets.clone()).unwrap_or_default();
@@ -201,8 +257,7 @@ impl Work<'_> {
         let mut known: BTreeMap<(String, i32), i64> =
             offsets.iter().map(|(t, p, next)| ((t.clone(), *p), *next)).collect();
         let at = offset_of(&offsets, topic).unwrap_or(0);
-        let options = SourceOptions { only: Some(Only::new(|_: &str| false)), ..self.from.clone() };
-        let mut scout = KafkaSource::start(options, stored, self.run.meters.clone()).await?;
+        let mut scout = self.scout(stored).await?;
         let limits =
             Limits { rows: self.to.flush.rows as u64, after: self.to.flush.after.saturating_sub(LOOK), open: OPEN };
         let mut lead = Lead::new(warehouse.fence(), at, limits);

@@ -1,7 +1,8 @@
 //! Which source feeds which sink, and what happens when one of them fails.
 //!
 //! A failure that may heal ends both sides; after a pause both are built again and go on from what the sink has stored.
-//! Nothing of a failed attempt is kept in memory, so there is one way to start and no way to start half.
+//! Nothing of a failed attempt is kept in memory but what it failed at, so there is one way to start and no way to start
+//! half.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +38,7 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
     let mut pause = FIRST_PAUSE;
     loop {
         let (begin, progress) = (Instant::now(), run.meters.last_progress.get());
-        let stopped = run.meters.stopped().len();
+        let stopped = attempts.stopped(&run.meters);
         let error = match once(config, &run, &mut attempts).await {
             Ok(()) if run.goal == Goal::Current && !run.stop.is_cancelled() => return all_told(&run.meters),
             Ok(()) => return Ok(()),
@@ -48,8 +49,8 @@ pub async fn run(config: &Config, run: &Run) -> Result<()> {
         if error.class() != Class::Transient || run.stop.is_cancelled() {
             return Err(error);
         }
-        // That a table is stopped is a step, too: the others go on at once.
-        if run.meters.last_progress.get() != progress || run.meters.stopped().len() != stopped {
+        // That a table or a topic is stopped is a step, too: the others go on at once.
+        if run.meters.last_progress.get() != progress || attempts.stopped(&run.meters) != stopped {
             pause = FIRST_PAUSE;
             give_up = Instant::now() + config.start_timeout;
         }
@@ -99,11 +100,20 @@ impl Attempts {
         postgres::Options { resnapshot: from.resnapshot && stored == first, ..from }
     }
 
+    /// Says something else when a table or a topic has been stopped.
+    fn stopped(&self, meters: &Meters) -> (usize, u64) {
+        #[cfg(feature = "kafka")]
+        let topics = self.topics.as_ref().map_or(0, StoppedTopics::count);
+        #[cfg(not(feature = "kafka"))]
+        let topics = 0;
+        (meters.stopped().len(), topics)
+    }
+
     #[cfg(feature = "kafka")]
     fn topics(&mut self, config: &Config) -> StoppedTopics {
         let topics = self.topics.get_or_insert_with(|| {
             let sink = config.sink.warehouse().filter(|options| options.stop == warehouse::Reach::Table);
-            StoppedTopics::new(sink.map(|options| options.retry), config.rules.clone())
+            StoppedTopics::new(sink.map(|options| options.retry))
         });
         topics.clone()
     }

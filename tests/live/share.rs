@@ -169,3 +169,103 @@ fn a_log_of_changes_names_columns_as_the_warehouse_has_them_where_members_stage_
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(rows, [[text("2"), text("a"), None, text("[\"b\"]"), text("{\"id\":\"1\"}")]]);
 }
+
+/// Whether the page of a process says that a table is stopped.
+fn says_stopped(process: &Running, table: &str) -> bool {
+    let page = process.http("/metrics").map(|(_, page)| page).unwrap_or_default();
+    page.contains(&format!("tailwater_table_stopped{{table=\"{table}\"}} 1"))
+}
+
+#[test]
+fn a_table_that_can_not_be_merged_stops_alone_while_one_member_does_all_the_work_until_it_goes_on() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("share_stop_s"), server.database("share_stop_t"));
+    source.sql("create table here (id int primary key); create table there (id int primary key)");
+    source.sql("create table beside (id int primary key); insert into here values (0); insert into there values (0)");
+    source.sql("insert into beside values (0)");
+    let (writer, member) = group("share_stop", &source, &target);
+    let member = member.toml("retry_stopped_seconds = 1");
+    writer.run_until_current().success();
+    let (one, two) = (member.twin(), member.twin());
+    let [mut a, mut b] = [one.run(), two.run()];
+    let publish = writer.run();
+    let mut n = 0;
+    let mut write = || {
+        n += 1;
+        ["here", "there", "beside"]
+            .iter()
+            .for_each(|table| drop(source.sql(&format!("insert into {table} values ({n})"))));
+        n
+    };
+    let newest = |table: &str| target.one(&format!("select max(id) from {table}")).parse::<i32>().unwrap();
+    a.wait_until("the tables are made", |_| target.session().try_sql("table here; table there; table beside").is_ok());
+    a.wait_until("at work", |a| (write() > 0) && merged(a) > 0);
+    b.wait_until("at work", |b| (write() > 0) && merged(b) > 0);
+
+    target.sql("alter table there add constraint none check (id < 0) not valid");
+    let before = write();
+    a.wait_until("the others go on", |_| newest("here") == before && newest("beside") == before);
+    assert!(newest("there") < before);
+    a.wait_until("it is told here", |a| says_stopped(a, "public.there"));
+    b.wait_until("and there", |b| says_stopped(b, "public.there"));
+    for process in [&mut a, &mut b] {
+        assert!(process.alive());
+    }
+    // Whoever takes over does the same.
+    a.wait_until("led", |a| plays(a, "leader") || plays(&b, "leader"));
+    let (leader, mut other) = if plays(&a, "leader") { (a, b) } else { (b, a) };
+    leader.kill9();
+    let later = write();
+    other.wait_until("the others go on", |_| newest("here") == later && newest("beside") == later);
+    other.wait_until("it is told", |other| says_stopped(other, "public.there"));
+    member.run_until_current().code(3).says(&["public.there"]);
+    assert!(newest("there") < before);
+
+    target.sql("alter table there drop constraint none");
+    other.wait_until("what waited is merged", |_| newest("there") == later);
+    other.wait_until("which is told", |other| !says_stopped(other, "public.there"));
+    let three = two.twin();
+    let mut again = three.run();
+    let (had, now) = (merged(&other), merged(&again));
+    again.wait_until("the work is shared again", |again| {
+        write();
+        merged(again) > now && merged(&other) > had
+    });
+    publish.terminate().success();
+    writer.run_until_current().success();
+    for running in [other, again] {
+        running.terminate().success();
+    }
+    member.run_until_current().success();
+    assert_all_equal(&source.session(), &["here", "there", "beside"], Copy::Postgres(&target.session()));
+    assert_eq!(target.one("select count(*) from _tailwater.held"), "0");
+    assert_eq!(target.one("select count(*) from _tailwater.stages"), "0");
+}
+
+#[test]
+fn values_that_do_not_fit_follow_their_policy_where_members_share_the_work() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("share_fit_s"), server.database("share_fit_t"));
+    source.sql("create table t (id int primary key, n numeric); create table u (id int primary key, n numeric)");
+    source.sql("insert into t values (1, 1); insert into u values (1, 1)");
+    let (writer, member) = group("share_fit", &source, &target);
+    let member = member.toml(
+        "retry_stopped_seconds = 1\n[[table]]\nmatch = \"public.t\"\non_misfit = \"widen\"\n\
+         [[table]]\nmatch = \"public.u\"\non_misfit = \"null\"",
+    );
+    writer.run_until_current().success();
+    member.run_until_current().success();
+    target.sql("alter table t alter n type numeric(4, 1); alter table u alter n type numeric(4, 1)");
+    source.sql("insert into t values (2, 123456.7); insert into u values (2, 123456.7), (3, 3)");
+    writer.run_until_current().success();
+    let mut running = member.run();
+    running.wait_until("merged", |_| target.one("select count(*) from u") == "3");
+    running.wait_until("all of it", |_| target.one("select count(*) from _tailwater.stopped") == "0");
+    source.sql("insert into t values (4, 4); insert into u values (4, 4)");
+    writer.run_until_current().success();
+    running.wait_until("shared again", |_| target.one("select count(*) from u") == "4");
+    running.terminate().success();
+    assert_eq!(target.one("select string_agg(id || ':' || n, ' ' order by id) from t"), "1:1.0 2:123456.7 4:4");
+    let rows = target.one("select string_agg(id || ':' || coalesce(n::text, '-'), ' ' order by id) from u");
+    assert_eq!(rows, "1:1.0 2:- 3:3.0 4:4.0");
+}

@@ -207,6 +207,14 @@ impl Context {
         self.lifeline.watch(cluster, client)
     }
 
+    /// What was said last is of one topic, and its reader knows.
+    pub(super) fn forget(&self, code: Code) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.as_ref().is_some_and(|(last, _)| *last == code) {
+            *trouble = None;
+        }
+    }
+
     fn blocked(&self) -> Option<Error> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let (code, reason) = trouble.as_ref().filter(|(code, _)| classify(*code) == Class::Blocked)?;

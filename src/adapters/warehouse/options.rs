@@ -12,7 +12,7 @@ use super::reread::Reread;
 use crate::codecs::dialect::Mode;
 use crate::logic::merge::{Incompatible, Limits, OnMisfit, Policy, Renamed};
 use crate::logic::project::{Origins, Rule};
-use crate::model::{Meters, Pattern, Result, TableName};
+use crate::model::{Class, Error, Meters, Pattern, Result, TableName};
 
 /// When a flush happens: whichever comes first.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +148,11 @@ impl ViewName {
 }
 
 impl Options {
+    /// Whether a failure of one table stops no more than that.
+    pub(super) fn stops_alone(&self, error: &Error) -> bool {
+        self.stop == Reach::Table && error.class() == Class::Blocked && !error.is_systemic()
+    }
+
     /// Those without rules: a table stops alone and is tried again each half minute.
     pub fn new(pipeline: &str, flush: Flush) -> Options {
         Options {

@@ -134,6 +134,11 @@ impl<P: Position> Sink<P> for WarehouseSink {
         Ok(Box::pin(async move { delivery.await.map_err(|_| failure.tell()) }))
     }
 
+    /// When the worker has ended: it may fail at what it does by itself, while no batch comes that would be told.
+    async fn due(&mut self) {
+        self.worker.closed().await;
+    }
+
     /// Tries the tables that are stopped; at other times the worker does so by itself.
     async fn tend(&mut self) -> Result<bool> {
         let (done, tried) = oneshot::channel();

@@ -26,8 +26,10 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
         let pipeline = options.pipeline.clone();
         let (worker, stored) = Worker::start(client, dialect, options).await?;
         if let Some(told) = worker.stops.tables.keys().next() {
-            return Err(Error::blocked(format!("table {told} is stopped and its changes wait in the warehouse"))
-                .remedy("processes that share the work can't have it go on: set members = \"standby\" until it has"));
+            // Whoever leads does all the work then; it was stopped a moment ago.
+            return Err(Error::transient(format!(
+                "table {told} is stopped and its changes are to wait in the warehouse"
+            )));
         }
         let mut leader = StageLeader { worker, pipeline };
         for statement in leader.worker.dialect.create_share() {
@@ -73,8 +75,16 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
         Ok(reports)
     }
 
-    /// Merges each topic's stages as this member made them, and moves the position to the cut's end.
+    /// Merges each topic's stages as this member made them, and moves the position to the cut's end. A table that can't be
+    /// merged is noted as stopped.
     pub async fn merge(&mut self, cut: Cut, from: &BTreeMap<String, String>, end: Checkpoint) -> Result<()> {
+        match self.merge_all(cut, from, end).await {
+            Err(error) => Err(self.worker.stop_table(error).await),
+            done => done,
+        }
+    }
+
+    async fn merge_all(&mut self, cut: Cut, from: &BTreeMap<String, String>, end: Checkpoint) -> Result<()> {
         let share = Share { pipeline: &self.pipeline };
         let rows = self.worker.client.query(&share.stages(self.fence(), cut.number)).await?;
         let rows = rows.into_iter().map(StageRow::read).collect::<Option<Vec<_>>>().ok_or_else(unreadable)?;
@@ -86,6 +96,7 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
         for part in &parts {
             // The first shape of each table outside of the transaction, as always; later ones where their rows begin.
             if fitted.insert(part.target.name.to_string()) {
+                self.worker.merging = Some(part.target.table.name.clone());
                 self.worker.fit(part.target.clone()).await?;
             }
         }
@@ -93,9 +104,11 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
         for mut part in parts {
             let name = part.target.name.clone();
             let told = Arc::clone(&part.target.table);
+            self.worker.merging = Some(told.name.clone());
             part.target = self.worker.fit(part.target).await?;
             self.merge_part(part, &told).await.map_err(|error| error.within(format!("merging into {name}")))?;
         }
+        self.worker.merging = None;
         self.sweep(cut.number).await?;
         self.worker.gathered.at = newest.or(self.worker.gathered.at);
         let end = self.worker.ledger.forward(end, ChangeId::ZERO);
@@ -123,11 +136,13 @@ impl<C: Client, D: Dialect> StageLeader<C, D> {
             }
             let topic = topics.entry(target.name.clone()).or_insert_with(|| row.topic.clone());
             if *topic != row.topic {
+                // Who does all the work passes this place.
+                self.worker.merging = Some(table.name.clone());
                 return Err(Error::blocked(format!(
                     "{} gets changes of two topics at once ({topic} and {}), whose order is not known where they are shared",
                     target.name, row.topic
                 ))
-                .remedy("set members = \"standby\" until the reader has passed this place"));
+                .remedy("this heals by itself: one process does all the work until the reader has passed this place"));
             }
             parts.push(Part {
                 target: Target { shared_stage: row.stage, ..target },

@@ -11,6 +11,7 @@ use super::layouts::Layouts;
 use super::ledger;
 use super::options::Options;
 use super::reread::spelled;
+use super::stops::Stops;
 use crate::codecs::dialect::{Dialect, Layout, Share, StageRow, Target};
 use crate::codecs::event::{Modes, encode_table};
 use crate::logic::merge::{Fold, Stage};
@@ -34,6 +35,8 @@ pub struct StageMember<C, D> {
     serial: u64,
     layouts: Layouts,
     newest: Option<PgTimestamp>,
+    /// The table that is being folded or staged.
+    at: Option<TableName>,
 }
 
 impl<C: Client, D: Dialect> StageMember<C, D> {
@@ -56,6 +59,7 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
             serial: 0,
             layouts: Layouts::default(),
             newest: None,
+            at: None,
         })
     }
 
@@ -66,10 +70,11 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
         let number = |cell: &Option<String>| cell.as_ref().and_then(|text| text.parse::<i64>().ok());
         let mut view: Option<View> = None;
         for row in rows {
-            let [fence, stored, cut, since, upto] =
-                <[Option<String>; 5]>::try_from(row).map_err(|_| Error::bug("a view of other columns"))?;
+            let [fence, stored, stopped, cut, since, upto] =
+                <[Option<String>; 6]>::try_from(row).map_err(|_| Error::bug("a view of other columns"))?;
             let fence = number(&fence).and_then(|fence| u64::try_from(fence).ok()).unwrap_or(0);
-            let view = view.get_or_insert(View { fence, stored: number(&stored).unwrap_or(0), cuts: Vec::new() });
+            let (stored, stopped) = (number(&stored).unwrap_or(0), number(&stopped) != Some(0));
+            let view = view.get_or_insert(View { fence, stored, cuts: Vec::new(), stopped });
             if let (Some(cut), Some(since), Some(upto)) = (number(&cut), number(&since), number(&upto)) {
                 view.cuts.push(Cut { number: u64::try_from(cut).unwrap_or(0), since, upto });
             }
@@ -99,6 +104,36 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
 
     /// Folds a change of a topic.
     pub async fn take(&mut self, topic: &str, change: Change) -> Result<()> {
+        match self.fold(topic, change).await {
+            Err(error) => Err(self.stop_table(error).await),
+            done => done,
+        }
+    }
+
+    /// The table that was at hand is stopped, where the failure is its own. What came of it is read again by who does all
+    /// the work until it goes on.
+    async fn stop_table(&mut self, error: Error) -> Error {
+        let Some(told) = self.at.take().filter(|_| self.options.stops_alone(&error)) else { return error };
+        let note = async {
+            self.forget().await?;
+            let mut stops = Stops::open(&mut self.client, &self.dialect, &self.options, false).await?;
+            stops.note(&mut self.client, &self.dialect, &told, &error).await
+        };
+        match note.await {
+            Ok(()) => Error::transient(format!("table {told} is stopped and the others go on")),
+            Err(other) => {
+                tracing::warn!(error = %other, table = %told, "that the table is stopped can't be noted");
+                error
+            }
+        }
+    }
+
+    /// Tells which tables are stopped, by whomever.
+    pub async fn tell_stopped(&mut self) -> Result<()> {
+        Stops::open(&mut self.client, &self.dialect, &self.options, false).await.map(|_| ())
+    }
+
+    async fn fold(&mut self, topic: &str, change: Change) -> Result<()> {
         if matches!(change.op, Op::Message(_) | Op::Commit { .. }) {
             return Ok(());
         }
@@ -109,7 +144,9 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
         let place = match place {
             Some(place) if self.folds.get(place).is_some_and(|(_, fold)| fits(fold)) => place,
             _ => {
+                self.at = Some(change.table.name.clone());
                 let target = self.target(&change.table).await?;
+                self.at = None;
                 let spelled = spelled(&self.dialect, &change.table);
                 self.folds.push((topic.to_owned(), Fold::new(&target, spelled)));
                 self.folds.len() - 1
@@ -129,6 +166,7 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
         (self.rows, self.bytes) = (0, 0);
         for (topic, fold) in std::mem::take(&mut self.folds) {
             let folded = fold.finish();
+            self.at = Some(folded.table.name.clone());
             let (missing, deletes) = (folded.missing(), folded.deletes());
             let layout = self.target(&folded.table).await?.layout;
             let rows = folded.rows.len() as u64;
@@ -164,6 +202,7 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
                 newest: self.newest,
             });
         }
+        self.at = None;
         Ok(())
     }
 
@@ -184,7 +223,9 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
 
     /// Makes the stages of these topics visible, if the cut still stands; of the others nothing stays.
     pub async fn report(&mut self, fence: u64, cut: Cut, topics: &Topics) -> Result<()> {
-        self.put().await?;
+        if let Err(error) = self.put().await {
+            return Err(self.stop_table(error).await);
+        }
         let mut rows = Vec::new();
         for part in std::mem::take(&mut self.parts) {
             match (topics.contains(&part.topic), &part.stage) {

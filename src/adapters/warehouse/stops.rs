@@ -16,12 +16,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::options::{Options, Reach};
+use super::options::Options;
 use crate::codecs::dialect::{self, CONTROL_SCHEMA, Dialect};
 use crate::codecs::event::Piece;
 use crate::logic::project::Rule;
 use crate::model::meters::StoppedTable;
-use crate::model::{Change, Class, Error, PgTimestamp, Result, TableName};
+use crate::model::{Change, Error, PgTimestamp, Result, TableName};
 
 /// Bytes of changes that are kept as one text.
 const PIECE: usize = 1 << 20;
@@ -130,7 +130,7 @@ impl Stops {
 
     /// Whether this failure is of one table alone and stops no more than that.
     pub(super) fn concerns(&self, error: &Error) -> bool {
-        self.options.stop == Reach::Table && error.class() == Class::Blocked && !error.is_systemic()
+        self.options.stops_alone(error)
     }
 
     /// Notes that a table is stopped, or why it still is; nothing may be open.

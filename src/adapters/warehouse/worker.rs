@@ -134,7 +134,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
     }
 
     /// The table that was being merged is stopped, where the failure is its own; the next attempt knows of it.
-    async fn stop_table(&mut self, error: Error) -> Error {
+    pub(super) async fn stop_table(&mut self, error: Error) -> Error {
         let refused = self.open && error.class() == Class::Blocked && !error.is_systemic();
         let altered = self.altered.take().filter(|_| refused && !self.dialect.alters_with_rows());
         // A transaction that alters targets may be of several of the source's, none of them too large to be apart.

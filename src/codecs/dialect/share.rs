@@ -69,7 +69,8 @@ impl Share<'_> {
     /// number, since and upto, in one statement, so that they belong together.
     pub fn view(&self, progress_topic: &str) -> String {
         format!(
-            "SELECT p.fence, o.next_offset, c.cut, c.since, c.upto FROM _tailwater.progress p \
+            "SELECT p.fence, o.next_offset, (SELECT count(*) FROM _tailwater.stopped s WHERE s.pipeline = p.pipeline), \
+             c.cut, c.since, c.upto FROM _tailwater.progress p \
              LEFT JOIN _tailwater.offsets o ON o.pipeline = p.pipeline AND o.topic = {} AND o.part = 0 \
              LEFT JOIN _tailwater.cuts c ON c.pipeline = p.pipeline AND c.fence = p.fence \
              WHERE p.pipeline = {} ORDER BY c.cut",

@@ -13,6 +13,8 @@ pub struct View {
     pub stored: i64,
     /// The leader's cuts that are not merged yet.
     pub cuts: Vec<Cut>,
+    /// Whether tables are stopped: the leader does all the work until they go on.
+    pub stopped: bool,
 }
 
 /// What a member has to do.
@@ -43,6 +45,9 @@ struct Reading {
 impl Stager {
     /// The next step, given what the control tables say and which assignment of the group counts.
     pub fn next(&self, view: &View, assignment: u64) -> Step {
+        if view.stopped {
+            return Step::Wait;
+        }
         // What was read of a topic depends on when its reading began, so another assignment begins anew; and so do
         // another leader's cuts, which begin at the position again.
         let fits = |reading: &Reading| reading.fence == view.fence && reading.assignment == assignment;

@@ -8,7 +8,7 @@ use super::super::partitions::check_range;
 use super::super::registry::Registry;
 use super::super::topics::blocking;
 use super::super::{ForeignOptions, Origin};
-use crate::model::{Error, Pattern, Result};
+use crate::model::{Class, Error, Pattern, Result};
 
 /// The partitions of the topics that match, by topic.
 pub(super) fn wanted(control: &Control, patterns: &[Pattern]) -> Result<BTreeMap<String, i32>> {
@@ -28,9 +28,12 @@ pub(super) fn ends(
     for (topic, partitions) in wanted(control, patterns)? {
         for partition in 0..partitions {
             let place = (topic.clone(), partition);
-            if let Some(end) = end(control, &topic, partition)? {
-                ends.insert(place.clone(), end);
-            }
+            let end = match end(control, &topic, partition) {
+                // Its reader finds that, too, and stops.
+                Err(error) if error.class() == Class::Blocked => Some(i64::MAX),
+                end => end?,
+            };
+            ends.extend(end.map(|end| (place.clone(), end)));
             let range = control.range_of(&topic, partition)?;
             let gone = next.get(&place).filter(|next| check_range(&topic, partition, **next, range).is_err());
             if let Some(next) = gone {

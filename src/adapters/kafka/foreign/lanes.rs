@@ -13,7 +13,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::super::client::{Context, classify, coded, failed};
 use super::super::control::Control;
-use super::super::partitions::check_range;
 use super::ends::wanted;
 use crate::model::{Class, Error, Pattern, Result};
 
@@ -36,6 +35,8 @@ pub(super) struct Lanes {
     /// Those that have been read to their end once.
     ended: BTreeSet<Place>,
     looked: Option<Instant>,
+    /// The topics that were found then.
+    wanted: BTreeSet<String>,
 }
 
 impl Lanes {
@@ -57,6 +58,7 @@ impl Lanes {
             lanes: BTreeMap::new(),
             ended: BTreeSet::new(),
             looked: None,
+            wanted: BTreeSet::new(),
         }
     }
 
@@ -89,6 +91,7 @@ impl Lanes {
             }
             found => found?,
         };
+        self.wanted = found.keys().cloned().collect();
         let mut appeared = Vec::new();
         for (topic, partitions) in found {
             // A partition that is added later is read from its very first record, and not from what is left of it.
@@ -105,13 +108,25 @@ impl Lanes {
         Ok(appeared)
     }
 
-    /// Starts to read a partition from an offset, or from its beginning; again, where it is read already.
-    pub(super) fn join(&mut self, (topic, partition): &Place, from: Option<i64>) -> Result<i64> {
+    /// Whether a partition is read.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        self.lanes.contains_key(place)
+    }
+
+    /// Whether a topic is neither read nor asked for.
+    pub(super) fn is_unwanted(&self, topic: &str) -> bool {
+        !self.wanted.contains(topic) && self.lanes.keys().all(|(read, _)| read != topic)
+    }
+
+    /// Looks again at once for what has appeared.
+    pub(super) fn look_again(&mut self) {
+        self.looked = Instant::now().checked_sub(LOOK);
+    }
+
+    /// Starts to read a partition from an offset; again, where it is read already.
+    pub(super) fn join(&mut self, (topic, partition): &Place, from: i64) -> Result<()> {
         let doing = format!("reading {topic}[{partition}]");
-        let (low, high) = self.control.range_of(topic, *partition)?;
         let place = (topic.clone(), *partition);
-        let from = from.unwrap_or(low);
-        check_range(topic, *partition, from, (low, high))?;
         let queue = self.consumer.split_partition_queue(topic, *partition);
         let queue = queue.ok_or_else(|| Error::transient(format!("{doing}: there is no such partition yet")))?;
         let mut list = TopicPartitionList::new();
@@ -123,7 +138,7 @@ impl Lanes {
         self.consumer.incremental_assign(&list).map_err(|error| failed(&doing, &error))?;
         tracing::info!(topic, partition, from, "reading");
         self.lanes.insert(place, queue);
-        Ok(from)
+        Ok(())
     }
 
     /// The next record of a partition, if one arrives within this time.
@@ -153,18 +168,22 @@ impl Lanes {
         };
         let error = coded(what, code);
         match code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::TopicAuthorizationFailed => error,
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::TopicAuthorizationFailed => {
+                self.context.forget(code);
+                error
+            }
             _ => error.systemic(),
         }
     }
 
     /// How many records of a topic lie behind these offsets; roughly, for ends of transactions count too.
-    pub(super) fn behind(&self, topic: &str, next: impl Fn(&Place) -> Option<i64>) -> u64 {
+    pub(super) fn behind(&self, topic: &str, next: impl Fn(&Place) -> Option<i64>) -> Option<u64> {
         let of = |place: &Place| {
             let (low, high) = self.control.range_of(&place.0, place.1).ok()?;
             u64::try_from(high - next(place).unwrap_or(low)).ok()
         };
-        self.lanes.keys().filter(|place| place.0 == topic).filter_map(of).sum()
+        // The first that does not answer is the last that is asked.
+        self.lanes.keys().filter(|place| place.0 == topic).map(of).sum()
     }
 
     /// Hears what the client says outside of the partitions, for this long.
@@ -175,6 +194,6 @@ impl Lanes {
         if let Some(Ok(_)) = self.consumer.poll(wait) {
             return Err(Error::bug("a record arrived outside of its partition's queue"));
         }
-        self.context.hopeless().map_or(Ok(()), Err)
+        self.context.hopeless().map_or(Ok(()), |error| Err(error.systemic()))
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::message::Message;
 
 use super::super::handover::Outlet;
+use super::super::partitions::check_range;
 use super::ends::end;
 use super::lanes::{Lanes, Place};
 use super::source::ForeignPosition;
@@ -14,7 +15,7 @@ use super::stops::Stops;
 use super::take::{Taken, Taker};
 use crate::codecs::event::foreign::{Mark, Verdict};
 use crate::logic::pipeline::Batch;
-use crate::model::{ChangeId, Checkpoint, Error, Lsn, Meters, Phase, Result, SourcePosition, TableName};
+use crate::model::{ChangeId, Checkpoint, Class, Error, Lsn, Meters, Phase, Result, SourcePosition, TableName};
 
 /// Batches are cut at about this many bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -88,38 +89,73 @@ impl Reader {
 
     /// Begins with partitions that have appeared, and goes on with those that may be read again.
     fn join(&mut self) -> Result<()> {
-        for (place, from) in self.lanes.look()? {
-            if self.stops.holds(&place.0) {
+        for (place, offset) in self.stops.ripe() {
+            // All of its partitions, or their order would be lost.
+            self.lanes.look_again();
+            if !self.lanes.has(&place) {
                 continue;
             }
-            match self.lanes.join(&place, from) {
-                Ok(from) => drop(self.moved.insert(place, from)),
-                Err(error) => self.wait_before(&place, from.unwrap_or(0), error)?,
+            match self.begin(&place, Some(offset)) {
+                // What is read goes on.
+                Err(error) if error.class() == Class::Transient => self.stops.put_off(&place.0),
+                begun => drop(begun?),
             }
         }
-        for (place, offset) in self.stops.ripe() {
-            if let Err(error) = self.lanes.join(&place, Some(offset)) {
-                self.wait_before(&place, offset, error)?;
+        let held = self.stops.held();
+        for (place, from) in self.lanes.look()? {
+            if !held.contains(&place.0)
+                && let Some(from) = self.begin(&place, from)?
+            {
+                self.moved.insert(place, from);
             }
+        }
+        self.stops.leave_out(|topic| self.lanes.is_unwanted(topic));
+        for topic in self.stops.to_count() {
+            self.count(&topic);
         }
         Ok(())
     }
 
+    /// Reads a partition from an offset on, or from its beginning: from where, unless its topic stops.
+    fn begin(&mut self, place: &Place, from: Option<i64>) -> Result<Option<i64>> {
+        let range = match self.lanes.control.range_of(&place.0, place.1) {
+            Ok(range) => range,
+            Err(error) => return self.wait_before(place, from.unwrap_or(0), error, true).map(|()| None),
+        };
+        let from = from.unwrap_or(range.0);
+        if let Err(error) = check_range(&place.0, place.1, from, range) {
+            // A topic that was made anew may come to have this offset: that is for a person to decide.
+            return self.wait_before(place, from, error, false).map(|()| None);
+        }
+        self.lanes.join(place, from)?;
+        Ok(Some(from))
+    }
+
     /// The topic stops before a record that can't be read, where that is of this topic alone.
-    fn wait_before(&mut self, place: &Place, offset: i64, error: Error) -> Result<()> {
+    fn wait_before(&mut self, place: &Place, offset: i64, error: Error, soon: bool) -> Result<()> {
         if !self.stops.concerns(&error) {
             return Err(error);
         }
-        self.stops.stop(place, offset, &error, true);
+        if self.stops.holds(&place.0) {
+            // Another partition has stopped it.
+            return Ok(());
+        }
+        self.stops.stop(place, offset, &error, soon);
         self.hold(&place.0);
         Ok(())
     }
 
     /// Nothing more of a topic is taken.
     fn hold(&mut self, topic: &str) {
+        self.stops.hold(topic);
+        self.count(topic);
+    }
+
+    fn count(&mut self, topic: &str) {
         let at = |place: &Place| self.moved.get(place).or_else(|| self.next.get(place)).copied();
-        let behind = self.lanes.behind(topic, at);
-        self.stops.hold(topic, behind);
+        if let Some(records) = self.lanes.behind(topic, at) {
+            self.stops.count(topic, records);
+        }
     }
 
     /// What ends the attempt where a record that was taken can't become a row: the next one stops before it.
@@ -166,7 +202,7 @@ impl Reader {
                 Err(error) => {
                     let at = ahead.back().map(|(_, next)| *next);
                     let at = at.or_else(|| self.moved.get(place).or_else(|| self.next.get(place)).copied());
-                    self.wait_before(place, at.unwrap_or(0), error)?;
+                    self.wait_before(place, at.unwrap_or(0), error, true)?;
                     break;
                 }
             };
@@ -179,7 +215,7 @@ impl Reader {
             let read = match self.taker.read(&message) {
                 Ok(read) => read,
                 Err(error) => {
-                    self.wait_before(place, offset, error)?;
+                    self.wait_before(place, offset, error, true)?;
                     break;
                 }
             };
@@ -330,8 +366,8 @@ impl Reader {
                     }
                     self.keep(topic, other, piece)?;
                 } else if self.stops.holds(&other.0) {
-                    // What that partition would bring from before can't be waited for.
-                    return Err(self.stops.reason(&other.0));
+                    // What it would bring from before can't be waited for; the next attempt holds the topic before this.
+                    return Err(Error::transient(format!("topic {} is stopped and the others go on", other.0)));
                 } else if self.moved.get(other).or_else(|| self.next.get(other)).is_some_and(|&at| at >= upto) {
                     break;
                 } else {
@@ -365,6 +401,7 @@ impl Reader {
             next: Arc::clone(&self.next),
             notes: self.taker.notes().into_iter().chain(self.stops.notes()).collect(),
             held: self.stops.held(),
+            stopped: self.stops.shown(),
         };
         let batch = Batch { changes, bytes: piece.bytes, upto: Some(upto) };
         Ok(outlet.hand(batch))

@@ -15,7 +15,7 @@ use super::super::topics::blocking;
 use super::ends::ends;
 use super::lanes::{Lanes, Place};
 use super::reader::{Reader, checkpoint, resume};
-use super::stops::{StoppedTopics, Stops};
+use super::stops::{Shown, StoppedTopics, Stops, show};
 use super::take::Taker;
 use crate::logic::pipeline::{Batch, Source};
 use crate::model::{Checkpoint, Error, Meters, Note, Position, Result};
@@ -33,6 +33,8 @@ pub struct ForeignPosition {
     pub(super) notes: Vec<Note>,
     /// Topics that wait before a record.
     pub(super) held: Arc<BTreeSet<String>>,
+    /// Topics that are stopped.
+    pub(super) stopped: Shown,
 }
 
 impl Position for ForeignPosition {
@@ -57,6 +59,7 @@ pub struct ForeignSource {
     stop: Arc<AtomicBool>,
     consumer: Arc<BaseConsumer<Context>>,
     options: ForeignOptions,
+    meters: Arc<Meters>,
     /// The last position handed out.
     at: ForeignPosition,
     /// A batch without changes that says again where we are.
@@ -95,20 +98,22 @@ impl ForeignSource {
             Lanes::new(Arc::clone(&consumer), context, control, source.topics.clone(), Arc::clone(&stop), stored);
         let (outlet, inlet) = handover(source.buffer_bytes);
         let next = Arc::new(offsets);
-        let stops = Stops::begin(stopped, &notes, Arc::clone(&meters));
+        let stops = Stops::begin(stopped, &notes);
+        show(&meters, &stops.shown());
         let at = ForeignPosition {
             checkpoint: checkpoint(number, Vec::new()),
             next: Arc::clone(&next),
             notes: Vec::new(),
             held: stops.held(),
+            stopped: stops.shown(),
         };
         let (moved, ahead) = Default::default();
-        let reader = Reader { lanes, taker, stops, meters, next, moved, ahead };
+        let reader = Reader { lanes, taker, stops, meters: Arc::clone(&meters), next, moved, ahead };
         std::thread::Builder::new()
             .name("kafka-reader".into())
             .spawn(move || reader.run(&outlet))
             .map_err(|error| Error::transient("no thread for reading Kafka").because(error))?;
-        Ok(ForeignSource { inlet, stop, consumer, options, at, repeat: false })
+        Ok(ForeignSource { inlet, stop, consumer, options, meters, at, repeat: false })
     }
 }
 
@@ -129,14 +134,15 @@ impl Source for ForeignSource {
         let batch = self.inlet.next().await?;
         if let Some(upto) = &batch.upto {
             let stands = Checkpoint { offsets: Vec::new(), ..upto.checkpoint.clone() };
-            let (next, held) = (Arc::clone(&upto.next), Arc::clone(&upto.held));
-            self.at = ForeignPosition { checkpoint: stands, next, notes: Vec::new(), held };
+            self.at = ForeignPosition { checkpoint: stands, notes: Vec::new(), ..upto.clone() };
         }
         Ok(batch)
     }
 
-    /// Shows the group's progress to whoever lists consumer groups; nothing depends on it.
+    /// Says which topics are stopped, as the warehouse has it now, and shows the group's progress to whoever lists consumer
+    /// groups; nothing depends on that.
     async fn ack(&mut self, upto: ForeignPosition) -> Result<()> {
+        show(&self.meters, &upto.stopped);
         let mut list = TopicPartitionList::new();
         for (topic, partition, next) in &upto.checkpoint.offsets {
             if list.add_partition_offset(topic, *partition, Offset::Offset(*next)).is_err() {

@@ -153,7 +153,7 @@ impl Taker {
             Origin::Rows => rows(&raw).map(Some),
             Origin::Debezium => {
                 while let Some(number) = self.debezium.lacks(&raw) {
-                    self.learn(number).map_err(|error| error.within(at(&record())))?;
+                    self.learn(number).map_err(|error| without(error.within(at(&record())), &record()))?;
                 }
                 self.debezium.read(&raw)
             }
@@ -328,18 +328,22 @@ fn at((topic, partition, offset): &RecordPlace) -> String {
 }
 
 fn refusal(error: ForeignError, record: &RecordPlace) -> Error {
-    let (error, remedy) = match error {
-        ForeignError::Unreadable(expected) => (
-            Error::corrupt(format!("{}: expected {expected}", at(record))),
-            "the record is not what `origin` says: correct `origin` or `topics`, or mend what writes it; nothing is \
-             skipped"
-                .to_owned(),
-        ),
-        ForeignError::Refused { what, remedy } => (Error::blocked(format!("{}: {what}", at(record))), remedy),
+    let error = match error {
+        ForeignError::Unreadable(expected) => {
+            let remedy = "the record is not what `origin` says: correct `origin` or `topics`, or mend what writes it; \
+                          nothing is skipped";
+            Error::corrupt(format!("{}: expected {expected}", at(record))).remedy(remedy)
+        }
+        ForeignError::Refused { what, remedy } => Error::blocked(format!("{}: {what}", at(record))).remedy(remedy),
     };
-    let (topic, partition, offset) = record;
+    without(error, record)
+}
+
+/// Tells how to go on without the record.
+fn without(error: Error, (topic, partition, offset): &RecordPlace) -> Error {
+    let remedy = error.advice().map(|advice| format!("{advice}. ")).unwrap_or_default();
     error.remedy(format!(
-        "{remedy}. Where it can be done without, name it in [source.kafka]: skip_records = [\"{topic}[{partition}]@{offset}\"]"
+        "{remedy}Where it can be done without, name it in [source.kafka]: skip_records = [\"{topic}[{partition}]@{offset}\"]"
     ))
 }
 

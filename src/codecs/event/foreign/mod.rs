@@ -146,7 +146,7 @@ pub(super) enum Does {
 }
 
 /// The table that a topic's name speaks of: its last two words, or `public` and the only one.
-pub fn named_by(topic: &str) -> TableName {
+fn named_by(topic: &str) -> TableName {
     let mut words = topic.rsplitn(3, '.');
     let name = words.next().unwrap_or(topic);
     TableName::new(words.next().unwrap_or("public"), name)
