@@ -80,6 +80,7 @@ impl Work<'_> {
         let mut goal: Option<TopicPosition> = None;
         let topic = self.member.progress_topic();
         let mut counted = VecDeque::new();
+        let mut stopped = false;
         loop {
             let owned = self.member.owned();
             let view = warehouse.view(topic).await?;
@@ -88,14 +89,19 @@ impl Work<'_> {
                 if self.run.goal == Goal::Current && goal.is_none() {
                     goal = Some(self.scout(warehouse.stored().await?).await?.current().await?);
                 }
-                if view.stopped {
-                    // Nothing is staged meanwhile. Who does all the work knows when it is done.
-                    drop(source.take());
-                    if self.run.meters.role() == Some(Role::Leader) {
-                        tokio::time::sleep(LOOK_STOPPED).await;
-                        continue;
-                    }
+                let leads = self.run.meters.role() == Some(Role::Leader);
+                if !leads && (view.stopped || stopped) {
                     warehouse.tell_stopped().await?;
+                }
+                stopped = view.stopped;
+                if stopped {
+                    // Nothing is staged meanwhile.
+                    drop(source.take());
+                }
+                if stopped && leads {
+                    // The other half of this process does all the work, and knows when it is done.
+                    tokio::time::sleep(LOOK_STOPPED).await;
+                    continue;
                 }
                 if goal.as_ref().is_some_and(|goal| view.stored >= goal.progress()) {
                     return Ok(());

@@ -232,12 +232,15 @@ async fn in_warehouse<C: warehouse::Client>(
     dialect: &impl dialect::Dialect,
     config: &Config,
 ) -> Result<Vec<(TableName, StoppedTable)>> {
-    let mut stopped = warehouse::stopped(client, dialect, &config.name).await?;
+    let stopped = warehouse::stopped(client, dialect, &config.name).await?;
     #[cfg(feature = "kafka")]
-    if matches!(config.source, Source::Foreign(_)) {
-        let notes = warehouse::noted(client, dialect, &config.name).await?;
-        stopped.extend(crate::adapters::kafka::StoppedTopics::noted(&notes));
-    }
+    let stopped = match config.source {
+        Source::Foreign(_) => {
+            let notes = warehouse::noted(client, dialect, &config.name).await?;
+            stopped.into_iter().chain(crate::adapters::kafka::StoppedTopics::noted(&notes)).collect()
+        }
+        _ => stopped,
+    };
     Ok(told(config, stopped))
 }
 

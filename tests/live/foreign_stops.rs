@@ -115,6 +115,67 @@ fn a_topic_whose_records_were_removed_before_they_were_read_stops_alone_with_the
     assert!(!pipeline.status().success().text().contains("app.bad"));
 }
 
+#[test]
+fn of_two_topics_of_one_table_each_is_stopped_and_told_by_itself() {
+    let (kafka, target) = (Kafka::shared(), Postgres::shared(17).database("two_of_one"));
+    let prefix = kafka.prefix("two_of_one");
+    let topics = ["eu", "us"].map(|region| format!("{prefix}.{region}.app.bad"));
+    for topic in &topics {
+        kafka.create_topic(topic, 1, &[]);
+        file(topic, &[(None, Some(r#"{"a":1}"#), &[]), (None, Some("{"), &[]), (None, Some(r#"{"a":2}"#), &[])]);
+    }
+    let [eu, us] = &topics;
+    let pipeline = reader("two_of_one", &format!("{prefix}.*"), "rows").sink_postgres(&target.url(), None);
+    pipeline.run_until_current().code(3).says(&[&format!("topic {eu}"), &format!("topic {us}"), "2 tables"]);
+    let skipping = |topic: &str| {
+        pipeline.variant("origin = \"rows\"", &format!("origin = \"rows\"\nskip_records = [\"{topic}[0]@1\"]"))
+    };
+    let one = skipping(eu)
+        .run_until_current()
+        .code(3)
+        .says(&[&format!("all is delivered but a table that is stopped, topic {us}")]);
+    assert!(!one.stderr.contains(&format!("stopped, topic {eu}")));
+    assert_eq!(all(&target), "1,1,2");
+    // One that is not asked for is not stopped.
+    let without = reader("two_of_one", eu, "rows").sink_postgres(&target.url(), None);
+    without.run_until_current().success();
+    assert!(!without.status().success().text().contains(us.as_str()));
+    // Asked for again it goes on where it was.
+    pipeline.run_until_current().code(3).says(&[&format!("{us}[0] at offset 1")]);
+    skipping(us).run_until_current().success();
+    assert_eq!(all(&target), "1,1,2,2");
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_stops_alone_until_the_right_is_granted() {
+    let authorizer = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let kafka = Kafka::nodes(1).config(authorizer).config("allow.everyone.if.no.acl.found=true").start();
+    let target = Postgres::shared(17).database("no_right");
+    let producer: BaseProducer = kafka.client().create().unwrap();
+    for (topic, row) in [("no.app.bad", r#"{"a":1}"#), ("no.app.good", r#"{"a":1}"#)] {
+        kafka.create_topic(topic, 1, &[]);
+        producer.send(BaseRecord::<str, str>::to(topic).payload(row)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(LIMIT).unwrap();
+    // It may be seen, and not read.
+    kafka.acl(&["--add", "--allow-principal", "User:other", "--operation", "Read", "--topic", "no.app.bad"]);
+    kafka.acl(&["--add", "--allow-principal", "User:*", "--operation", "Describe", "--topic", "no.app.bad"]);
+    let pipeline = Tailwater::new("no_right")
+        .source_kafka(&kafka.bootstrap(), &["no.*"], "no_right")
+        .toml("origin = \"rows\"")
+        .sink_postgres(&target.url(), None)
+        .toml("retry_stopped_seconds = 1");
+    let told = "reading no.app.bad[0]";
+    pipeline.run_until_current().code(3).says(&["all is delivered but a table", told]);
+    assert_eq!(count(&target, "app.good"), 1);
+    let mut running = pipeline.run();
+    running.wait_until("it is stopped", |running| running.text().contains(told));
+    kafka.acl(&["--remove", "--force", "--topic", "no.app.bad"]);
+    running.wait_until("it goes on", |_| count(&target, "app.bad") == 1);
+    running.terminate().success();
+    pipeline.run_until_current().success();
+}
+
 /// A change by Debezium, without a schema: where the log has it, the row's key and its value.
 fn event(lsn: u64, id: u64, value: &str) -> String {
     format!(

@@ -221,11 +221,14 @@ fn a_table_that_can_not_be_merged_stops_alone_while_one_member_does_all_the_work
     member.run_until_current().code(3).says(&["public.there"]);
     assert!(newest("there") < before);
 
-    target.sql("alter table there drop constraint none");
-    other.wait_until("what waited is merged", |_| newest("there") == later);
-    other.wait_until("which is told", |other| !says_stopped(other, "public.there"));
     let three = two.twin();
     let mut again = three.run();
+    again.wait_until("it is told to who comes", |again| says_stopped(again, "public.there"));
+    target.sql("alter table there drop constraint none");
+    other.wait_until("what waited is merged", |_| newest("there") == later);
+    for process in [&mut other, &mut again] {
+        process.wait_until("which is told", |process| !says_stopped(process, "public.there"));
+    }
     let (had, now) = (merged(&other), merged(&again));
     again.wait_until("the work is shared again", |again| {
         write();

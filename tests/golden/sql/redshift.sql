@@ -45,7 +45,7 @@ DELETE FROM _tailwater.held WHERE pipeline = 'it''s';
 -- shared work
 CREATE TABLE IF NOT EXISTS _tailwater.cuts (pipeline text NOT NULL, fence bigint NOT NULL, cut bigint NOT NULL, since bigint NOT NULL, upto bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.stages (pipeline text NOT NULL, fence bigint NOT NULL, cut bigint NOT NULL, topic text NOT NULL, member text NOT NULL, part integer NOT NULL, stage text, shape text, layout text, horizon_lsn bigint, horizon_seq bigint, horizon_at bigint, deletes integer NOT NULL, missing text NOT NULL, staged bigint NOT NULL, newest bigint);
-SELECT p.fence, o.next_offset, c.cut, c.since, c.upto FROM _tailwater.progress p LEFT JOIN _tailwater.offsets o ON o.pipeline = p.pipeline AND o.topic = 'p''s' AND o.part = 0 LEFT JOIN _tailwater.cuts c ON c.pipeline = p.pipeline AND c.fence = p.fence WHERE p.pipeline = 'it''s' ORDER BY c.cut;
+SELECT p.fence, o.next_offset, (SELECT count(*) FROM _tailwater.stopped s WHERE s.pipeline = p.pipeline), c.cut, c.since, c.upto FROM _tailwater.progress p LEFT JOIN _tailwater.offsets o ON o.pipeline = p.pipeline AND o.topic = 'p''s' AND o.part = 0 LEFT JOIN _tailwater.cuts c ON c.pipeline = p.pipeline AND c.fence = p.fence WHERE p.pipeline = 'it''s' ORDER BY c.cut;
 INSERT INTO _tailwater.cuts (pipeline, fence, cut, since, upto) SELECT pipeline, fence, 3, 40, 42 FROM _tailwater.progress WHERE pipeline = 'it''s' AND fence = 9;
 SELECT DISTINCT cut, topic FROM _tailwater.stages WHERE pipeline = 'it''s' AND fence = 9;
 SELECT DISTINCT p.fence, s.cut, s.topic, s.member FROM _tailwater.progress p LEFT JOIN _tailwater.stages s ON s.pipeline = p.pipeline AND s.fence = 9 WHERE p.pipeline = 'it''s';

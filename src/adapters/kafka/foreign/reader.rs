@@ -110,7 +110,7 @@ impl Reader {
             }
         }
         self.stops.leave_out(|topic| self.lanes.is_unwanted(topic));
-        for topic in self.stops.to_count() {
+        for topic in self.stops.due() {
             self.count(&topic);
         }
         Ok(())

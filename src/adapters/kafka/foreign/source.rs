@@ -164,7 +164,8 @@ impl Source for ForeignSource {
         let ends = blocking(ask).await?;
         let goal = ForeignPosition { next: Arc::new(ends), ..self.at.clone() };
         // Where nothing new will come, saying again where we are is what ends a run that waits for this.
-        self.repeat = self.at.reaches(&goal);
+        // Where topics are stopped the reading begins with what has become of them.
+        self.repeat = self.at.stopped.is_empty() && self.at.reaches(&goal);
         Ok(goal)
     }
 }

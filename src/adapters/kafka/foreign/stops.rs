@@ -207,8 +207,8 @@ impl Stops {
         self.hold(topic);
     }
 
-    /// Those whose records are to be counted again.
-    pub(super) fn to_count(&mut self) -> Vec<String> {
+    /// Held ones whose records are to be counted again.
+    pub(super) fn due(&mut self) -> Vec<String> {
         if self.held.is_empty() || self.shared.retry.is_none_or(|retry| self.counted.elapsed() < retry) {
             return Vec::new();
         }
