@@ -1,7 +1,10 @@
 //! Topics of others that can't be read on: each stops alone, the others go on, and nothing of it is lost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::foreign::{Filed, LIMIT, file, reader, remove};
@@ -9,6 +12,7 @@ use crate::support::kafka::Kafka;
 use crate::support::postgres::{Database, Postgres};
 use crate::support::registry::Registry;
 use crate::support::tailwater::{Running, Tailwater};
+use crate::warehouse::seeds;
 
 /// A topic with one record after another, and one beside it.
 struct Pair {
@@ -291,4 +295,96 @@ fn a_topic_whose_schema_the_registry_lacks_goes_on_by_itself_when_it_has_it() {
     let said = running.terminate().code(0).text();
     assert_eq!(said.matches("the registry has no schema").count(), 1, "it is told once: {said}");
     assert!(!said.contains("going on from what the sink has stored"), "the others were held up: {said}");
+}
+
+/// Records of three topics with two partitions each, the last of them without keys; some of the records are bad.
+struct Filing {
+    topics: [String; 3],
+    producer: BaseProducer,
+    random: StdRng,
+    ends: BTreeMap<(usize, i32), i64>,
+    /// The rows that there are in the end, by topic and key, where it has one.
+    rows: BTreeMap<(usize, u64), u64>,
+    bad: Vec<String>,
+}
+
+impl Filing {
+    fn file(&mut self, numbers: std::ops::Range<u64>) {
+        for n in numbers {
+            let (topic, key) = (self.random.random_range(0..3), self.random.random_range(0..20));
+            let partition = i32::from(key % 2 == 1);
+            let end = self.ends.entry((topic, partition)).or_default();
+            // One that can't be read, and one that can't be a row.
+            let bad = self.random.random_bool(0.02);
+            let row = match (bad, self.random.random_bool(0.5)) {
+                (true, true) => "{".to_owned(),
+                (true, false) => format!(r#"{{"a":"{n}"}}"#),
+                _ => format!(r#"{{"a":{n}}}"#),
+            };
+            let keyed = topic < 2;
+            match bad {
+                true => self.bad.push(format!("{}[{partition}]@{end}", self.topics[topic])),
+                false => drop(self.rows.insert((topic, if keyed { key } else { n }), n)),
+            }
+            *end += 1;
+            let json = format!(r#"{{"id":{key}}}"#);
+            let record = BaseRecord::<str, str>::to(&self.topics[topic]).partition(partition).payload(&row);
+            let record = if keyed { record.key(&json) } else { record };
+            self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        self.producer.flush(LIMIT).unwrap();
+    }
+}
+
+#[test]
+fn whichever_records_are_bad_and_whenever_the_process_dies_all_others_are_there_once_in_the_end() {
+    for seed in seeds() {
+        println!("seed {seed}");
+        let (kafka, target) = (Kafka::shared(), Postgres::shared(17).database("bad_ones"));
+        let prefix = kafka.prefix("bad_ones");
+        let topics = ["one", "two", "log"].map(|name| format!("{prefix}.app.{name}"));
+        topics.iter().for_each(|topic| kafka.create_topic(topic, 2, &[]));
+        // Whatever is guessed is guessed of these.
+        for topic in &topics {
+            let key = if topic.ends_with("log") { None } else { Some(r#"{"id":100}"#) };
+            file(topic, &[(key, Some(r#"{"a":1}"#), &[])]);
+        }
+        let pipeline = reader("bad_ones", &format!("{prefix}.*"), "rows")
+            .sink_postgres(&target.url(), None)
+            .toml("retry_stopped_seconds = 1\n[sink.postgres.flush]\nrows = 20");
+        pipeline.run_until_current().success();
+        let ends = (0..3).flat_map(|at| {
+            let ends = [0, 1].map(|partition| (partition, kafka.end_offset(&topics[at], partition).unwrap_or(0)));
+            ends.map(|(partition, end)| ((at, partition), end))
+        });
+        let mut filing = Filing {
+            ends: ends.collect(),
+            producer: kafka.client().create().unwrap(),
+            random: StdRng::seed_from_u64(seed),
+            rows: BTreeMap::from([((0, 100), 1), ((1, 100), 1), ((2, 1), 1)]),
+            bad: Vec::new(),
+            topics,
+        };
+        filing.file(10..200);
+        for from in [200, 400] {
+            let running = pipeline.run();
+            std::thread::sleep(Duration::from_millis(filing.random.random_range(300..1500)));
+            filing.file(from..from + 200);
+            std::thread::sleep(Duration::from_millis(filing.random.random_range(0..1500)));
+            running.kill9();
+        }
+        assert!(!filing.bad.is_empty());
+        pipeline.run_until_current().code(3);
+        let skip = format!("origin = \"rows\"\nskip_records = {:?}", filing.bad);
+        let skipping = pipeline.variant("origin = \"rows\"", &skip);
+        skipping.run_until_current().success();
+        let mut found = BTreeMap::new();
+        for (at, (table, key)) in [("one", "id"), ("two", "id"), ("log", "a")].into_iter().enumerate() {
+            for row in target.sql(&format!("select {key}, a from app.{table}")) {
+                let [key, a] = [0, 1].map(|at| row[at].as_ref().unwrap().parse::<u64>().unwrap());
+                assert_eq!(found.insert((at, key), a), None, "seed {seed}: twice");
+            }
+        }
+        assert_eq!(found, filing.rows, "seed {seed}");
+    }
 }
