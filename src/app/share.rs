@@ -32,6 +32,9 @@ type Counts = HashMap<TableName, (OpCounts, PgTimestamp)>;
 /// A member's side of the warehouse.
 type Staging = StageMember<PostgresClient, dialect::Postgres>;
 
+/// A leader's.
+type Leading = StageLeader<PostgresClient, dialect::Postgres>;
+
 /// What both sides of a process need.
 struct Work<'a> {
     config: &'a Config,
@@ -54,6 +57,7 @@ pub(super) async fn share(
         return Err(Error::bug("the work is shared for a warehouse that takes one process only"));
     };
     run.meters.play(Role::Sharing);
+    run.meters.oldest_undurable.clear();
     tracing::info!("sharing the work with the other members of the consumer group");
     let name = format!("{:016x}", rand::random::<u64>());
     let to = Options { rules: config.rules.clone(), meters: run.meters.clone(), ..to.clone() };
@@ -80,7 +84,8 @@ impl Work<'_> {
         let mut goal: Option<TopicPosition> = None;
         let topic = self.member.progress_topic();
         let mut counted = VecDeque::new();
-        let mut stopped = false;
+        // Whether it is not told how the tables are.
+        let mut untold = true;
         loop {
             let owned = self.member.owned();
             let view = warehouse.view(topic).await?;
@@ -89,21 +94,24 @@ impl Work<'_> {
                 if self.run.goal == Goal::Current && goal.is_none() {
                     goal = Some(self.scout(warehouse.stored().await?).await?.current().await?);
                 }
-                let leads = self.run.meters.role() == Some(Role::Leader);
-                if !leads && (view.stopped || stopped) {
-                    warehouse.tell_stopped().await?;
-                }
-                stopped = view.stopped;
-                if stopped {
-                    // Nothing is staged meanwhile.
+                if !view.shared {
+                    // Nothing is staged meanwhile, and nothing of before counts.
                     drop(source.take());
+                    (stager, untold) = (Stager::default(), true);
+                    counted.clear();
+                    self.run.meters.flowing.store(true, Ordering::Relaxed);
+                    if self.run.meters.role() == Some(Role::Leader) {
+                        // The other half of this process does all the work, and knows when it is done.
+                        tokio::time::sleep(LOOK_STOPPED).await;
+                        continue;
+                    }
                 }
-                if stopped && leads {
-                    // The other half of this process does all the work, and knows when it is done.
-                    tokio::time::sleep(LOOK_STOPPED).await;
-                    continue;
+                let done = goal.as_ref().is_some_and(|goal| view.stored >= goal.progress());
+                if untold || done {
+                    warehouse.tell_stopped().await?;
+                    untold = false;
                 }
-                if goal.as_ref().is_some_and(|goal| view.stored >= goal.progress()) {
+                if done {
                     return Ok(());
                 }
             }
@@ -135,7 +143,7 @@ impl Work<'_> {
                     tables.retain(|table, _| source.topic_of(table).is_some_and(|topic| topics.contains(&topic)));
                     counted.push_back((cut.upto, tables));
                 }
-                _ if view.as_ref().is_some_and(|view| view.stopped) => tokio::time::sleep(LOOK_STOPPED).await,
+                _ if view.as_ref().is_some_and(|view| !view.shared) => tokio::time::sleep(LOOK_STOPPED).await,
                 _ => tokio::time::sleep(LOOK).await,
             }
         }
@@ -205,6 +213,7 @@ impl Work<'_> {
                 },
             };
             attempts.display = None;
+            self.run.meters.oldest_undurable.clear();
             self.run.meters.play(Role::Sharing);
             if self.member.leads_now(term) {
                 return Err(self.member.judge(term, error).await);
@@ -215,37 +224,38 @@ impl Work<'_> {
 
     /// Leads, or does all the work while tables are stopped.
     async fn lead_until_done(&self, attempts: &mut Attempts) -> Result<()> {
-        let mut client = self.connect().await?;
-        while !self.none_stopped(&mut client).await? {
-            tracing::info!("tables are stopped: this process does all the work until they go on");
-            attempts.display = Some(self.member.display());
-            let over = self.run.stop.child_token();
-            let run = Run { stop: over.clone(), ..self.run.clone() };
-            let mut all = std::pin::pin!(wiring::work(self.config, &run, attempts));
-            loop {
-                tokio::select! {
-                    done = &mut all => {
-                        done?;
-                        if !over.is_cancelled() {
-                            return Ok(());
-                        }
-                        break;
-                    }
-                    () = tokio::time::sleep(LOOK_STOPPED), if !over.is_cancelled() => {
-                        if self.none_stopped(&mut client).await? {
-                            tracing::info!("no table is stopped any more: the work is shared again");
-                            over.cancel();
-                        }
+        loop {
+            let client = self.connect().await?;
+            match StageLeader::start(client, dialect::Postgres, self.to.clone()).await? {
+                Some((warehouse, stored)) => self.lead(warehouse, stored).await?,
+                None if self.do_all(attempts).await? => {}
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Does all the work until no table has been stopped for as long as it takes until one is tried again; `false` when
+    /// the goal was reached.
+    async fn do_all(&self, attempts: &mut Attempts) -> Result<bool> {
+        tracing::info!("tables are stopped: this process does all the work until they go on");
+        attempts.display = Some(self.member.display());
+        let (mut client, mut seen) = (self.connect().await?, Instant::now());
+        let over = self.run.stop.child_token();
+        let run = Run { stop: over.clone(), ..self.run.clone() };
+        let mut all = std::pin::pin!(wiring::work(self.config, &run, attempts));
+        loop {
+            tokio::select! {
+                done = &mut all => return done.map(|()| over.is_cancelled()),
+                () = tokio::time::sleep(LOOK_STOPPED), if !over.is_cancelled() => {
+                    if !warehouse::stopped(&mut client, &dialect::Postgres, &self.config.name).await?.is_empty() {
+                        seen = Instant::now();
+                    } else if seen.elapsed() >= self.to.retry {
+                        tracing::info!("no table is stopped any more: the work is shared again");
+                        over.cancel();
                     }
                 }
             }
         }
-        self.lead(client).await
-    }
-
-    async fn none_stopped(&self, client: &mut PostgresClient) -> Result<bool> {
-        let stopped = warehouse::stopped(client, &dialect::Postgres, &self.config.name).await?;
-        Ok(stopped.is_empty())
     }
 
     /// Reads markers alone.
@@ -254,9 +264,8 @@ impl Work<'_> {
         KafkaSource::start(options, stored, self.run.meters.clone()).await
     }
 
-    /// Announces cuts and merges them.
-    async fn lead(&self, client: PostgresClient) -> Result<()> {
-        let (mut warehouse, stored) = StageLeader::start(client, dialect::Postgres, self.to.clone()).await?;
+    /// Announces cuts and merges them, until a table is stopped.
+    async fn lead(&self, mut warehouse: Leading, stored: Option<Checkpoint>) -> Result<()> {
         let topic = self.member.progress_topic();
         let offsets = stored.as_ref().map(|stored| stored.offsets.clone()).unwrap_or_default();
         self.member.display().show(&offsets);
@@ -270,10 +279,17 @@ impl Work<'_> {
         let mut ends: BTreeMap<i64, TopicPosition> = BTreeMap::new();
         let (begun, mut look) = (Instant::now(), tokio::time::interval(LOOK));
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
         loop {
             let event = tokio::select! {
                 biased;
                 _ = look.tick() => {
+                    if heard.elapsed() >= LOOK_STOPPED {
+                        if warehouse.stopped().await? {
+                            return Ok(());
+                        }
+                        heard = Instant::now();
+                    }
                     if lead.waits() { Event::Staged(warehouse.reports().await?) } else { Event::Tick }
                 }
                 batch = scout.next(), if lead.hungry() => {

@@ -39,7 +39,7 @@ impl Tables {
 
     fn view(&self) -> View {
         let cuts = self.cuts.iter().filter(|((fence, _), _)| *fence == self.fence).map(|(_, cut)| *cut).collect();
-        View { fence: self.fence, stored: self.stored, cuts, stopped: false }
+        View { fence: self.fence, stored: self.stored, cuts, shared: true }
     }
 
     /// One target transaction of a leader; whether it commits.

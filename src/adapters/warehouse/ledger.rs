@@ -141,6 +141,7 @@ impl Ledger {
     pub(super) fn replaced(&self) -> Error {
         Error::blocked(format!("another process writes this warehouse as pipeline {}", self.pipeline))
             .remedy("run each pipeline once; give the other one another name")
+            .systemic()
     }
 
     /// What is to be stored of the tables that are followed: only what has changed.

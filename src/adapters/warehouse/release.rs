@@ -69,7 +69,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         match self.portion(told).await {
             Err(error) if self.stops.concerns(&error) => {
                 self.undo(told).await?;
-                self.stops.note(&mut self.client, &self.dialect, told, &error).await?;
+                self.stops.note(&mut self.client, &self.dialect, self.ledger.fence(), (told, &error)).await?;
                 Ok(false)
             }
             done => done,

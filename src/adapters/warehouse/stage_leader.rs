@@ -21,25 +21,35 @@ pub struct StageLeader<C, D> {
 }
 
 impl<C: Client, D: Dialect> StageLeader<C, D> {
-    /// Takes the fence, removes what earlier leaders left, and reads where the warehouse stands.
-    pub async fn start(client: C, dialect: D, options: Options) -> Result<(StageLeader<C, D>, Option<Checkpoint>)> {
+    /// Takes the fence, removes what earlier leaders left, and reads where the warehouse stands. `None` where tables are
+    /// stopped: the work can't be shared until they go on.
+    pub async fn start(
+        client: C,
+        dialect: D,
+        options: Options,
+    ) -> Result<Option<(StageLeader<C, D>, Option<Checkpoint>)>> {
         let pipeline = options.pipeline.clone();
         let (worker, stored) = Worker::start(client, dialect, options).await?;
-        if let Some(told) = worker.stops.tables.keys().next() {
-            // Whoever leads does all the work then; it was stopped a moment ago.
-            return Err(Error::transient(format!(
-                "table {told} is stopped and its changes are to wait in the warehouse"
-            )));
-        }
+        let shares = !worker.stops.any();
         let mut leader = StageLeader { worker, pipeline };
         for statement in leader.worker.dialect.create_share() {
             leader.worker.client.execute(&statement).await?;
         }
         leader.worker.begin().await?;
         leader.sweep(0).await?;
+        if shares {
+            let begun = Share { pipeline: &leader.pipeline }.begin(leader.fence());
+            leader.worker.client.execute(&begun).await?;
+        }
         leader.worker.client.execute("COMMIT").await?;
         leader.worker.open = false;
-        Ok((leader, stored.0))
+        Ok(shares.then_some((leader, stored.0)))
+    }
+
+    /// Whether a table has been stopped, by whomever.
+    pub async fn stopped(&mut self) -> Result<bool> {
+        let stops = self.worker.dialect.stops(&self.pipeline).read();
+        Ok(!self.worker.client.query(&stops).await?.is_empty())
     }
 
     /// The fence, which is the number of this leader.

@@ -37,6 +37,8 @@ pub struct StageMember<C, D> {
     newest: Option<PgTimestamp>,
     /// The table that is being folded or staged.
     at: Option<TableName>,
+    /// The leader's, as last seen.
+    fence: u64,
 }
 
 impl<C: Client, D: Dialect> StageMember<C, D> {
@@ -60,6 +62,7 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
             layouts: Layouts::default(),
             newest: None,
             at: None,
+            fence: 0,
         })
     }
 
@@ -70,15 +73,19 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
         let number = |cell: &Option<String>| cell.as_ref().and_then(|text| text.parse::<i64>().ok());
         let mut view: Option<View> = None;
         for row in rows {
-            let [fence, stored, stopped, cut, since, upto] =
-                <[Option<String>; 6]>::try_from(row).map_err(|_| Error::bug("a view of other columns"))?;
+            let [fence, stored, cut, since, upto] =
+                <[Option<String>; 5]>::try_from(row).map_err(|_| Error::bug("a view of other columns"))?;
             let fence = number(&fence).and_then(|fence| u64::try_from(fence).ok()).unwrap_or(0);
-            let (stored, stopped) = (number(&stored).unwrap_or(0), number(&stopped) != Some(0));
-            let view = view.get_or_insert(View { fence, stored, cuts: Vec::new(), stopped });
+            let stored = number(&stored).unwrap_or(0);
+            let view = view.get_or_insert(View { fence, stored, cuts: Vec::new(), shared: false });
             if let (Some(cut), Some(since), Some(upto)) = (number(&cut), number(&since), number(&upto)) {
-                view.cuts.push(Cut { number: u64::try_from(cut).unwrap_or(0), since, upto });
+                match u64::try_from(cut).unwrap_or(0) {
+                    0 => view.shared = true,
+                    number => view.cuts.push(Cut { number, since, upto }),
+                }
             }
         }
+        self.fence = view.as_ref().map_or(0, |view| view.fence);
         Ok(view)
     }
 
@@ -117,13 +124,13 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
         let note = async {
             self.forget().await?;
             let mut stops = Stops::open(&mut self.client, &self.dialect, &self.options, false).await?;
-            stops.note(&mut self.client, &self.dialect, &told, &error).await
+            stops.note(&mut self.client, &self.dialect, self.fence, (&told, &error)).await
         };
         match note.await {
             Ok(()) => Error::transient(format!("table {told} is stopped and the others go on")),
+            // It is for the leader of now to find out.
             Err(other) => {
-                tracing::warn!(error = %other, table = %told, "that the table is stopped can't be noted");
-                error
+                Error::transient(format!("that table {told} is stopped can't be noted: {other}")).because(error)
             }
         }
     }

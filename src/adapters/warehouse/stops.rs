@@ -133,13 +133,13 @@ impl Stops {
         self.options.stops_alone(error)
     }
 
-    /// Notes that a table is stopped, or why it still is; nothing may be open.
+    /// Notes that a table is stopped, or why it still is, as long as this fence stands; nothing may be open.
     pub(super) async fn note<C: Client>(
         &mut self,
         client: &mut C,
         dialect: &impl Dialect,
-        told: &TableName,
-        error: &Error,
+        fence: u64,
+        (told, error): (&TableName, &Error),
     ) -> Result<()> {
         let (reason, remedy) = (error.what(), error.advice().unwrap_or("see the log").to_owned());
         let again = Instant::now() + self.options.retry;
@@ -159,6 +159,11 @@ impl Stops {
         }
         let statements = dialect.stops(&self.options.pipeline).stop(&stop.source, stop.since, &reason, &remedy);
         client.execute("BEGIN").await?;
+        // Who has been replaced knows nothing of how the table is now.
+        if client.execute(&dialect.progress(&self.options.pipeline).guard(fence)).await? != 1 {
+            client.execute("ROLLBACK").await?;
+            return Err(Error::blocked("another process writes this warehouse now").systemic());
+        }
         for statement in statements {
             client.execute(&statement).await?;
         }

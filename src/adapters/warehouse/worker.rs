@@ -151,7 +151,7 @@ impl<C: Client, D: Dialect> Worker<C, D> {
             if std::mem::take(&mut self.open) {
                 self.client.execute("ROLLBACK").await?;
             }
-            self.stops.note(&mut self.client, &self.dialect, &told, &error).await
+            self.stops.note(&mut self.client, &self.dialect, self.ledger.fence(), (&told, &error)).await
         };
         match tokio::time::timeout(Duration::from_secs(10), note).await {
             Ok(Ok(())) => Error::transient(format!("table {told} is stopped and the others go on")),

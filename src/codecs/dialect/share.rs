@@ -69,14 +69,18 @@ impl Share<'_> {
     /// number, since and upto, in one statement, so that they belong together.
     pub fn view(&self, progress_topic: &str) -> String {
         format!(
-            "SELECT p.fence, o.next_offset, (SELECT count(*) FROM _tailwater.stopped s WHERE s.pipeline = p.pipeline), \
-             c.cut, c.since, c.upto FROM _tailwater.progress p \
+            "SELECT p.fence, o.next_offset, c.cut, c.since, c.upto FROM _tailwater.progress p \
              LEFT JOIN _tailwater.offsets o ON o.pipeline = p.pipeline AND o.topic = {} AND o.part = 0 \
              LEFT JOIN _tailwater.cuts c ON c.pipeline = p.pipeline AND c.fence = p.fence \
              WHERE p.pipeline = {} ORDER BY c.cut",
             literal(progress_topic),
             literal(self.pipeline)
         )
+    }
+
+    /// Says that the work is shared under this fence, as long as it is ours: a cut of the number 0, with nothing in it.
+    pub fn begin(&self, fence: u64) -> String {
+        self.announce(fence, 0, 0, 0)
     }
 
     /// Announces a cut, as long as the fence is ours; must change one row.
@@ -146,7 +150,10 @@ impl Share<'_> {
 
     fn until(&self, fence: u64, cut: u64) -> String {
         // Never those of a later leader: one that was replaced may not know it yet.
-        format!("pipeline = {} AND (fence < {fence} OR (fence = {fence} AND cut <= {cut}))", literal(self.pipeline))
+        format!(
+            "pipeline = {} AND (fence < {fence} OR (fence = {fence} AND cut BETWEEN 1 AND {cut}))",
+            literal(self.pipeline)
+        )
     }
 
     /// The same with the fence of now, for the leader: fence, cut, topic, member; without stages once, with NULLs.

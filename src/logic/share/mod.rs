@@ -14,9 +14,9 @@
 //! position, and the fence keeps the old one from committing. Why a reader of the warehouse sees whole transactions: a
 //! cut ends where a marker is complete, and all its topics are merged in one commit.
 //!
-//! While a table is stopped the leader does all the work, as if it were alone, under a fence of its own: that way knows how
-//! changes of such a table wait and how it goes on. Who finds that a table can't be merged notes it, and a new leader
-//! begins; cuts of before count for nobody then, as always.
+//! While a table is stopped the leader does all the work, as if it were alone, under a fence of its own, which has no cuts:
+//! that way knows how changes of such a table wait and how it goes on. Who finds that a table can't be merged notes it, as
+//! long as the fence is the one it works for, and the leader sees that; cuts of before count for nobody then, as always.
 
 mod lead;
 mod stager;

@@ -13,8 +13,8 @@ pub struct View {
     pub stored: i64,
     /// The leader's cuts that are not merged yet.
     pub cuts: Vec<Cut>,
-    /// Whether tables are stopped: the leader does all the work until they go on.
-    pub stopped: bool,
+    /// Whether the leader shares the work: it does all of it while tables are stopped.
+    pub shared: bool,
 }
 
 /// What a member has to do.
@@ -45,7 +45,7 @@ struct Reading {
 impl Stager {
     /// The next step, given what the control tables say and which assignment of the group counts.
     pub fn next(&self, view: &View, assignment: u64) -> Step {
-        if view.stopped {
+        if !view.shared {
             return Step::Wait;
         }
         // What was read of a topic depends on when its reading began, so another assignment begins anew; and so do

@@ -45,16 +45,16 @@ DELETE FROM _tailwater.held WHERE pipeline = 'it''s';
 -- shared work
 CREATE TABLE IF NOT EXISTS _tailwater.cuts (pipeline text NOT NULL, fence bigint NOT NULL, cut bigint NOT NULL, since bigint NOT NULL, upto bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _tailwater.stages (pipeline text NOT NULL, fence bigint NOT NULL, cut bigint NOT NULL, topic text NOT NULL, member text NOT NULL, part integer NOT NULL, stage text, shape text, layout text, horizon_lsn bigint, horizon_seq bigint, horizon_at bigint, deletes integer NOT NULL, missing text NOT NULL, staged bigint NOT NULL, newest bigint);
-SELECT p.fence, o.next_offset, (SELECT count(*) FROM _tailwater.stopped s WHERE s.pipeline = p.pipeline), c.cut, c.since, c.upto FROM _tailwater.progress p LEFT JOIN _tailwater.offsets o ON o.pipeline = p.pipeline AND o.topic = 'p''s' AND o.part = 0 LEFT JOIN _tailwater.cuts c ON c.pipeline = p.pipeline AND c.fence = p.fence WHERE p.pipeline = 'it''s' ORDER BY c.cut;
+SELECT p.fence, o.next_offset, c.cut, c.since, c.upto FROM _tailwater.progress p LEFT JOIN _tailwater.offsets o ON o.pipeline = p.pipeline AND o.topic = 'p''s' AND o.part = 0 LEFT JOIN _tailwater.cuts c ON c.pipeline = p.pipeline AND c.fence = p.fence WHERE p.pipeline = 'it''s' ORDER BY c.cut;
 INSERT INTO _tailwater.cuts (pipeline, fence, cut, since, upto) SELECT pipeline, fence, 3, 40, 42 FROM _tailwater.progress WHERE pipeline = 'it''s' AND fence = 9;
 SELECT DISTINCT cut, topic FROM _tailwater.stages WHERE pipeline = 'it''s' AND fence = 9;
 SELECT DISTINCT p.fence, s.cut, s.topic, s.member FROM _tailwater.progress p LEFT JOIN _tailwater.stages s ON s.pipeline = p.pipeline AND s.fence = 9 WHERE p.pipeline = 'it''s';
 INSERT INTO _tailwater.stages (pipeline, fence, cut, topic, member, part, stage, shape, layout, horizon_lsn, horizon_seq, horizon_at, deletes, missing, staged, newest) SELECT pipeline, fence, cut, 'a''b', 'm', 1, '"_tailwater"."stage_1"', '{"schema":"it''s"}', 'mirror', 100, 1, 946684801500000, 1, '4,6', 2, 946684801500000 FROM _tailwater.cuts WHERE pipeline = 'it''s' AND fence = 9 AND cut = 3;
 INSERT INTO _tailwater.stages (pipeline, fence, cut, topic, member, part, stage, shape, layout, horizon_lsn, horizon_seq, horizon_at, deletes, missing, staged, newest) SELECT pipeline, fence, cut, 'a''b', 'm', 1, NULL, NULL, NULL, NULL, NULL, NULL, 0, '', 2, NULL FROM _tailwater.cuts WHERE pipeline = 'it''s' AND fence = 9 AND cut = 3;
 SELECT topic, member, part, stage, shape, layout, horizon_lsn, horizon_seq, horizon_at, deletes, missing, staged, newest FROM _tailwater.stages WHERE pipeline = 'it''s' AND fence = 9 AND cut = 3 ORDER BY topic, member, part;
-SELECT stage FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3)) AND stage IS NOT NULL;
-DELETE FROM _tailwater.cuts WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
-DELETE FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut <= 3));
+SELECT stage FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut BETWEEN 1 AND 3)) AND stage IS NOT NULL;
+DELETE FROM _tailwater.cuts WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut BETWEEN 1 AND 3));
+DELETE FROM _tailwater.stages WHERE pipeline = 'it''s' AND (fence < 9 OR (fence = 9 AND cut BETWEEN 1 AND 3));
 CREATE OR REPLACE TEMP TABLE "stage_246b01ab2037f7e2" ("select" BIGINT, "Weird ""quoted"".name" VARCHAR, "amount" DECIMAL(12,3), "any amount" VARCHAR, "tags" VARCHAR, "mood" VARCHAR, "raw" BLOB, "when" TIMESTAMP WITH TIME ZONE, "doc" JSON, "ünï" VARCHAR, _tw_lsn bigint, _tw_seq bigint, _tw_op VARCHAR, _tw_missing VARCHAR, _tw_base_1 BIGINT);
 -- what columns hold
 SELECT source_relation, source_number, source_column, target_column FROM _tailwater.columns WHERE pipeline = 'it''s' AND target_schema = 'a schema' AND target_table = 'it''s';

@@ -28,17 +28,20 @@ pub(super) fn ends(
     for (topic, partitions) in wanted(control, patterns)? {
         for partition in 0..partitions {
             let place = (topic.clone(), partition);
-            let end = match end(control, &topic, partition) {
+            // Once more, for records may have been removed meanwhile.
+            let end = match end(control, &topic, partition).or_else(|_| end(control, &topic, partition)) {
                 // Its reader finds that, too, and stops.
                 Err(error) if error.class() == Class::Blocked => Some(i64::MAX),
                 end => end?,
             };
-            ends.extend(end.map(|end| (place.clone(), end)));
-            let range = control.range_of(&topic, partition)?;
-            let gone = next.get(&place).filter(|next| check_range(&topic, partition, **next, range).is_err());
-            if let Some(next) = gone {
-                ends.entry(place).and_modify(|end| *end = (*end).max(next + 1)).or_insert(next + 1);
-            }
+            let gone = match next.get(&place) {
+                Some(&next) => {
+                    let range = control.range_of(&topic, partition)?;
+                    check_range(&topic, partition, next, range).is_err().then_some(next + 1)
+                }
+                None => None,
+            };
+            ends.extend(end.max(gone).map(|end| (place, end)));
         }
     }
     Ok(ends)

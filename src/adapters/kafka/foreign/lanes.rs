@@ -35,8 +35,6 @@ pub(super) struct Lanes {
     /// Those that have been read to their end once.
     ended: BTreeSet<Place>,
     looked: Option<Instant>,
-    /// The topics that were found then.
-    wanted: BTreeSet<String>,
 }
 
 impl Lanes {
@@ -58,7 +56,6 @@ impl Lanes {
             lanes: BTreeMap::new(),
             ended: BTreeSet::new(),
             looked: None,
-            wanted: BTreeSet::new(),
         }
     }
 
@@ -91,7 +88,6 @@ impl Lanes {
             }
             found => found?,
         };
-        self.wanted = found.keys().cloned().collect();
         let mut appeared = Vec::new();
         for (topic, partitions) in found {
             // A partition that is added later is read from its very first record, and not from what is left of it.
@@ -108,14 +104,14 @@ impl Lanes {
         Ok(appeared)
     }
 
-    /// Whether a partition is read.
-    pub(super) fn has(&self, place: &Place) -> bool {
-        self.lanes.contains_key(place)
+    /// The partitions of a topic that are read.
+    pub(super) fn of(&self, topic: &str) -> Vec<Place> {
+        self.lanes.keys().filter(|place| place.0 == topic).cloned().collect()
     }
 
-    /// Whether a topic is neither read nor asked for.
-    pub(super) fn is_unwanted(&self, topic: &str) -> bool {
-        !self.wanted.contains(topic) && self.lanes.keys().all(|(read, _)| read != topic)
+    /// Whether a topic is asked for.
+    pub(super) fn wants(&self, topic: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(topic))
     }
 
     /// Looks again at once for what has appeared.
@@ -183,7 +179,8 @@ impl Lanes {
             u64::try_from(high - next(place).unwrap_or(low)).ok()
         };
         // The first that does not answer is the last that is asked.
-        self.lanes.keys().filter(|place| place.0 == topic).map(of).sum()
+        let mut places = self.lanes.keys().filter(|place| place.0 == topic).peekable();
+        places.peek().is_some().then(|| places.map(of).sum()).flatten()
     }
 
     /// Hears what the client says outside of the partitions, for this long.

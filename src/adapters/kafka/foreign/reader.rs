@@ -90,34 +90,46 @@ impl Reader {
     /// Begins with partitions that have appeared, and goes on with those that may be read again.
     fn join(&mut self) -> Result<()> {
         for (place, offset) in self.stops.ripe() {
-            // All of its partitions, or their order would be lost.
+            // All of its partitions, or their order would be lost; the others may have refused, too.
             self.lanes.look_again();
-            if !self.lanes.has(&place) {
-                continue;
-            }
-            match self.begin(&place, Some(offset)) {
-                // What is read goes on.
-                Err(error) if error.class() == Class::Transient => self.stops.put_off(&place.0),
-                begun => drop(begun?),
+            for other in self.lanes.of(&place.0) {
+                let from = if other == place { Some(offset) } else { self.behind(&other) };
+                match self.range(&other, from) {
+                    Ok(Some(from)) => self.lanes.join(&other, from)?,
+                    Ok(None) => break,
+                    // What is read goes on.
+                    Err(error) if error.class() == Class::Transient => {
+                        self.stops.put_off(&place.0);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         let held = self.stops.held();
         for (place, from) in self.lanes.look()? {
             if !held.contains(&place.0)
-                && let Some(from) = self.begin(&place, from)?
+                && let Some(from) = self.range(&place, from)?
             {
+                self.lanes.join(&place, from)?;
                 self.moved.insert(place, from);
             }
         }
-        self.stops.leave_out(|topic| self.lanes.is_unwanted(topic));
+        self.stops.leave_out(|topic| !self.lanes.wants(topic));
         for topic in self.stops.due() {
             self.count(&topic);
         }
         Ok(())
     }
 
-    /// Reads a partition from an offset on, or from its beginning: from where, unless its topic stops.
-    fn begin(&mut self, place: &Place, from: Option<i64>) -> Result<Option<i64>> {
+    /// The offset behind what has been read of a partition.
+    fn behind(&self, place: &Place) -> Option<i64> {
+        let ahead = self.ahead.get(place).and_then(VecDeque::back).map(|(_, next)| *next);
+        ahead.or_else(|| self.moved.get(place).or_else(|| self.next.get(place)).copied())
+    }
+
+    /// Where a partition is read from, an offset or its beginning; nowhere where its topic stops for that.
+    fn range(&mut self, place: &Place, from: Option<i64>) -> Result<Option<i64>> {
         let range = match self.lanes.control.range_of(&place.0, place.1) {
             Ok(range) => range,
             Err(error) => return self.wait_before(place, from.unwrap_or(0), error, true).map(|()| None),
@@ -127,7 +139,6 @@ impl Reader {
             // A topic that was made anew may come to have this offset: that is for a person to decide.
             return self.wait_before(place, from, error, false).map(|()| None);
         }
-        self.lanes.join(place, from)?;
         Ok(Some(from))
     }
 
@@ -200,9 +211,8 @@ impl Reader {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
                 Err(error) => {
-                    let at = ahead.back().map(|(_, next)| *next);
-                    let at = at.or_else(|| self.moved.get(place).or_else(|| self.next.get(place)).copied());
-                    self.wait_before(place, at.unwrap_or(0), error, true)?;
+                    let at = self.behind(place).unwrap_or(0);
+                    self.wait_before(place, at, error, true)?;
                     break;
                 }
             };

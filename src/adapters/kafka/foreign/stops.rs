@@ -182,13 +182,13 @@ impl Stops {
         let (reason, remedy) = (error.what(), error.advice().unwrap_or("see the log").to_owned());
         if !before.is_some_and(|stop| stop.has_told(*partition, offset, &reason)) {
             tracing::error!(topic, "stopped, the others go on: {reason}; its records wait in Kafka; {remedy}");
+            self.shared.count.fetch_add(1, Ordering::Relaxed);
         }
         let since = before.map_or_else(|| PgTimestamp::now().unix_micros(), |stop| stop.since);
         let records = before.map_or(0, |stop| stop.records);
         let again = self.shared.retry.filter(|_| soon).map(|retry| Instant::now() + retry);
         let stop = Stop { partition: *partition, offset, since, reason, remedy, again, told: true, records };
         self.known.insert(topic.clone(), stop);
-        self.shared.count.fetch_add(1, Ordering::Relaxed);
         self.changed(topic);
     }
 
