@@ -16,7 +16,7 @@ use crate::codecs::dialect::{Dialect, Layout, Share, StageRow, Target};
 use crate::codecs::event::{Modes, encode_table};
 use crate::logic::merge::{Fold, Stage};
 use crate::logic::share::{Cut, Topics, View};
-use crate::model::{Change, Checkpoint, Error, Op, PgTimestamp, Result, Table, TableName};
+use crate::model::{Change, Checkpoint, Class, Error, Op, PgTimestamp, Result, Table, TableName};
 
 /// Stages what is folded. See the module.
 pub struct StageMember<C, D> {
@@ -129,8 +129,10 @@ impl<C: Client, D: Dialect> StageMember<C, D> {
         match note.await {
             Ok(()) => Error::transient(format!("table {told} is stopped and the others go on")),
             // It is for the leader of now to find out.
+            Err(other) if other.class() == Class::Transient => other,
             Err(other) => {
-                Error::transient(format!("that table {told} is stopped can't be noted: {other}")).because(error)
+                tracing::warn!(error = %other, table = %told, "that the table is stopped can't be noted");
+                error
             }
         }
     }

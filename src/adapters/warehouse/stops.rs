@@ -162,7 +162,7 @@ impl Stops {
         // Who has been replaced knows nothing of how the table is now.
         if client.execute(&dialect.progress(&self.options.pipeline).guard(fence)).await? != 1 {
             client.execute("ROLLBACK").await?;
-            return Err(Error::blocked("another process writes this warehouse now").systemic());
+            return Err(Error::transient("another process writes this warehouse now"));
         }
         for statement in statements {
             client.execute(&statement).await?;

@@ -155,6 +155,8 @@ impl<C: Client, D: Dialect> Worker<C, D> {
         };
         match tokio::time::timeout(Duration::from_secs(10), note).await {
             Ok(Ok(())) => Error::transient(format!("table {told} is stopped and the others go on")),
+            // That another process has the fence is found out by the next attempt.
+            Ok(Err(other)) if other.class() == Class::Transient => other,
             // Where this can't be noted, more is amiss than the table.
             Ok(Err(other)) => {
                 tracing::warn!(error = %other, table = %told, "that the table is stopped can't be noted");
