@@ -114,10 +114,14 @@ pub(super) fn producer_config(cluster: &Cluster, buffer: usize, id: Option<&str>
     config(cluster, &ours)
 }
 
+/// What may wait of a partition, as a multiple of one fetch. What waits is counted as records, a fetch as it comes over
+/// the wire: of JSON, compressed, ten times and more becomes of it, all of which stays until its last record is read.
+const FETCHES: usize = 48;
+
 /// A consumer's configuration; `queue` bytes may be fetched ahead of each partition.
 pub(super) fn consumer_config(cluster: &Cluster, group: &str, queue: usize) -> Result<ClientConfig> {
     let kbytes = (queue / 1024).max(64).to_string();
-    let partition = queue.clamp(65_536, 1_048_576).to_string();
+    let partition = (queue / FETCHES).clamp(32_768, 1_048_576).to_string();
     config(
         cluster,
         &[

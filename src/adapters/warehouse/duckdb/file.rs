@@ -15,8 +15,8 @@ const MEMORY_GIB: f64 = 2.0;
 /// Rows in one commit after which memory is given back: fewer leave little behind.
 const MANY: u64 = 10_000;
 /// The size of the log from which on it is brought into the file. Each time the last rows of the file are packed again,
-/// for a third of a second.
-const LOG: u64 = 24 << 20;
+/// and each piece with new deleted rows tells them: 0.24 and 0.20 s for 111,000 changes all over ten million rows.
+const LOG: u64 = 16 << 20;
 /// So much time for each piece of a table that is rewritten without its deleted rows: row groups that become three at
 /// most.
 const VACUUM: Duration = Duration::from_secs(30);
