@@ -294,3 +294,54 @@ fn a_transaction_of_several_flushes_begins_again_where_columns_are_altered_in_du
         .toml("flush.rows = 200");
     large(&source, pipeline, &|sql| plain(crate::support::duck::rows(&path, sql)));
 }
+
+/// Values that outgrow their columns: beneath a view, and in rows that are kept when they are deleted.
+fn outgrown(source: &Database<'_>, pipeline: Tailwater, rows: &dyn Fn(&str) -> Vec<String>) {
+    for table in ["wide", "word", "kept"] {
+        source.sql(&format!("create table {table} (id int primary key, n numeric, v text)"));
+        source.sql(&format!("insert into {table} values (1, 1, 'a')"));
+    }
+    let (narrow, view) = ("columns.cast = { n = \"integer\" }", "view = \"reporting.${table}\"");
+    let pipeline = pipeline.toml(&policy("wide", "widen")).toml(narrow).toml(view);
+    let pipeline = pipeline.toml(&policy("word", "text")).toml(narrow).toml(view);
+    let pipeline = pipeline.toml(&policy("kept", "null")).toml(narrow).toml("mode = \"soft_delete\"");
+    pipeline.run_until_current().success();
+    for table in ["wide", "word", "kept"] {
+        source.sql(&format!("insert into {table} values (2, 12345678901, 'b'), (3, 12345678901, 'c')"));
+    }
+    pipeline.run_until_current().success();
+    let grown = ["1 1 a", "2 12345678901 b", "3 12345678901 c"];
+    for table in ["wide", "word"] {
+        assert_eq!(rows(&format!("select id, n, v from reporting.{table} order by id")), grown, "{table}");
+    }
+    let kept = "select id, n, v, case when _tw_deleted then 'gone' else 'there' end from public.kept order by id";
+    assert_eq!(rows(kept), ["1 1 a there", "2 - b there", "3 - c there"]);
+    assert_eq!(rows(&marked("kept")), ["2 n", "3 n"]);
+    // Who is deleted keeps the last values, and what is known of them; who comes back has new ones.
+    source.sql("delete from kept where id in (2, 3)");
+    pipeline.run_until_current().success();
+    assert_eq!(rows(kept), ["1 1 a there", "2 - b gone", "3 - c gone"]);
+    assert_eq!(rows(&marked("kept")), ["2 n", "3 n"]);
+    source.sql("insert into kept values (3, 4, 'd')");
+    pipeline.run_until_current().success();
+    assert_eq!(rows(kept), ["1 1 a there", "2 - b gone", "3 4 d there"]);
+    assert_eq!(rows(&marked("kept")), ["2 n"]);
+}
+
+#[test]
+fn a_view_grows_with_its_column_and_a_deleted_row_keeps_its_marks_in_postgres() {
+    let server = Postgres::shared(17);
+    let (source, target) = (server.database("outgrown_s"), server.database("outgrown_t"));
+    let pipeline = Tailwater::new("outgrown_p").source_postgres(&source.url(), &["public.*"]);
+    outgrown(&source, pipeline.sink_postgres(&target.url(), None), &|sql| plain(target.sql(sql)));
+}
+
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_view_grows_with_its_column_and_a_deleted_row_keeps_its_marks_in_duckdb() {
+    let source = Postgres::shared(17).database("outgrown_d");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.duckdb");
+    let pipeline = Tailwater::new("outgrown_d").source_postgres(&source.url(), &["public.*"]);
+    outgrown(&source, pipeline.sink_duckdb(&path), &|sql| plain(crate::support::duck::rows(&path, sql)));
+}
