@@ -179,7 +179,10 @@ fn gists(changes: &[Change]) -> Vec<(ChangeId, String, Op, PgTimestamp)> {
 }
 
 async fn next(source: &mut KafkaSource) -> Batch<<KafkaSource as Source>::Position> {
-    tokio::time::timeout(Duration::from_secs(30), source.next()).await.expect("a batch in time").unwrap()
+    tokio::time::timeout(crate::support::patient(Duration::from_secs(30)), source.next())
+        .await
+        .expect("a batch in time")
+        .unwrap()
 }
 
 /// Everything up to the position that counts as current; and the last checkpoint, with all offsets ever told.
@@ -376,8 +379,9 @@ async fn a_record_beyond_kafkas_limit_stops_with_the_table_its_key_and_the_sizes
             .map(|c| if c == '\\' || c == '"' { 'x' } else { c })
             .collect();
         let huge = change(&orders, 8, 0, Op::Insert { new: row(1, &noise) });
-        let outcome =
-            tokio::time::timeout(Duration::from_secs(20), async { sink.apply(batch(vec![huge])).await?.await });
+        let outcome = tokio::time::timeout(crate::support::patient(Duration::from_secs(20)), async {
+            sink.apply(batch(vec![huge])).await?.await
+        });
         let error: Error = outcome.await.expect("an answer in time").unwrap_err();
         assert_eq!(error.class(), Class::Blocked);
         let text = error.to_string();
@@ -674,10 +678,13 @@ async fn a_broker_that_dies_or_freezes_for_a_while_is_waited_for_on_both_sides()
             _ => {}
         }
         for delivery in deliveries {
-            tokio::time::timeout(Duration::from_secs(150), delivery).await.expect("confirmed in time").unwrap();
+            tokio::time::timeout(crate::support::patient(Duration::from_secs(150)), delivery)
+                .await
+                .expect("confirmed in time")
+                .unwrap();
         }
         while seen.len() < (outage + 1) * 100 {
-            let batch = tokio::time::timeout(Duration::from_secs(150), source.next()).await;
+            let batch = tokio::time::timeout(crate::support::patient(Duration::from_secs(150)), source.next()).await;
             seen.extend(batch.expect("read in time").unwrap().changes.iter().map(|change| change.id));
         }
     }

@@ -84,7 +84,9 @@ impl Mirror {
 
     /// Takes one batch and acknowledges it.
     async fn take(&mut self, source: &mut PostgresSource) -> Result<Option<<PostgresSource as Source>::Position>> {
-        let batch = tokio::time::timeout(Duration::from_secs(30), source.next()).await.expect("a batch comes")?;
+        let batch = tokio::time::timeout(crate::support::patient(Duration::from_secs(30)), source.next())
+            .await
+            .expect("a batch comes")?;
         batch.changes.iter().for_each(|change| self.apply(change));
         if let Some(upto) = &batch.upto {
             self.stored = Some(upto.checkpoint());

@@ -119,11 +119,15 @@ pub fn options(rows: usize) -> Options {
 
 /// Hands a batch over; fails instead of hanging.
 pub async fn apply(sink: &mut WarehouseSink, batch: Batch<At>) -> Result<Delivery> {
-    tokio::time::timeout(Duration::from_secs(30), sink.apply(batch)).await.expect("the sink takes a batch in time")
+    tokio::time::timeout(crate::support::patient(Duration::from_secs(30)), sink.apply(batch))
+        .await
+        .expect("the sink takes a batch in time")
 }
 
 pub async fn durable(delivery: Delivery) -> Result<()> {
-    tokio::time::timeout(Duration::from_secs(30), delivery).await.expect("a delivery resolves in time")
+    tokio::time::timeout(crate::support::patient(Duration::from_secs(30)), delivery)
+        .await
+        .expect("a delivery resolves in time")
 }
 
 pub async fn flush(sink: &mut WarehouseSink) {

@@ -32,7 +32,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::dir::Dir;
 use super::proxy::Proxy;
 use super::supervised::{Launch, Supervised};
-use super::{cache, eventually, port, runtime};
+use super::{cache, eventually, patient, port, runtime};
 
 const LOGGING: &str = include_str!("../services/kafka/log4j2.properties");
 const WAIT: Duration = Duration::from_secs(90);
@@ -341,7 +341,7 @@ impl Kafka {
     /// The names of the topics that exist and begin with `prefix`, sorted.
     pub fn topics(&self, prefix: &str) -> Vec<String> {
         let consumer: BaseConsumer = self.client().create().expect("a client");
-        let metadata = consumer.fetch_metadata(None, WAIT).expect("the cluster answers");
+        let metadata = consumer.fetch_metadata(None, patient(WAIT)).expect("the cluster answers");
         let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
         let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
         names.sort();
@@ -352,13 +352,15 @@ impl Kafka {
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
         let consumer: BaseConsumer = self.client().create().expect("a client");
         let partitions = 0..partitions(&consumer, topic);
-        partitions.map(|p| consumer.fetch_watermarks(topic, p, WAIT).expect("the partition has a leader").1).collect()
+        partitions
+            .map(|p| consumer.fetch_watermarks(topic, p, patient(WAIT)).expect("the partition has a leader").1)
+            .collect()
     }
 
     /// One past the partition's last offset, where it has a leader now.
     pub fn end_offset(&self, topic: &str, partition: i32) -> Option<i64> {
         let consumer: BaseConsumer = self.client().create().expect("a client");
-        consumer.fetch_watermarks(topic, partition, WAIT).ok().map(|(_, end)| end)
+        consumer.fetch_watermarks(topic, partition, patient(WAIT)).ok().map(|(_, end)| end)
     }
 
     /// Everything in a topic, partition by partition, each in order; nothing when the topic does not exist.
@@ -378,11 +380,11 @@ impl Kafka {
         let (mut records, mut ended) = (Vec::new(), 0);
         let begin = Instant::now();
         while ended < count {
-            assert!(begin.elapsed() < WAIT, "topic {topic} was not read to its end within {WAIT:?}");
+            assert!(begin.elapsed() < patient(WAIT), "topic {topic} was not read to its end within {WAIT:?}");
             match consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => records.push(record(&message)),
                 Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
-                Some(Err(error)) if begin.elapsed() > WAIT / 2 => panic!("topic {topic}: {error}"),
+                Some(Err(error)) if begin.elapsed() > patient(WAIT) / 2 => panic!("topic {topic}: {error}"),
                 Some(Err(_)) | None => {}
             }
         }
@@ -421,7 +423,7 @@ impl Kafka {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
         let mut list = TopicPartitionList::new();
         list.add_partition_range(topic, 0, partitions(&consumer, topic) - 1);
-        let committed = consumer.committed_offsets(list, WAIT).expect("the group's offsets");
+        let committed = consumer.committed_offsets(list, patient(WAIT)).expect("the group's offsets");
         committed.elements().iter().zip(self.end_offsets(topic)).all(|(of, end)| match of.offset() {
             Offset::Offset(next) => next >= end,
             _ => end == 0,
@@ -476,7 +478,7 @@ impl Kafka {
             if started > 0 && all {
                 return;
             }
-            assert!(begin.elapsed() < WAIT, "Kafka is not ready within {WAIT:?}:\n{}", self.nodes[0].log());
+            assert!(begin.elapsed() < patient(WAIT), "Kafka is not ready within {WAIT:?}:\n{}", self.nodes[0].log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -531,7 +533,7 @@ fn join(parts: impl Iterator<Item = String>) -> String {
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
-    let metadata = consumer.fetch_metadata(Some(topic), WAIT).expect("the cluster answers");
+    let metadata = consumer.fetch_metadata(Some(topic), patient(WAIT)).expect("the cluster answers");
     metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32)
 }
 

@@ -53,12 +53,21 @@ pub mod supervised;
 pub mod tailwater;
 pub mod workload;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+/// After what time something counts as hung that takes so long at most on a calm machine: `TAILWATER_PATIENCE` times
+/// that, once unless told.
+pub fn patient(limit: Duration) -> Duration {
+    static PATIENCE: OnceLock<u32> = OnceLock::new();
+    let told = || std::env::var("TAILWATER_PATIENCE").ok();
+    limit * *PATIENCE.get_or_init(|| told().map_or(1, |text| text.parse().expect("TAILWATER_PATIENCE is a number")))
+}
 
 /// Waits until `condition` gives something, or panics saying what did not happen.
 #[track_caller]
 pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
+    let (begin, limit) = (Instant::now(), patient(limit));
     loop {
         if let Some(value) = condition() {
             return value;

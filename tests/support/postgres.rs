@@ -25,7 +25,7 @@ use super::certificates::{self, ServerCertificate};
 use super::dir::{Dir, give, server_user};
 use super::session::{Rows, Session, identifier, literal};
 use super::supervised::{Launch, Supervised};
-use super::{cache, port};
+use super::{cache, patient, port};
 
 mod standby;
 
@@ -239,8 +239,8 @@ impl Postgres {
         while let Err(reason) = self.launch() {
             // After a kill the server's other processes need a moment to notice.
             let orphans = reason.to_string().contains("pre-existing shared memory block");
-            let patient = orphans && begin.elapsed() < Duration::from_secs(30);
-            assert!(patient, "PostgreSQL {} does not start again: {reason}", self.version);
+            let again = orphans && begin.elapsed() < patient(Duration::from_secs(30));
+            assert!(again, "PostgreSQL {} does not start again: {reason}", self.version);
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -255,7 +255,7 @@ impl Postgres {
         if let Some(mut process) = process {
             process.signal(signal);
             assert!(
-                process.wait(Duration::from_secs(60)).is_some(),
+                process.wait(patient(Duration::from_secs(60))).is_some(),
                 "PostgreSQL goes on after {signal}\n{}",
                 self.log()
             );
@@ -294,8 +294,8 @@ impl Postgres {
             }
             match Session::connect(&self.url()) {
                 Ok(_) => break,
-                Err(error) if begin.elapsed() > Duration::from_secs(60) => {
-                    return Err(format!("no connection within a minute: {error}\n{}", self.log()));
+                Err(error) if begin.elapsed() > patient(Duration::from_secs(60)) => {
+                    return Err(format!("no connection in time: {error}\n{}", self.log()));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tailwater::adapters::warehouse::Connect;
 use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
 
-use super::runtime;
+use super::{patient, runtime};
 
 /// Rows of text; `None` is NULL.
 pub type Rows = Vec<Vec<Option<String>>>;
@@ -17,10 +17,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects without TLS; fails after 5 seconds.
+    /// Connects without TLS; fails after [`patient`] 5 seconds.
     pub fn connect(url: &str) -> Result<Session, Error> {
         let mut config: tokio_postgres::Config = url.parse()?;
-        config.connect_timeout(Duration::from_secs(5)).application_name("test");
+        config.connect_timeout(patient(Duration::from_secs(5))).application_name("test");
         runtime::wait(async move {
             let (client, connection) = config.connect(NoTls).await?;
             runtime::spawn(async move {

@@ -178,7 +178,9 @@ impl Live<'_> {
 
     async fn start(&self) -> Result<(WarehouseSink, Option<Checkpoint>)> {
         let started = self.warehouse.start(options(self.seed, self.rows));
-        tokio::time::timeout(Duration::from_secs(60), started).await.expect("a sink starts in time")
+        tokio::time::timeout(crate::support::patient(Duration::from_secs(60)), started)
+            .await
+            .expect("a sink starts in time")
     }
 
     /// Another process takes over; what this one still brings is refused, and nothing of it is seen.

@@ -15,7 +15,10 @@ async fn told(source: &mut PostgresSource) -> Vec<(String, Op)> {
     let goal = source.current().await.unwrap();
     let mut told = Vec::new();
     loop {
-        let batch = tokio::time::timeout(Duration::from_secs(30), source.next()).await.expect("a batch comes").unwrap();
+        let batch = tokio::time::timeout(crate::support::patient(Duration::from_secs(30)), source.next())
+            .await
+            .expect("a batch comes")
+            .unwrap();
         told.extend(
             batch.changes.into_iter().map(|change| {
                 (format!("{} {} {:?}", change.id, change.table.version, change.table.columns), change.op)

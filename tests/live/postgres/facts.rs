@@ -64,7 +64,10 @@ fn create(database: &Database<'_>) {
 /// The table of the next change that `wanted` accepts.
 async fn table_of<S: Source>(source: &mut S, wanted: fn(&Op) -> bool) -> Arc<Table> {
     loop {
-        let batch = tokio::time::timeout(Duration::from_secs(30), source.next()).await.expect("a batch comes").unwrap();
+        let batch = tokio::time::timeout(crate::support::patient(Duration::from_secs(30)), source.next())
+            .await
+            .expect("a batch comes")
+            .unwrap();
         if let Some(change) = batch.changes.into_iter().find(|change| wanted(&change.op)) {
             return change.table;
         }

@@ -169,7 +169,10 @@ async fn a_table_that_leaves_for_good_stops_a_stream_that_may_not_put_it_back() 
     mirror.follow(&mut source).await;
     database.sql(&format!("alter publication \"{publication}\" drop table t"));
     let error = loop {
-        match tokio::time::timeout(Duration::from_secs(40), source.next()).await.expect("the stream ends") {
+        match tokio::time::timeout(crate::support::patient(Duration::from_secs(40)), source.next())
+            .await
+            .expect("the stream ends")
+        {
             Ok(_) => {}
             Err(error) => break error,
         }

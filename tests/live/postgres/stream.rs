@@ -116,7 +116,10 @@ async fn stops_in_time(version: u32, rows: u32) {
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(10), "PostgreSQL {version} with {rows} rows waiting stopped after {took:?}");
     let error = loop {
-        match tokio::time::timeout(Duration::from_secs(30), source.next()).await.expect("the stream ends") {
+        match tokio::time::timeout(crate::support::patient(Duration::from_secs(30)), source.next())
+            .await
+            .expect("the stream ends")
+        {
             Ok(_) => {}
             Err(error) => break error,
         }
@@ -177,7 +180,10 @@ async fn a_publication_that_is_dropped_stops_the_stream_and_is_not_made_again() 
         mirror.follow(&mut source).await;
         database.sql(&format!("drop publication \"{}\"; insert into t values (1, 'unseen')", database.name()));
         let error = loop {
-            match tokio::time::timeout(Duration::from_secs(40), source.next()).await.expect("the stream ends") {
+            match tokio::time::timeout(crate::support::patient(Duration::from_secs(40)), source.next())
+                .await
+                .expect("the stream ends")
+            {
                 Ok(batch) => assert!(batch.changes.is_empty()),
                 Err(error) => break error,
             }

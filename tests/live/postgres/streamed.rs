@@ -137,7 +137,10 @@ pub(super) async fn all(options: Options) -> Vec<Change> {
     let goal = source.current().await.unwrap();
     let mut changes = Vec::new();
     loop {
-        let batch = tokio::time::timeout(Duration::from_secs(60), source.next()).await.expect("a batch").unwrap();
+        let batch = tokio::time::timeout(crate::support::patient(Duration::from_secs(60)), source.next())
+            .await
+            .expect("a batch")
+            .unwrap();
         changes.extend(batch.changes);
         if batch.upto.is_some_and(|upto| upto.reaches(&goal)) {
             source.close().await;

@@ -120,7 +120,10 @@ async fn what_is_acknowledged_while_a_transaction_is_prepared_does_not_take_it_a
 async fn source_reaches(source: &mut PostgresSource, count: usize) -> usize {
     let mut taken = 0;
     while taken < count {
-        let batch = tokio::time::timeout(Duration::from_secs(30), source.next()).await.expect("a batch comes").unwrap();
+        let batch = tokio::time::timeout(crate::support::patient(Duration::from_secs(30)), source.next())
+            .await
+            .expect("a batch comes")
+            .unwrap();
         taken += batch.changes.len();
     }
     taken

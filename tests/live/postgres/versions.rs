@@ -123,7 +123,10 @@ fn all_tables(database: &Database<'_>, schema_history: bool) -> Options {
 async fn follow(source: &mut PostgresSource, found: &mut Vec<String>) -> Checkpoint {
     let goal = source.current().await.unwrap();
     loop {
-        let batch = tokio::time::timeout(Duration::from_secs(60), source.next()).await.expect("a batch comes").unwrap();
+        let batch = tokio::time::timeout(crate::support::patient(Duration::from_secs(60)), source.next())
+            .await
+            .expect("a batch comes")
+            .unwrap();
         let inserts = batch.changes.iter().filter(|change| matches!(change.op, Op::Insert { .. }));
         found.extend(inserts.map(|change| told(&change.table)));
         if let Some(upto) = batch.upto {
