@@ -38,6 +38,17 @@ pub enum Source {
     Foreign(Box<kafka::ForeignOptions>),
 }
 
+impl Source {
+    /// Bytes that are read ahead. Half as many do where what a warehouse takes is this process's memory.
+    fn buffer(&mut self) -> &mut usize {
+        match self {
+            Source::Postgres(options) => &mut options.buffer_bytes,
+            Source::Kafka(options) => &mut options.buffer_bytes,
+            Source::Foreign(options) => &mut options.source.buffer_bytes,
+        }
+    }
+}
+
 /// Where changes go.
 #[derive(Clone, Debug)]
 pub enum Sink {
@@ -150,6 +161,11 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     };
     let mut to = sinks::read(&mut sink, &name_or, &database, problems);
     sink.finish(problems);
+    if matches!(to, Some(Sink::Duckdb(..)))
+        && let Some(source) = &mut from
+    {
+        *source.buffer() /= 2;
+    }
     let mut serve = root.section("serve", problems);
     let listen = serve.text("listen", problems).and_then(|listen| {
         let parsed = listen.parse().ok();

@@ -21,7 +21,7 @@ const BUFFER: usize = 16 << 20;
 /// As much as merges well at once; it waits as long as flushes cost, up to ten seconds.
 const FLUSH: warehouse::Flush = warehouse::Flush { rows: 100_000, bytes: 16 << 20, after: Duration::from_secs(10) };
 /// DuckDB's memory is this process's.
-const DUCKDB: warehouse::Flush = warehouse::Flush { bytes: 10 << 20, ..FLUSH };
+const DUCKDB: warehouse::Flush = warehouse::Flush { bytes: 8 << 20, ..FLUSH };
 
 pub(super) fn read(sink: &mut Section<'_>, name: &str, database: &str, problems: &mut Problems) -> Option<Sink> {
     let mut to_kafka = sink.section("kafka", problems);
