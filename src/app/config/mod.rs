@@ -39,7 +39,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Bytes that are read ahead. Half as many do where what a warehouse takes is this process's memory.
+    /// Bytes that are read ahead. A third does where what a warehouse takes is this process's memory.
     fn buffer(&mut self) -> &mut usize {
         match self {
             Source::Postgres(options) => &mut options.buffer_bytes,
@@ -164,7 +164,7 @@ fn read(text: &str, table: &DeTable<'_>, problems: &mut Problems) -> Option<Conf
     if matches!(to, Some(Sink::Duckdb(..)))
         && let Some(source) = &mut from
     {
-        *source.buffer() /= 2;
+        *source.buffer() /= 3;
     }
     let mut serve = root.section("serve", problems);
     let listen = serve.text("listen", problems).and_then(|listen| {
