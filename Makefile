@@ -11,7 +11,7 @@ export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help services services-demo build demo test test-hermetic test-live kill storm day failover large histories sim fuzz mutants compat bench bench-changes bench-latency bench-encode bench-redshift lint audit advisories clean-services
+.PHONY: help services services-demo build demo test test-hermetic test-live kill storm day failover outages large histories sim fuzz mutants compat bench bench-changes bench-latency bench-encode bench-redshift lint audit advisories clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -71,6 +71,11 @@ failover: ## promote a standby under load, with and without what keeps it comple
 	@$(NEED) rust npm kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) duckdb
 	$(TEST_ENV) TAILWATER_FAILOVERS=$${FAILOVERS:-20} cargo test --locked --test live -- failover:: --nocapture
+
+outages: ## brokers away for minutes, in every way and at random: OUTAGES (default 50)
+	@$(NEED) rust npm java kafka-client
+	@$(FETCH) postgres 17 duckdb kafka
+	$(TEST_ENV) TAILWATER_AWAY=300 TAILWATER_OUTAGES=$${OUTAGES:-50} TAILWATER_OUTAGE_SECONDS=60 TAILWATER_PATIENCE=3 cargo test --locked --test live -- outage:: --nocapture --test-threads=2
 
 large: ## transactions of LARGE_MB (default 2000) received while they are open: one, then 64 at once; memory, delay, the server's disk
 	@$(NEED) rust npm java kafka-client

@@ -370,6 +370,8 @@ impl Kafka {
         let mut config = self.client();
         config.set("group.id", "test").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
         config.set("isolation.level", level).set("fetch.message.max.bytes", "100000000");
+        // That nothing follows is told at once.
+        config.set("fetch.wait.max.ms", "10");
         let consumer: BaseConsumer = config.create().expect("a client");
         let count = partitions(&consumer, topic);
         let mut list = TopicPartitionList::new();

@@ -73,6 +73,11 @@ pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() ->
             return value;
         }
         assert!(begin.elapsed() < limit, "within {limit:?} this did not happen: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        pause(begin);
     }
+}
+
+/// Between two looks at what has not happened since `begin`: each may cost a connection, and others are at work.
+pub fn pause(begin: Instant) {
+    std::thread::sleep((begin.elapsed() / 20).clamp(Duration::from_millis(10), Duration::from_millis(100)));
 }

@@ -259,7 +259,7 @@ impl Running {
             let ended = self.process.exited();
             assert!(ended.is_none(), "ended before it was {what}: {:?}", self.output(ended));
             assert!(begin.elapsed() < self.limit, "not {what} within {:?}: {:?}", self.limit, self.output(None));
-            std::thread::sleep(Duration::from_millis(20));
+            super::pause(begin);
         }
     }
 

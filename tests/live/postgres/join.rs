@@ -8,6 +8,7 @@ use tailwater::model::{Class, Op, Pattern};
 
 use super::writers::Writers;
 use super::{Mirror, of, start};
+use crate::support::patient;
 use crate::support::postgres::{Database, Postgres};
 
 const TABLE: &str = "(id int primary key, body text)";
@@ -20,7 +21,7 @@ async fn until_joined(mirror: &mut Mirror, source: &mut PostgresSource, table: &
 async fn until_joined_within(mirror: &mut Mirror, source: &mut PostgresSource, table: &str, seconds: u64) {
     let begin = Instant::now();
     while !mirror.tables.contains_key(table) {
-        assert!(begin.elapsed() < Duration::from_secs(seconds), "{table} does not join");
+        assert!(begin.elapsed() < patient(Duration::from_secs(seconds)), "{table} does not join");
         mirror.take(source).await.unwrap();
     }
 }
