@@ -9,6 +9,8 @@ NEED := tests/services/need
 export DUCKDB_LIB_DIR ?= $(shell $(FETCH) path duckdb)
 # The harness of the tests reads these.
 TEST_ENV = TAILWATER_CACHE="$$($(FETCH) path cache)" TAILWATER_PG_VERSIONS="$(PG_VERSIONS)"
+# Tests against servers wait more than they work.
+LIVE_ENV = $(TEST_ENV) TMPDIR="$$(tests/services/scratch)" RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc || echo 2) + 2))}
 
 .DEFAULT_GOAL := help
 .PHONY: help services services-demo build demo test test-hermetic test-live kill storm day failover outages large histories sim fuzz mutants compat bench bench-changes bench-latency bench-encode bench-redshift lint audit advisories clean-services
@@ -40,7 +42,7 @@ test: ## every test: those without services, then those against real servers (TE
 	@$(NEED) rust npm java python kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) 18 duckdb kafka apicurio protobuf
 	$(TEST_ENV) cargo test --locked --lib --bins --test hermetic --test sim --test fuzz -- $(TEST_ARGS)
-	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
+	$(LIVE_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
 test-hermetic: ## the tests that need no service
 	@$(NEED) rust npm kafka-client
@@ -50,7 +52,7 @@ test-hermetic: ## the tests that need no service
 test-live: ## the tests against real servers
 	@$(NEED) rust npm java python kafka-client
 	@$(FETCH) postgres $(PG_VERSIONS) 18 duckdb kafka apicurio protobuf
-	$(TEST_ENV) cargo test --locked --test live -- $(TEST_ARGS)
+	$(LIVE_ENV) cargo test --locked --test live -- $(TEST_ARGS)
 
 kill: ## kill -9 each wiring fifty times under a mixed write load (KILLS, default 50)
 	@$(NEED) rust npm java kafka-client

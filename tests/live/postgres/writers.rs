@@ -1,7 +1,8 @@
-//! Sessions that write without a pause.
+//! Sessions that write again and again, a millisecond apart: a reader on a busy machine keeps up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::support::postgres::Database;
 
@@ -18,7 +19,7 @@ impl Writers {
             .map(|writer| {
                 let (session, stop) = (database.session(), Arc::clone(&stop));
                 std::thread::spawn(move || {
-                    for n in (writer * 1_000_000..).step_by(10) {
+                    for n in (writer * 10_000_000..).step_by(10) {
                         if stop.load(Ordering::Relaxed) {
                             return;
                         }
@@ -28,6 +29,7 @@ impl Writers {
                              update {table} set body = 'changed' where id = {old}; update {table} set id = id + 5 where id = {old} + 1;
                              delete from {table} where id in ({old} + 2, {writer} * 10 + {n} % 5000); commit"
                         ));
+                        std::thread::sleep(Duration::from_millis(1));
                     }
                 })
             })
