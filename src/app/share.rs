@@ -109,7 +109,8 @@ impl Work<'_> {
                 let done = goal.as_ref().is_some_and(|goal| view.stored >= goal.progress());
                 if untold || done {
                     warehouse.tell_stopped().await?;
-                    untold = false;
+                    // What goes on just before the work is shared again is told when it is.
+                    untold = !view.shared;
                 }
                 if done {
                     return Ok(());

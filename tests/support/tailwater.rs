@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 
 use super::dir::{Dir, give};
 use super::supervised::{Launch, Supervised};
-use super::{http, port};
+use super::{http, patient, port};
 
 /// A configuration and how to run it. Text added by [`Tailwater::toml`] goes into the section added last.
 #[must_use]
@@ -109,7 +109,7 @@ impl Tailwater {
     pub fn variant(&self, part: &str, by: &str) -> Tailwater {
         assert!(self.config.contains(part), "{part} is not in the configuration");
         let other = Tailwater::exactly(&self.config.replace(part, by));
-        Tailwater { port: self.port, ..other }
+        Tailwater { port: self.port, limit: self.limit, ..other }
     }
 
     /// Events in Protobuf instead of JSON.
@@ -221,7 +221,7 @@ impl Tailwater {
             remove: Some(self.dir.path().to_owned()),
             as_server: self.as_server,
         });
-        Running { process, out, err, limit: self.limit, port: self.port }
+        Running { process, out, err, limit: patient(self.limit), port: self.port }
     }
 }
 
