@@ -187,10 +187,13 @@ fn a_transaction_of_a_million_rows_passes_through_kafka_whole() {
         count == "0" || count == "1000000"
     };
     let equal = || assert_all_equal(&source.session(), &["public.many"], Copy::Postgres(&target.session()));
+    // What is held, and not what the allocator gives back a moment later.
+    let [publish, apply] =
+        [publish, apply].map(|process| process.env("MALLOC_CONF", "narenas:4,dirty_decay_ms:0,muzzy_decay_ms:0"));
     let peak = large_transactions(&source, &[&publish, &apply], &whole, &equal);
     println!("peak {peak} MiB");
-    // 122 alone, up to 160 beside other tests.
-    assert!(peak < 200, "{peak} MiB");
+    // More, and what was fetched ahead is no longer bounded as it comes out of its compression.
+    assert!(peak < 150, "{peak} MiB");
 }
 
 /// A table of so many columns, the first the key, with a row by snapshot and one by stream.

@@ -74,9 +74,7 @@ pub fn difference(source: &Session, table: Name<'_>, copy: Copy<'_>, copied: Nam
         Copy::Duckdb(path) => duckdb_types(path, copied),
     };
     if types.is_empty() {
-        // An empty one is made with its first row.
-        let rows = source.sql(&postgres_select(&columns, &BTreeSet::new(), table));
-        return (!rows.is_empty()).then(|| format!("{what}: the copy has no such table"));
+        return Some(format!("{what}: the copy has no such table"));
     }
     let lacking: Vec<&str> =
         columns.iter().map(|column| column.name.as_str()).filter(|&name| !types.contains_key(name)).collect();

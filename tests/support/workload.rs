@@ -42,6 +42,7 @@ pub struct Progress {
 
 /// Writers at work; ends when told to.
 pub struct Load {
+    url: String,
     stop: Arc<AtomicBool>,
     writers: Vec<tokio::task::JoinHandle<()>>,
     /// How far it has come.
@@ -78,7 +79,7 @@ impl Load {
                 }
             }));
         }
-        Load { stop, writers: tasks, progress }
+        Load { url: url.to_owned(), stop, writers: tasks, progress }
     }
 
     /// Starts writers that outlive their server: each goes on when it is back. They pause between transactions, but for
@@ -107,15 +108,17 @@ impl Load {
                 }
             }));
         }
-        Load { stop, writers: tasks, progress }
+        Load { url: url.to_owned(), stop, writers: tasks, progress }
     }
 
-    /// Ends the writers after their present transactions.
+    /// Ends the writers after their present transactions. Each table has a row then: a copy is made with the first one.
     pub async fn stop(self) -> Arc<Progress> {
         self.stop.store(true, Ordering::Relaxed);
         for writer in self.writers {
             writer.await.unwrap();
         }
+        let last = "INSERT INTO wiped SELECT 0, 'last' WHERE NOT EXISTS (SELECT FROM wiped)";
+        connect(&self.url).await.batch_execute(last).await.unwrap();
         self.progress
     }
 }
